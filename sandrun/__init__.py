@@ -1,0 +1,1 @@
+"""sandrun: run one command with only what it needs."""
