@@ -1,0 +1,1 @@
+"""The tests of sandrun; `support` is what they share."""

@@ -1,0 +1,46 @@
+"""The fixtures that every test may ask for; what stands behind them is in `support`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import support
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(params=support.WHOS)
+def who(request: pytest.FixtureRequest) -> Iterator[support.Who]:
+    """Root and an ordinary user in turn, each with a home, a TMPDIR and a clean environment of its own."""
+    with support.a_who(request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def box(who: support.Who) -> Iterator[Path]:
+    """An empty directory that belongs to `who`, which pytest's own temporary directories don't."""
+    with support.a_directory() as made:
+        who.own(made)
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No process that a test started outlives it, and TMPDIR ends as it began."""
+    if request.path.parent.name not in {"escape", "cli", "integration", "profiles"}:
+        yield
+        return
+    support.become_subreaper()
+    before = support.descendants()
+    made: support.Who | None = request.getfixturevalue("who") if "who" in request.fixturenames else None
+    files = support.files_below(made.tmp) if made else set()
+    yield
+    left = {pid: name for pid, name in support.descendants().items() if pid not in before}
+    support.kill_all(left)
+    assert not left, f"processes left behind: {left}"
+    if made:
+        assert not (new := support.files_below(made.tmp) - files), f"files left behind: {sorted(new)}"

@@ -1,0 +1,420 @@
+"""What every test shares: who it runs as, how it starts the real program, and what it may skip for.
+
+A test session that is root runs each test that takes `who` twice: as root, and as uid 1234 with nothing. A session of
+an ordinary user runs it once, as that user. `sandrun()` starts the program as its users do, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import functools
+import importlib.util
+import os
+import pickle
+import select
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+T = TypeVar("T")
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+ROOT_UID = 0
+USER_UID = 1234
+"""An ordinary user without an account; also its group."""
+CAN_BE_ROOT = os.geteuid() == ROOT_UID
+WHOS = ("root", "user") if CAN_BE_ROOT else ("user",)
+"""The values of the fixture `who`."""
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_SYS_LANDLOCK_CREATE_RULESET = 444  # the same number on every architecture
+_CLONE_NEWUSER = 0x10000000
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+# --- what a test needs ---------------------------------------------------------------------------------------------
+
+
+def need(condition: object, reason: str) -> None:
+    """Skip the test unless `condition` holds; with SANDRUN_MUST_WORK=1 (CI) fail instead, so that no test is lost."""
+    if condition:
+        return
+    if os.environ.get("SANDRUN_MUST_WORK") == "1":
+        pytest.fail(f"needed here (SANDRUN_MUST_WORK=1): {reason}")
+    pytest.skip(reason)
+
+
+def need_program(name: str) -> str:
+    """The path of a program on the tests' PATH."""
+    path = shutil.which(name, path=PATH)
+    need(path, f"the program {name} is not installed")
+    return path or ""
+
+
+def need_root() -> None:
+    """A session of an ordinary user cannot do this; that is never a failure."""
+    if not CAN_BE_ROOT:
+        pytest.skip("only root can do this")
+
+
+def need_landlock(abi: int) -> None:
+    """This kernel's Landlock has at least this ABI version."""
+    need(landlock_abi() >= abi, f"Landlock ABI {abi} is needed, this kernel has {landlock_abi()}")
+
+
+def need_userns() -> None:
+    """The ordinary user may make user namespaces."""
+    need(_userns(), "this kernel refuses user namespaces to ordinary users")
+
+
+@functools.cache
+def landlock_abi() -> int:
+    """The kernel's Landlock ABI version (landlock_create_ruleset(2) with LANDLOCK_CREATE_RULESET_VERSION), 0 for none."""
+    version = _LIBC.syscall(_SYS_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(1))
+    return max(0, int(version))
+
+
+@functools.cache
+def _userns() -> bool:
+    with _fork_allowed():
+        pid = os.fork()
+    if pid == 0:
+        _drop(USER_UID, USER_UID)
+        os._exit(1 if _LIBC.unshare(_CLONE_NEWUSER) else 0)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+# --- who a test runs as --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Who:
+    """A user that tests run programs as, with a home, a temporary directory and a clean environment of its own."""
+
+    name: str
+    uid: int
+    gid: int
+    home: Path
+    tmp: Path
+
+    @property
+    def is_root(self) -> bool:
+        return self.uid == ROOT_UID
+
+    @property
+    def env(self) -> dict[str, str]:
+        """A fresh copy of the environment: nothing of the session's own gets in."""
+        return {"PATH": PATH, "HOME": str(self.home), "LANG": "C.UTF-8", "TMPDIR": str(self.tmp)}
+
+    @property
+    def sandrun(self) -> list[str]:
+        """The words that start sandrun as this user, for tests that need Popen or pexpect."""
+        return list(_launcher(self.uid))
+
+    def drop(self) -> None:
+        """Become this user in this process: for `preexec_fn` and forked children. There is no way back."""
+        _drop(self.uid, self.gid)
+
+    def own(self, *paths: Path) -> None:
+        """Give files to this user, without following a final symlink."""
+        if os.geteuid() == ROOT_UID:
+            for path in paths:
+                os.chown(path, self.uid, self.gid, follow_symlinks=False)
+
+    def popen(self, argv: Sequence[str | bytes | Path], **options: Any) -> subprocess.Popen[Any]:
+        """subprocess.Popen as this user, in its home with its environment unless `cwd` and `env` say otherwise."""
+        options.setdefault("env", self.env)
+        options.setdefault("cwd", self.home)
+        if os.geteuid() == ROOT_UID and not self.is_root:
+            options.update(user=self.uid, group=self.gid, extra_groups=[])
+        return subprocess.Popen(argv, **options)
+
+    def run(
+        self,
+        argv: Sequence[str | bytes | Path],
+        *,
+        input: str | bytes | None = None,  # noqa: A002  the name that subprocess.run gives it
+        timeout: float = 30,
+        check: bool = False,
+        **options: Any,
+    ) -> subprocess.CompletedProcess[Any]:
+        """subprocess.run as this user. Output is captured as text (stdin is /dev/null) unless the options differ."""
+        options.setdefault("text", True)
+        options.setdefault("stdin", subprocess.DEVNULL if input is None else subprocess.PIPE)
+        options.setdefault("stdout", subprocess.PIPE)
+        options.setdefault("stderr", subprocess.PIPE)
+        with self.popen(argv, **options) as process:
+            try:
+                out, err = process.communicate(input, timeout)
+            except BaseException:
+                process.kill()
+                raise
+        done = subprocess.CompletedProcess(argv, process.returncode, out, err)
+        if check and done.returncode:
+            pytest.fail(f"{argv!r} ended with {done.returncode}\nstdout: {out}\nstderr: {err}")
+        return done
+
+
+def sandrun(*args: str | bytes | Path, who: Who, **options: Any) -> subprocess.CompletedProcess[Any]:
+    """Run the real program as `who`; the options are those of `Who.run` (cwd, env, input, timeout, check ...)."""
+    return who.run([*who.sandrun, *args], **options)
+
+
+@contextlib.contextmanager
+def a_who(name: str) -> Iterator[Who]:
+    """Make the user `name` ("root" or "user") with its directories; remove them afterwards."""
+    uid, gid = (ROOT_UID, 0) if name == "root" else (USER_UID, USER_UID)
+    if not CAN_BE_ROOT:
+        uid, gid = os.getuid(), os.getgid()
+    with a_directory() as base:
+        who = Who(name, uid, gid, base / "home", base / "tmp")
+        for path in (who.home, who.tmp):
+            path.mkdir(mode=0o700)
+        who.own(base, who.home, who.tmp)
+        yield who
+
+
+@contextlib.contextmanager
+def a_directory() -> Iterator[Path]:
+    """A new directory that any user can enter (pytest's own are closed to uid 1234), removed with all it holds."""
+    path = Path(tempfile.mkdtemp(prefix="srtest-")).resolve()
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        remove_tree(path)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a tree even where the test took its own rights away."""
+    for folder, _, _ in os.walk(path):
+        if os.stat(folder).st_uid == os.geteuid():
+            os.chmod(folder, 0o700)
+    shutil.rmtree(path)
+
+
+def _drop(uid: int, gid: int) -> None:
+    if os.geteuid() == ROOT_UID and uid != ROOT_UID:
+        os.setgroups([])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+        # A change of uid makes a process non-dumpable, which closes its own /proc/self to it (proc(5)).
+        _LIBC.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+
+
+# --- the real program ----------------------------------------------------------------------------------------------
+
+_PARTS = ("sandrun", "click", "tomli", "landlock", "pyseccomp", "prctl", "_prctl")
+_IMPORTS = "import click, landlock, prctl, pyseccomp, tomli"
+_BOOT = "import sys; sys.path[:0] = [{place!r}]; from sandrun.__main__ import main; sys.exit(main())"
+
+
+@functools.cache
+def _launcher(uid: int) -> tuple[str, ...]:
+    """The words that start sandrun as this uid: the session's interpreter and checkout, or readable copies of them."""
+    installed = (sys.executable, "-I")
+    if _runs(uid, *installed, "-c", f"import sandrun; {_IMPORTS}"):
+        return (*installed, "-m", "sandrun")
+    place = str(_readable_copy())
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    for python in (sys.executable, shutil.which(version, path=PATH)):
+        if python and _runs(uid, python, "-I", "-c", f"import sys; sys.path[:0] = [{place!r}]; {_IMPORTS}"):
+            return (python, "-I", "-c", _BOOT.format(place=place))
+    need(False, f"no {version} that uid {uid} can execute")
+    return ()
+
+
+def _runs(uid: int, *argv: str) -> bool:
+    drop: dict[str, Any] = {"user": uid, "group": uid, "extra_groups": []} if uid != os.geteuid() else {}
+    try:
+        done = subprocess.run(argv, capture_output=True, cwd="/", env={"PATH": PATH}, **drop)
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+@functools.cache
+def _readable_copy() -> Path:
+    """A copy of the checkout's program and its libraries that every user can read, for checkouts below a 0700 home."""
+    place = Path(tempfile.mkdtemp(prefix="srtest-program-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    place.chmod(0o755)
+    shutil.copytree(CHECKOUT / "profiles", place / "profiles")
+    for name in _PARTS:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            continue
+        origin = Path(spec.origin)
+        if origin.name == "__init__.py":
+            shutil.copytree(origin.parent, place / name)
+        else:
+            shutil.copy(origin, place / origin.name)
+    for path in place.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return place
+
+
+# --- code in a child -----------------------------------------------------------------------------------------------
+
+
+class ChildDiedError(Exception):
+    """The child of `in_child` ended without a result; `signal` is what killed it, 0 if it left by itself."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the child ended without a result: wait status {status:#x}")
+        self.status = status
+        self.signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+
+
+def in_child(fn: Callable[[], T], who: Who | None = None, timeout: float = 30) -> T:
+    """Call `fn` in a forked child, as `who` if given, and return what it returned, raised or skipped.
+
+    What cannot be undone (Landlock, seccomp, capabilities) is tested so. The result comes over a pipe opened before,
+    so the child may have lost every right by then. Raises ChildDiedError if a signal ended it.
+    """
+    reader, writer = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with _fork_allowed():
+        pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        _child(fn, who, writer)
+    os.close(writer)
+    data = bytearray()
+    deadline = time.monotonic() + timeout
+    try:
+        while select.select([reader], [], [], max(0, deadline - time.monotonic()))[0]:
+            chunk = os.read(reader, 1 << 16)
+            if not chunk:
+                break
+            data += chunk
+        else:
+            os.kill(pid, signal.SIGKILL)
+    finally:
+        os.close(reader)
+        status = os.waitpid(pid, 0)[1]
+    if not data:
+        raise ChildDiedError(status)
+    kind, value, text = pickle.loads(bytes(data))
+    if kind == "result":
+        return value  # type: ignore[no-any-return]
+    if kind == "skip":
+        pytest.skip(value)
+    if kind == "fail":
+        pytest.fail(f"{value}\n{text}")
+    value.add_note(text)
+    raise value
+
+
+def _child(fn: Callable[[], object], who: Who | None, writer: int) -> NoReturn:
+    try:
+        if who is not None:
+            who.drop()
+            os.environ.clear()
+            os.environ.update(who.env)
+            os.chdir(who.home)
+        answer = ("result", fn(), "")
+        data = pickle.dumps(answer)
+    except pytest.skip.Exception as skip:
+        data = pickle.dumps(("skip", str(skip), ""))
+    except pytest.fail.Exception as failure:
+        data = pickle.dumps(("fail", str(failure), traceback.format_exc()))
+    except BaseException as error:  # noqa: BLE001  the child must not run on as a second pytest, whatever happened
+        data = _as_bytes(error)
+    while data:
+        data = data[os.write(writer, data) :]
+    os._exit(0)
+
+
+def _as_bytes(error: BaseException) -> bytes:
+    text = "in the child:\n" + traceback.format_exc()
+    try:
+        data = pickle.dumps(("error", error, text))
+        pickle.loads(data)
+    except (pickle.PicklingError, TypeError, AttributeError, ValueError):
+        data = pickle.dumps(("error", RuntimeError(f"{type(error).__name__}: {error}"), text))
+    return data
+
+
+@contextlib.contextmanager
+def _fork_allowed() -> Iterator[None]:
+    """Python 3.12 warns of fork where threads exist; xdist has one, which touches nothing that the child uses."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+# --- leaks ---------------------------------------------------------------------------------------------------------
+
+
+def become_subreaper() -> None:
+    """Orphans of what the tests start become our children, so that none gets away (PR_SET_CHILD_SUBREAPER)."""
+    _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def descendants(pid: int | None = None) -> dict[int, str]:
+    """The living processes below `pid` (this one): their ids and command names.
+
+    A zombie is not alive, unless only its first thread ended and others go on.
+    """
+    parents: dict[int, tuple[int, str, str]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                line = Path("/proc", entry, "stat").read_bytes()
+                name = line[line.index(b"(") + 1 : line.rindex(b")")].decode(errors="replace")
+                state, parent = line[line.rindex(b")") + 2 :].split()[:2]
+                parents[int(entry)] = (int(parent), state.decode(), name)
+    found: dict[int, str] = {}
+    wave = {os.getpid() if pid is None else pid}
+    while wave:
+        wave = {child for child, (parent, _, _) in parents.items() if parent in wave}
+        found.update({child: parents[child][2] for child in wave if parents[child][1] != "Z" or _has_threads(child)})
+    return found
+
+
+def _has_threads(pid: int) -> bool:
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) > 1
+    except FileNotFoundError:
+        return False
+
+
+def kill_all(pids: Mapping[int, str]) -> None:
+    """End leaked processes and reap those that are our children."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    for pid in pids:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+
+def files_below(folder: Path) -> set[str]:
+    """What is there, by path and type, with the socket and fifo nobody would look for."""
+    found = set()
+    for path, folders, names in os.walk(folder):
+        for name in folders + names:
+            full = f"{path}/{name}"
+            with contextlib.suppress(FileNotFoundError):
+                found.add(f"{stat.filemode(os.lstat(full).st_mode)[0]} {full}")
+    return found
