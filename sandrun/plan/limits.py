@@ -1,0 +1,77 @@
+"""Resource limits and time: rlimits are lowered, cgroup limits need a cgroup, the clock is the supervisor's."""
+
+from __future__ import annotations
+
+import resource
+from typing import TYPE_CHECKING
+
+from sandrun.plan.format import UNLIMITED
+from sandrun.profile.model import Limit
+
+if TYPE_CHECKING:
+    from sandrun.host import Host
+    from sandrun.plan.draft import Draft
+
+NO_CGROUP = "this version makes no control group of its own"
+CGROUP_KEYS = {
+    # key: the weaker limit of setrlimit(2) that stands in where the key is optional, and what is weaker about it
+    "resources.memory": ("RLIMIT_AS", "address space of each process by itself, not memory of the whole tree"),
+    "resources.pids": ("RLIMIT_NPROC", "counted for the whole user, and not at all for root"),
+    "resources.cpu": (None, "processor time is not limited"),
+    "resources.io": (None, "bytes a second are not limited"),
+}
+
+
+def resolve_limits(draft: Draft, host: Host) -> None:
+    """Set `rlimits`, `deadline_ms` and `grace_ms`."""
+    limits: dict[int, tuple[int, int]] = {}
+    for name, value in draft.profile.names("rlimits").items():
+        number = getattr(resource, "RLIMIT_" + name.upper(), None)
+        if number is None or not isinstance(value.value, Limit):
+            draft.refuse(value.origin, f"this system has no resource limit {name}")
+            continue
+        limits[number] = _lowered(value.value, host.rlimit(number))
+        key = f"rlimits.{name}"
+        inherited = host.rlimit(number)[0]
+        clamped = value.value.soft is None or value.value.soft > inherited
+        notes = (f"clamped to the inherited limit {_text(inherited)}",) if clamped and inherited != UNLIMITED else ()
+        draft.record(key, "setrlimit", notes=notes)
+    for key, (stand_in, weaker) in CGROUP_KEYS.items():
+        asked = draft.profile.scalar(key)
+        if asked is None:
+            continue
+        hint = f'use a limit of setrlimit(2), or accept the loss: optional = ["{key}"]'
+        mechanisms = ("setrlimit",) if stand_in else ()
+        draft.lose(key, f"{key} cannot be kept: {NO_CGROUP}; {weaker}", hint, *mechanisms)
+        if stand_in and isinstance(asked.value, int):
+            number = getattr(resource, stand_in)
+            wanted = _lowered(Limit(asked.value, None), host.rlimit(number))
+            limits[number] = min(limits.get(number, wanted), wanted)
+    draft.fields["rlimits"] = tuple((number, *limits[number]) for number in sorted(limits))
+    _resolve_time(draft)
+
+
+def _lowered(limit: Limit, inherited: tuple[int, int]) -> tuple[int, int]:
+    """Soft and hard, never above what is inherited; without a hard limit of its own, the soft one is both.
+
+    A hard limit above the soft one could be raised back by the command, so that takes a word of the profile.
+    """
+    soft = UNLIMITED if limit.soft is None else limit.soft
+    hard = soft
+    if limit.has_hard:
+        hard = UNLIMITED if limit.hard is None else limit.hard
+    hard = min(hard, inherited[1])
+    return min(soft, inherited[0], hard), hard
+
+
+def _resolve_time(draft: Draft) -> None:
+    for key, name in (("time.timeout", "deadline_ms"), ("time.grace", "grace_ms")):
+        value = draft.profile.scalar(key)
+        if value is not None and isinstance(value.value, int | float):
+            draft.fields[name] = max(0, round(value.value * 1000))
+    if draft.profile.scalar("time.timeout") is not None:
+        draft.record("time.timeout", "supervisor")
+
+
+def _text(limit: int) -> str:
+    return "unlimited" if limit == UNLIMITED else str(limit)

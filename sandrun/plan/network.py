@@ -1,0 +1,295 @@
+"""Network without namespaces: sockets by family and type (seccomp), TCP and UDP ports (Landlock).
+
+What these two cannot tell apart (one address from another, one named unix socket from another on most kernels) is
+never granted more widely than asked: it is refused with the remedy, or left out where the profile makes it optional.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from sandrun.plan.draft import Guard
+from sandrun.plan.format import KIND_FILE
+from sandrun.policy import guards
+from sandrun.policy.families import FAMILIES
+from sandrun.primitives import landlock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sandrun.host import Host
+    from sandrun.kernel import Kernel
+    from sandrun.plan.draft import Draft
+    from sandrun.profile.model import Endpoint, PathEntry, Value
+
+ANY_PORT = (0, 65535)
+MOST_PORTS = 4096
+"""Each port is a Landlock rule of its own; a range wider than this is refused."""
+PROTOCOLS = ("tcp", "udp")
+RIGHTS = {
+    # (direction, protocol): the Landlock right
+    ("connect", "tcp"): "connect_tcp",
+    ("bind", "tcp"): "bind_tcp",
+    ("connect", "udp"): "connect_send_udp",
+    ("bind", "udp"): "bind_udp",
+}
+SOCK_STREAM, SOCK_DGRAM, IPPROTO_TCP, IPPROTO_UDP = 1, 2, 6, 17  # socket(2), <netinet/in.h>
+SOCKETS = {
+    # what socket(2) may be asked for: (type, protocols)
+    "tcp": (SOCK_STREAM, (0, IPPROTO_TCP)),
+    "udp": (SOCK_DGRAM, (0, IPPROTO_UDP)),
+}
+BY_HOST = "cannot be limited to one host: needs a network namespace, which this version does not make"
+
+
+class Ports:
+    """What one direction may do per protocol: every port (`everything`), or the ports listed."""
+
+    def __init__(self) -> None:
+        self.everything: set[str] = set()
+        self.ports: dict[str, set[int]] = {protocol: set() for protocol in PROTOCOLS}
+
+    def grants(self, protocol: str) -> bool:
+        return protocol in self.everything or bool(self.ports[protocol])
+
+    def __bool__(self) -> bool:
+        return any(self.grants(protocol) for protocol in PROTOCOLS)
+
+
+def resolve_network(draft: Draft, kernel: Kernel, host: Host) -> None:
+    """Set the Landlock network fields, add the socket guards; call after the filesystem."""
+    profile = draft.profile
+    denied = profile.items("network.deny")
+    closed = any(_endpoint(value).kind == "all" and not _endpoint(value).protocol for value in denied)
+    connect = Ports() if closed else _collect(draft, "connect", kernel)
+    bind = Ports() if closed else _collect(draft, "bind", kernel)
+    unix = _resolve_unix(draft, kernel, host) if not closed else False
+    if not closed:
+        _apply_denied(draft, denied, connect, bind)
+    if closed:
+        draft.record("network.deny", "seccomp")
+    if profile.scalar("network.loopback") is not None and profile.scalar("network.loopback").value:  # type: ignore[union-attr]
+        hint = 'use connect = ["tcp:PORT"], or optional = ["network.loopback"]'
+        draft.lose(
+            "network.loopback",
+            "a loopback of its own needs a network namespace, which this version does not make",
+            hint,
+        )
+    _resolve_landlock(draft, kernel, connect, bind)
+    _resolve_sockets(draft, kernel, connect, bind, unix=unix)
+    if not unix and kernel.landlock_abi >= landlock.SCOPES_ABI["abstract_unix_socket"]:
+        scope = landlock.SCOPES["abstract_unix_socket"]
+        draft.fields["landlock_scoped"] = draft.fields.get("landlock_scoped", 0) | scope
+
+
+def _endpoint(value: Value) -> Endpoint:
+    return value.value  # type: ignore[return-value]
+
+
+def _collect(draft: Draft, direction: str, kernel: Kernel) -> Ports:
+    """What the endpoints of one direction grant; an endpoint that cannot be kept as narrow as written grants nothing."""
+    ports = Ports()
+    key = f"network.{direction}"
+    values = draft.profile.items(key)
+    anything = any(_endpoint(value).kind == "all" for value in values)
+    for value in values:
+        endpoint = _endpoint(value)
+        where = (str(value.origin),)
+        protocols = (endpoint.protocol,) if endpoint.protocol else PROTOCOLS
+        if endpoint.kind in ("name", "address", "cidr", "group"):
+            if anything:
+                draft.warnings.append(f"{value.origin}: {endpoint.text} adds nothing to a grant of every host")
+                continue
+            hint = f"--{direction} tcp:{endpoint.first_port} is that port on any host" if endpoint.first_port else None
+            draft.lose(key, f"{endpoint.text}: {BY_HOST}", hint or f'--{direction} "*" is every host', requested=where)
+            continue
+        for protocol in protocols:
+            _grant(draft, ports, direction, protocol, value, kernel)
+    return ports
+
+
+def _grant(draft: Draft, ports: Ports, direction: str, protocol: str, value: Value, kernel: Kernel) -> None:
+    endpoint = _endpoint(value)
+    key = f"network.{direction}"
+    where = (str(value.origin),)
+    span = (endpoint.first_port, endpoint.last_port)
+    if endpoint.kind == "all" or span == ANY_PORT:
+        ports.everything.add(protocol)
+        return
+    needed = landlock.NET_ABI[RIGHTS[direction, protocol]]
+    if kernel.landlock_abi < needed:
+        lost = f"{endpoint.text}: {protocol.upper()} ports need Landlock ABI {needed}, here {kernel.landlock_abi}"
+        draft.lose(key, lost, f'a newer kernel, tcp: alone, or --{direction} "*" for every port', requested=where)
+        return
+    if span[1] - span[0] >= MOST_PORTS:
+        draft.refuse(
+            value.origin, f"{endpoint.text}: more than {MOST_PORTS} ports", f'use "{protocol}:*" for every port'
+        )
+        return
+    ports.ports[protocol].update(range(span[0], span[1] + 1))
+
+
+def _apply_denied(draft: Draft, denied: Iterable[Value], connect: Ports, bind: Ports) -> None:
+    """Take denied ports out of the granted ones. Out of "every port" nothing can be taken: Landlock lists what is allowed."""
+    taken = False
+    for value in denied:
+        endpoint = _endpoint(value)
+        protocols = (endpoint.protocol,) if endpoint.protocol else PROTOCOLS
+        for protocol in protocols:
+            for direction, ports in (("connect", connect), ("bind", bind)):
+                if not ports.grants(protocol):
+                    continue
+                if endpoint.kind == "all" or (
+                    endpoint.kind == "any" and (endpoint.first_port, endpoint.last_port) == ANY_PORT
+                ):
+                    ports.everything.discard(protocol)
+                    ports.ports[protocol].clear()
+                elif endpoint.kind == "any" and protocol not in ports.everything:
+                    ports.ports[protocol] -= set(range(endpoint.first_port, endpoint.last_port + 1))
+                else:
+                    lost = f"{endpoint.text} cannot be taken out of what network.{direction} grants"
+                    hint = "grant ports one by one instead of everything"
+                    draft.lose("network.deny", lost, hint, requested=(str(value.origin),))
+                    continue
+                taken = True
+    if taken:
+        draft.record("network.deny", "landlock", "seccomp")
+
+
+def _resolve_unix(draft: Draft, kernel: Kernel, host: Host) -> bool:
+    """Whether unix sockets can be made at all. Named ones become path rules where Landlock knows them (ABI 9)."""
+    granted = False
+    right = landlock.FS["resolve_unix"]
+    needed = landlock.FS_ABI["resolve_unix"]
+    for value in draft.profile.items("network.unix"):
+        where = (str(value.origin),)
+        text, entry = _unix_target(value)
+        if text in ("@all", "*"):
+            draft.fields["landlock_fs"] = draft.fields.get("landlock_fs", 0) & ~right
+            granted = True
+        elif entry is None:
+            hint = '--unix "@all" allows every unix socket'
+            draft.lose("network.unix", f"{text}: abstract names cannot be told apart", hint, requested=where)
+        elif kernel.landlock_abi < needed:
+            lost = f"{text}: one named unix socket needs Landlock ABI {needed} (Linux 7.1), here {kernel.landlock_abi}"
+            draft.lose("network.unix", lost, '--unix "@all" allows every unix socket', requested=where)
+        else:
+            granted |= _add_socket_rule(draft, host, value, entry, right)
+    if granted:
+        draft.record("network.unix", "landlock" if kernel.landlock_abi >= needed else "seccomp")
+    return granted
+
+
+def _unix_target(value: Value) -> tuple[str, PathEntry | None]:
+    """The text of an entry of `network.unix`, and its path unless it is abstract."""
+    if isinstance(value.value, str):
+        return value.value, None
+    entry: PathEntry = value.value  # type: ignore[assignment]
+    return entry.text, entry
+
+
+def _add_socket_rule(draft: Draft, host: Host, value: Value, entry: PathEntry, right: int) -> bool:
+    from sandrun.profile.paths import expand  # noqa: PLC0415 (only profiles that name sockets need it here)
+
+    added = False
+    account = host.account(host.uid)
+    for path in expand(value, host, account.home if account else ""):
+        real = host.realpath(path)
+        if host.lstat(real) is None:
+            if not entry.optional:
+                draft.refuse(value.origin, f"no such socket: {path}", "end the entry in ? to skip it if absent")
+            continue
+        rules = [*draft.fields.get("path_rules", ()), (right, KIND_FILE, os.fsencode(real))]
+        draft.fields["path_rules"] = tuple(rules)
+        added = True
+    return added
+
+
+def _resolve_landlock(draft: Draft, kernel: Kernel, connect: Ports, bind: Ports) -> None:
+    """Handle each TCP and UDP right that is not granted on every port, and list the ports that are."""
+    handled = 0
+    rules: dict[int, int] = {}
+    available = landlock.net_mask(kernel.landlock_abi)
+    for (direction, protocol), name in RIGHTS.items():
+        ports = connect if direction == "connect" else bind
+        right = landlock.NET[name]
+        if not right & available or protocol in ports.everything:
+            continue
+        handled |= right
+        for port in ports.ports[protocol]:
+            rules[port] = rules.get(port, 0) | right
+    draft.fields["landlock_net"] = handled
+    draft.fields["port_rules"] = tuple((rules[port], port) for port in sorted(rules))
+
+
+def _resolve_sockets(draft: Draft, kernel: Kernel, connect: Ports, bind: Ports, *, unix: bool) -> None:
+    """Which sockets can be made, and what may be done to them, by seccomp."""
+    families = [str(value.value) for value in draft.profile.items("network.families")]
+    if "@all" in families:
+        draft.record("network.families", "none")
+        return
+    allowed: dict[int, tuple[tuple[int, tuple[int, ...]], ...] | None] = {}
+    inet = tuple(SOCKETS[protocol] for protocol in PROTOCOLS if connect.grants(protocol) or bind.grants(protocol))
+    if inet:
+        allowed[FAMILIES["inet"]] = allowed[FAMILIES["inet6"]] = inet
+    if unix:
+        allowed[FAMILIES["unix"]] = None
+    for name in families:
+        allowed[FAMILIES[name.lower().removeprefix("af_")]] = None
+    draft.guards.extend(guards.socket_families(allowed))
+    draft.guards.extend(guards.io_uring())
+    _guard_ports(draft, kernel, connect, bind, unix=unix)
+    for key, ports in (("network.connect", connect), ("network.bind", bind)):
+        listed = any(ports.ports.values())
+        draft.record(key, *(("landlock", "seccomp") if listed else ("seccomp",)), notes=_summary(ports))
+    if families:
+        draft.record("network.families", "seccomp")
+    if not unix:
+        draft.record("network.unix", "seccomp", notes=("none; connected stream pairs of socketpair(2) work",))
+
+
+def _guard_ports(draft: Draft, kernel: Kernel, connect: Ports, bind: Ports, *, unix: bool) -> None:
+    """Close what Landlock's port rights leave open on this kernel (design: fast open, unbound listen, UDP ports)."""
+    if not connect and not bind:
+        return
+    if "tcp" not in connect.everything:
+        draft.guards.extend(guards.tcp_fast_open())
+    udp_bind_open = (connect.grants("udp") or bind.grants("udp")) and kernel.landlock_abi < landlock.NET_ABI["bind_udp"]
+    tcp_bind_open = kernel.landlock_abi < landlock.NET_ABI["bind_tcp"]
+    if not connect.grants("tcp") and kernel.landlock_abi < landlock.NET_ABI["connect_tcp"] and not unix:
+        draft.guards.append(Guard("connect", "errno:EACCES", "network.connect"))
+    if bind.grants("udp") and not connect.grants("udp") and kernel.landlock_abi < landlock.NET_ABI["connect_send_udp"]:
+        lost = "a UDP socket that may be bound can also send anywhere below Landlock ABI 10"
+        draft.lose("network.connect", lost, 'grant connect = ["udp:*"] if that is acceptable', "seccomp")
+    if not bind:
+        draft.guards.extend(guards.no_listen())
+        if udp_bind_open or tcp_bind_open:
+            draft.guards.extend(guards.no_bind())
+            if unix:
+                draft.warnings.append(
+                    "network.bind: binding a unix socket is refused too, since this kernel cannot tell them apart"
+                )
+    elif udp_bind_open and "udp" not in bind.everything:
+        lost = f"UDP ports could be bound freely: needs Landlock ABI {landlock.NET_ABI['bind_udp']}, here {kernel.landlock_abi}"
+        draft.lose("network.bind", lost, 'leave UDP out (connect = ["tcp:*"]), or grant bind = ["udp:*"]', "landlock")
+
+
+def _summary(ports: Ports) -> tuple[str, ...]:
+    words = []
+    for protocol in PROTOCOLS:
+        if protocol in ports.everything:
+            words.append(f"{protocol}: every port")
+        elif ports.ports[protocol]:
+            words.append(f"{protocol}: {_ranges(sorted(ports.ports[protocol]))}")
+    return tuple(words) or ("none",)
+
+
+def _ranges(ports: list[int]) -> str:
+    spans: list[list[int]] = []
+    for port in ports:
+        if spans and spans[-1][1] == port - 1:
+            spans[-1][1] = port
+        else:
+            spans.append([port, port])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)

@@ -1,0 +1,141 @@
+"""Who the command runs as: uid, gid, groups, capability sets, securebits, no_new_privs.
+
+Absent means none: a command keeps no capability, also as root, unless the profile names it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sandrun.primitives import caps
+
+if TYPE_CHECKING:
+    from sandrun.host import Account, Host
+    from sandrun.kernel import Kernel
+    from sandrun.plan.draft import Draft
+
+LATER = "this version has no mechanism for it"
+
+
+def resolve_privileges(draft: Draft, kernel: Kernel, host: Host) -> Account | None:
+    """Set the id and capability fields. Returns the account the command runs as."""
+    account = _resolve_user(draft, kernel, host)
+    _resolve_capabilities(draft, kernel, account.uid if account else host.uid)
+    for key in ("privileges.apparmor", "privileges.selinux"):
+        if draft.profile.scalar(key) is not None:
+            draft.lose(key, f"{key} cannot be applied: {LATER}", f'remove it, or say optional = ["{key}"]')
+    return account
+
+
+def _resolve_user(draft: Draft, kernel: Kernel, host: Host) -> Account | None:
+    profile = draft.profile
+    user = profile.scalar("privileges.user")
+    group = profile.scalar("privileges.group")
+    groups = profile.items("privileges.groups")
+    account = host.account(host.uid)
+    if user is not None:
+        if user.value == "dynamic":
+            draft.refuse(user.origin, f"a dynamic user cannot be had: {LATER}", "name an account or a uid")
+            return account
+        found = host.account(user.value if isinstance(user.value, int) else str(user.value))
+        if found is None:
+            draft.refuse(user.origin, f"no such user: {user.value}")
+            return account
+        account = found
+    gid = account.gid if account and user is not None else host.gid
+    if group is not None:
+        number = host.group(group.value if isinstance(group.value, int) else str(group.value))
+        if number is None:
+            draft.refuse(group.origin, f"no such group: {group.value}")
+        else:
+            gid = number
+    numbers = []
+    for value in groups:
+        number = host.group(value.value if isinstance(value.value, int) else str(value.value))
+        if number is None:
+            draft.refuse(value.origin, f"no such group: {value.value}")
+        else:
+            numbers.append(number)
+    uid = account.uid if account and user is not None else host.uid
+    if (uid, gid) == (host.uid, host.gid) and not groups and (user is None or not _has(kernel, "CAP_SETGID")):
+        return account
+    if not (_has(kernel, "CAP_SETUID") and _has(kernel, "CAP_SETGID")):
+        asked = user or group or groups[0]
+        draft.refuse(
+            asked.origin,
+            "changing user or group needs CAP_SETUID and CAP_SETGID",
+            "run sandrun as root, or leave it out",
+        )
+        return account
+    draft.fields.update(uid=uid, gid=gid, set_groups=1, groups=tuple(dict.fromkeys(numbers)))
+    draft.record(
+        "privileges.user",
+        "setresuid",
+        "setresgid",
+        "setgroups",
+        requested=profile.origins("privileges.user") or profile.origins("privileges.group"),
+    )
+    return account
+
+
+def _resolve_capabilities(draft: Draft, kernel: Kernel, uid: int) -> None:
+    profile = draft.profile
+    ambient = _mask(draft, "privileges.ambient", kernel)
+    permitted = _mask(draft, "privileges.capabilities", kernel) | ambient
+    missing = permitted & ~kernel.capabilities
+    if missing:
+        origins = profile.origins("privileges.ambient") + profile.origins("privileges.capabilities")
+        names = ", ".join(caps.names(missing))
+        draft.refuse(
+            origins[0], f"capabilities cannot be kept that sandrun does not hold: {names}", "run sandrun as root"
+        )
+    if uid != 0 and permitted & ~ambient:
+        lost = ", ".join(caps.names(permitted & ~ambient))
+        draft.warnings.append(
+            f"{lost}: lost at execve, since the command is not root: use privileges.ambient to keep it"
+        )
+    draft.fields.update(bounding=permitted, permitted=permitted, inheritable=ambient, ambient=ambient)
+    kept = ", ".join(caps.names(permitted)) or "none"
+    draft.record("privileges.capabilities", "capset", "bounding set", notes=(f"kept: {kept}",))
+    bits = 0
+    for value in profile.items("privileges.securebits"):
+        bits |= caps.SECUREBITS[str(value.value)]
+    draft.fields["securebits"] = bits
+    if bits:
+        draft.record("privileges.securebits", "prctl")
+        if not _has(kernel, "CAP_SETPCAP"):
+            draft.refuse(
+                profile.items("privileges.securebits")[0].origin, "securebits need CAP_SETPCAP", "run sandrun as root"
+            )
+    no_new_privs = profile.scalar("privileges.no_new_privs")
+    draft.fields["no_new_privs"] = 0 if no_new_privs is not None and no_new_privs.value is False else 1
+    if draft.fields["no_new_privs"]:
+        draft.record("privileges.no_new_privs", "prctl")
+
+
+def check_no_new_privs(draft: Draft) -> None:
+    """Landlock and seccomp may only be applied with no_new_privs or by CAP_SYS_ADMIN (landlock(7), seccomp(2)).
+
+    Called when the other fields are known. The capability must be one that the command keeps: the sets are already
+    reduced when these two are applied.
+    """
+    asked = draft.profile.scalar("privileges.no_new_privs")
+    if draft.fields["no_new_privs"] or asked is None or draft.fields["permitted"] & caps.mask(("CAP_SYS_ADMIN",)):
+        return
+    if draft.fields.get("landlock_abi") or draft.fields.get("seccomp"):
+        draft.refuse(
+            asked.origin,
+            "no_new_privs = false cannot go together with Landlock or seccomp",
+            "remove it, or keep CAP_SYS_ADMIN (which lets the command undo much else)",
+        )
+
+
+def _mask(draft: Draft, key: str, kernel: Kernel) -> int:
+    names = [str(value.value) for value in draft.profile.items(key)]
+    if "@all" in names:
+        return kernel.capabilities
+    return caps.mask(names)
+
+
+def _has(kernel: Kernel, name: str) -> bool:
+    return bool(kernel.capabilities & caps.mask((name,)))

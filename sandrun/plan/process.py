@@ -1,0 +1,117 @@
+"""The command as a process: isolation from others, terminal, descriptors, umask, nice, working directory."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from sandrun.plan.format import TTY_INHERIT, TTY_NEW_SESSION, TTY_PROTECTED, TTY_PTY
+from sandrun.policy import guards
+from sandrun.primitives import landlock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sandrun.host import Account, Host
+    from sandrun.kernel import Kernel
+    from sandrun.plan.draft import Draft
+
+TTY_MODES = {"protected": TTY_PROTECTED, "new-session": TTY_NEW_SESSION, "pty": TTY_PTY, "inherit": TTY_INHERIT}
+SIGNAL_ABI = landlock.SCOPES_ABI["signal"]
+VIEW = "other processes stay visible in /proc, and priorities and System V IPC reach them"
+VIEW_HINT = 'a pid namespace is needed, which this version does not make: isolate = "signals", or optional = ["process.isolate"]'
+
+
+def resolve_process(draft: Draft, kernel: Kernel, host: Host, account: Account | None) -> None:
+    """Set the process fields; call after the filesystem, whose grants decide about descriptors 0 to 2."""
+    _resolve_isolation(draft, kernel)
+    _resolve_tty(draft)
+    profile = draft.profile
+    for key, name in (("process.umask", "umask"), ("process.nice", "nice")):
+        value = profile.scalar(key)
+        if value is not None:
+            draft.fields[name] = value.value
+    draft.fields["pass_fds"] = tuple(dict.fromkeys(value.value for value in profile.items("process.pass_fds")))
+    for value in profile.items("process.pass_fds"):
+        if isinstance(value.value, int) and host.fd_stat(value.value) is None:
+            draft.refuse(value.origin, f"file descriptor {value.value} is not open")
+    draft.record("process.pass_fds", "close_range")
+    _resolve_cwd(draft, host, account)
+    for key in ("process.hostname", "process.namespaces"):
+        if key in profile.values:
+            hint = f'remove it, or say optional = ["{key}"]'
+            draft.lose(key, f"{key} needs namespaces, which this version does not make", hint)
+
+
+def _resolve_isolation(draft: Draft, kernel: Kernel) -> None:
+    """Signals are scoped wherever that can be had and nobody said no: the supervisor is then out of reach as well."""
+    asked = draft.profile.scalar("process.isolate")
+    level = asked.value if asked is not None else None
+    if level is False:
+        return
+    draft.guards.extend(guards.prlimit_other())
+    can_scope = kernel.landlock_abi >= SIGNAL_ABI
+    if can_scope:
+        draft.fields["landlock_scoped"] = draft.fields.get("landlock_scoped", 0) | landlock.SCOPES["signal"]
+    if level is None:
+        return
+    mechanisms = ("landlock", "seccomp") if can_scope else ()
+    if not can_scope:
+        lost = (
+            f"signals to other processes are not kept back: needs Landlock ABI {SIGNAL_ABI}, here {kernel.landlock_abi}"
+        )
+        lost += f"; {VIEW}" if level is True else ""
+        draft.lose("process.isolate", lost, 'Linux 6.12 or newer, or optional = ["process.isolate"]')
+    elif level is True:
+        draft.lose("process.isolate", VIEW, VIEW_HINT, *mechanisms)
+    else:
+        draft.record("process.isolate", *mechanisms)
+
+
+def _resolve_tty(draft: Draft) -> None:
+    asked = draft.profile.scalar("process.tty")
+    mode = str(asked.value) if asked is not None else "protected"
+    draft.fields["tty"] = TTY_MODES[mode]
+    if mode == "inherit":
+        return
+    draft.guards.extend(guards.terminal_injection())
+    extra = {"new-session": ("setsid",), "pty": ("pseudoterminal",)}.get(mode, ())
+    draft.record("process.tty", "seccomp", *extra)
+
+
+def _resolve_cwd(draft: Draft, host: Host, account: Account | None) -> None:
+    asked = draft.profile.scalar("process.cwd")
+    if asked is None:
+        return
+    path = str(asked.value)
+    if path == "~" or path.startswith("~/"):
+        path = (account.home if account else "") + path[1:]
+    if not path.startswith("/"):
+        path = os.path.join(host.cwd, path)
+    path = host.realpath(path)
+    found = host.stat(path)
+    if found is None or not stat.S_ISDIR(found.mode):
+        draft.refuse(asked.origin, f"the working directory is not a directory: {path}")
+    draft.fields["cwd"] = os.fsencode(path)
+
+
+def check_descriptors(draft: Draft, host: Host, writable: Callable[[str], bool]) -> None:
+    """What the caller hands over as 0 to 2 is held beyond every filesystem rule, so look at it.
+
+    A directory is a way around (`fchdir`, `openat`) and is refused; a regular file open for reading *and* writing
+    outside the grants is unusual enough to be said. `writable(path)` is the plan's own answer.
+    """
+    for fd in (0, 1, 2):
+        known = host.fd_stat(fd)
+        if known is None:
+            continue
+        found, flags = known
+        if stat.S_ISDIR(found.mode):
+            draft.refuse(
+                "", f"file descriptor {fd} is a directory: {host.fd_path(fd)}", f"redirect {fd} to a file or /dev/null"
+            )
+        elif stat.S_ISREG(found.mode) and flags & os.O_ACCMODE == os.O_RDWR and not writable(host.fd_path(fd)):
+            draft.warnings.append(
+                f"file descriptor {fd} is open for reading and writing outside the grants: {host.fd_path(fd)}"
+            )
