@@ -1,14 +1,39 @@
 """The nouns of a profile: typed values, each with the place it came from, and the profile that holds them.
 
 Immutable. Only types and their accessors live here: reading TOML is `load`, the declaration of keys is `keys`, merging
-is `merge`.
+is `merge`. They are named tuples and not dataclasses because every launch pays for their creation.
+
+The type of `Value.value` follows from the `kind` of its key:
+
+| kind | type |
+| --- | --- |
+| paths, path | PathEntry (`path`: never a group, a wildcard or optional) |
+| rules | AccessRule |
+| endpoints | Endpoint |
+| unix | PathEntry, or Abstract for `abstract:NAME` |
+| cidrs | str, canonical: `10.0.0.0/8` |
+| families | str, lower case, without `AF_`: `netlink`; `@all` |
+| syscalls | str, a name or `@set`; int for a raw number |
+| promises, namespaces, securebits | str; `@all` is already every name |
+| syscall-rules | SyscallRule |
+| capabilities | str, upper case, with `CAP_`; `@all` |
+| user, group, groups | int for a number, else str |
+| env-names | str: a name, a glob, `@basic`, `@all` |
+| env-table | Hidden (a str whose repr does not show it) |
+| rlimit-table | Limit in the kernel's units: bytes, seconds, microseconds for `rttime`, else a number |
+| enum, string | str |
+| bool | bool |
+| isolate | True, False or "signals" |
+| octal, nice, count, fds | int |
+| size | int, bytes |
+| percent | int, percent |
+| duration | int, milliseconds |
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +41,16 @@ if TYPE_CHECKING:
 COMMAND_LINE = "command line"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Hidden(str):
+    """The value of an environment variable: a str that no repr, and so no traceback or log, shows."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Hidden('…')"
+
+
+class Origin(NamedTuple):
     """Where a value was written.
 
     `source` is the profile's file path, `builtin:NAME`, or `COMMAND_LINE`; `key` is the key path with its index
@@ -37,13 +70,11 @@ class Origin:
         return f"{place}: {self.key}"
 
 
-@dataclass(frozen=True, slots=True)
-class PathEntry:
+class PathEntry(NamedTuple):
     """One entry of a path list, not yet expanded.
 
-    Exactly one of `group` ("@system") and `path` is set. `path` still has its `~`, `${NAME}` and wildcards unless
-    `literal` (written `./@x`). `optional`: the entry ended in `?` (skip if absent).
-    `@all` is the group "@all".
+    Exactly one of `group` ("@system") and `path` is set. `path` still has its `~`, `${NAME}` and wildcards
+    (`paths.expand` gives the paths). `optional`: the entry ended in `?` (skip if absent). `@all` is the group "@all".
     """
 
     text: str
@@ -52,11 +83,18 @@ class PathEntry:
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Abstract(NamedTuple):
+    """A unix socket in the abstract namespace (unix(7)): `abstract:NAME`, without the leading NUL."""
+
+    name: str
+
+
+class Endpoint(NamedTuple):
     """One network endpoint. `kind`: "all" (`*`), "any" (any host), "name", "address", "cidr" or "group" (`@dns`).
 
-    `protocol` is "tcp", "udp" or "" (both). Ports are inclusive; (0, 65535) is any port.
+    `text` is the canonical spelling. `host` is a lower-case A-label name, perhaps `*.` and a name; an address or a
+    network in canonical form without brackets; or the group. `protocol` is "tcp", "udp" or "" (both). Ports are
+    inclusive; (0, 65535) is any port, (0, 0) in `bind` is a port of the kernel's choice.
     """
 
     text: str
@@ -67,8 +105,7 @@ class Endpoint:
     last_port: int = 65535
 
 
-@dataclass(frozen=True, slots=True)
-class AccessRule:
+class AccessRule(NamedTuple):
     """`filesystem.rules`: Landlock rights by name on one path, optionally shown elsewhere (`at`)."""
 
     path: PathEntry
@@ -76,15 +113,14 @@ class AccessRule:
     at: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SyscallRule:
+class SyscallRule(NamedTuple):
     """`syscalls.rules`: an action for one syscall where its argument `arg` (0 to 5) compares so with `value`.
 
-    `op` is eq, ne, lt, le, gt, ge or masked_eq (then `mask` counts); `action` is allow, errno, errno:NAME,
-    kill-process or log.
+    `syscall` is a name or a raw number. `op` is eq, ne, lt, le, gt, ge or masked_eq (then `mask` counts); `action` is
+    allow, errno (EPERM), errno:NAME, kill-process or log.
     """
 
-    syscall: str
+    syscall: str | int
     arg: int
     op: str
     value: int
@@ -92,8 +128,7 @@ class SyscallRule:
     mask: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(NamedTuple):
     """A resource limit: soft, and hard where the profile names one. None is "unlimited"."""
 
     soft: int | None
@@ -101,8 +136,7 @@ class Limit:
     has_hard: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(NamedTuple):
     """One typed value and its origin. `optional`: the layer that wrote it listed the key under `optional`."""
 
     value: object
@@ -110,8 +144,10 @@ class Value:
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+_NOTHING: Mapping[str, tuple[Value, ...]] = MappingProxyType({})
+
+
+class Profile(NamedTuple):
     """A merged profile: for each key path that anyone wrote, its values in order.
 
     A list key has one `Value` an item, a scalar key exactly one, a table of names (`rlimits`, `environment.set`) one
@@ -121,9 +157,10 @@ class Profile:
     name: str
     description: str = ""
     layers: tuple[str, ...] = ()
-    values: Mapping[str, tuple[Value, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    asked: Mapping[str, tuple[Value, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    """For scalars: every layer's ask, also those a later layer overrode (`optional` holds if all that ask agree)."""
+    """The sources that took part, in the order in which they were merged."""
+    values: Mapping[str, tuple[Value, ...]] = _NOTHING
+    asked: Mapping[str, tuple[Value, ...]] = _NOTHING
+    """Every layer's ask, also those a later layer overrode or repeated (`optional` holds if all that ask agree)."""
     require: tuple[Value, ...] = ()
     replaced: tuple[Value, ...] = ()
     """The `replace` entries that took effect, for the plan to show."""
@@ -148,11 +185,20 @@ class Profile:
 
     def is_optional(self, key: str) -> bool:
         """Whether this protection may be lost here: every layer that asks for it agrees, or a flag says so."""
-        if key in self.optional_flags:
+        if key in self.optional_flags or key.partition(".")[0] in self.optional_flags:
             return True
-        asks = self.asked.get(key) or self.values.get(key, ())
+        asks = _below(self.asked, key) or _below(self.values, key)
         return bool(asks) and all(value.optional for value in asks)
 
     def origins(self, key: str) -> tuple[str, ...]:
         """Who asked, as text, without repetition, in order."""
-        return tuple(dict.fromkeys(str(value.origin) for value in self.values.get(key, ())))
+        return tuple(dict.fromkeys(str(value.origin) for value in _below(self.values, key)))
+
+
+def _below(values: Mapping[str, tuple[Value, ...]], key: str) -> tuple[Value, ...]:
+    """The values of a key, and of every name where the key is a table of names (`rlimits`)."""
+    found = values.get(key)
+    if found is not None:
+        return found
+    prefix = key + "."
+    return tuple(value for name, several in values.items() if name.startswith(prefix) for value in several)
