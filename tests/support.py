@@ -10,7 +10,7 @@ import atexit
 import contextlib
 import ctypes
 import functools
-import importlib.util
+import importlib.metadata
 import os
 import pickle
 import select
@@ -222,7 +222,7 @@ def _drop(uid: int, gid: int) -> None:
 
 # --- the real program ----------------------------------------------------------------------------------------------
 
-_PARTS = ("sandrun", "click", "tomli", "landlock", "pyseccomp", "prctl", "_prctl")
+_LIBRARIES = ("click", "tomli", "landlock", "pyseccomp", "python-prctl")
 _IMPORTS = "import click, landlock, prctl, pyseccomp, tomli"
 _BOOT = "import sys; sys.path[:0] = [{place!r}]; from sandrun.__main__ import main; sys.exit(main())"
 
@@ -257,16 +257,13 @@ def _readable_copy() -> Path:
     place = Path(tempfile.mkdtemp(prefix="srtest-program-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     place.chmod(0o755)
-    shutil.copytree(CHECKOUT / "profiles", place / "profiles")
-    for name in _PARTS:
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            continue
-        origin = Path(spec.origin)
-        if origin.name == "__init__.py":
-            shutil.copytree(origin.parent, place / name)
-        else:
-            shutil.copy(origin, place / origin.name)
+    for name in ("sandrun", "profiles"):
+        shutil.copytree(CHECKOUT / name, place / name)
+    for name in _LIBRARIES:
+        for part in importlib.metadata.files(name) or ():
+            if part.parts[0] != "..":
+                (place / part).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(part.locate(), place / part)
     for path in place.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return place

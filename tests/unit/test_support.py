@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,3 +96,15 @@ def test_need_fails_where_tests_must_work(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("SANDRUN_MUST_WORK", "1")
     with pytest.raises(pytest.fail.Exception, match="no such kernel"):
         support.need(False, "no such kernel")
+
+
+@pytest.mark.skipif(not support.CAN_BE_ROOT, reason="only root can ask for another uid")
+def test_a_closed_checkout_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the session's interpreter or checkout is closed to the ordinary user, a readable copy of both serves."""
+    real = support._runs
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    support.need(shutil.which(version, path=support.PATH), f"no {version} for everybody")
+    monkeypatch.setattr(support, "_runs", lambda uid, *argv: "sandrun;" not in argv[-1] and real(uid, *argv))
+    words = support._launcher.__wrapped__(support.USER_UID)
+    assert support._readable_copy().joinpath("sandrun/errors.py").stat().st_mode & 0o777 == 0o644
+    assert words[-2] == "-c"
