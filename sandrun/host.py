@@ -6,6 +6,12 @@ Paths are str with surrogateescape; a question about a path that cannot be answe
 
 from __future__ import annotations
 
+import fcntl
+import grp
+import os
+import pwd
+import stat
+from resource import getrlimit
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -81,8 +87,8 @@ class Host(Protocol):
         """Sorted names, or None if it is no directory that can be read."""
         ...
 
-    def read(self, path: str, limit: int) -> bytes | None:
-        """The first `limit` bytes of a regular file."""
+    def read(self, path: str, limit: int, offset: int = 0) -> bytes | None:
+        """At most `limit` bytes of a regular file from `offset`."""
         ...
 
     def mounts(self) -> tuple[Mount, ...]: ...
@@ -98,3 +104,143 @@ class Host(Protocol):
     def rlimit(self, resource: int) -> tuple[int, int]:
         """The inherited (soft, hard) limit; RLIM_INFINITY is 2**64 - 1."""
         ...
+
+
+class System:
+    """The real Host: this machine, asked anew each time."""
+
+    @property
+    def cwd(self) -> str:
+        try:
+            path = os.getcwd()
+        except OSError:
+            return ""
+        # getcwd(2) answers "(unreachable)/..." when the directory lies outside the current root.
+        return path if path.startswith("/") else ""
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        return os.environ
+
+    @property
+    def uid(self) -> int:
+        return os.geteuid()
+
+    @property
+    def gid(self) -> int:
+        return os.getegid()
+
+    def account(self, user: str | int) -> Account | None:
+        try:
+            entry = pwd.getpwuid(user) if isinstance(user, int) else pwd.getpwnam(user)
+        except KeyError:
+            return Account("", user, user, "", "") if isinstance(user, int) else None
+        except (OverflowError, ValueError):
+            return None
+        return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir, entry.pw_shell)
+
+    def group(self, group: str | int) -> int | None:
+        if isinstance(group, int):
+            return group
+        try:
+            return grp.getgrnam(group).gr_gid
+        except (KeyError, ValueError):
+            return None
+
+    def groups_of(self, account: Account) -> tuple[int, ...]:
+        return tuple(os.getgrouplist(account.name, account.gid)) if account.name else (account.gid,)
+
+    def lstat(self, path: str) -> Stat | None:
+        return _stat(path, follow=False)
+
+    def stat(self, path: str) -> Stat | None:
+        return _stat(path, follow=True)
+
+    def realpath(self, path: str) -> str:
+        try:
+            return os.path.realpath(path)
+        except (OSError, ValueError):
+            return os.path.normpath(path)
+
+    def listdir(self, path: str) -> list[str] | None:
+        try:
+            return sorted(os.listdir(path))
+        except (OSError, ValueError):
+            return None
+
+    def read(self, path: str, limit: int, offset: int = 0) -> bytes | None:
+        try:
+            # O_NONBLOCK: opening a fifo would otherwise wait for its writer.
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        except (OSError, ValueError):
+            return None
+        try:
+            return os.pread(fd, limit, offset) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+        except (OSError, OverflowError):
+            return None
+        finally:
+            os.close(fd)
+
+    def mounts(self) -> tuple[Mount, ...]:
+        try:
+            with open("/proc/self/mountinfo", "rb") as file:
+                return parse_mountinfo(file.read())
+        except OSError:
+            return ()
+
+    def fd_stat(self, fd: int) -> tuple[Stat, int] | None:
+        try:
+            return _from_stat(os.fstat(fd)), fcntl.fcntl(fd, fcntl.F_GETFL)
+        except (OSError, OverflowError):
+            return None
+
+    def fd_path(self, fd: int) -> str:
+        try:
+            return os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            return ""
+
+    def rlimit(self, resource: int) -> tuple[int, int]:
+        soft, hard = getrlimit(resource)
+        return soft % 2**64, hard % 2**64  # Python says RLIM_INFINITY as -1
+
+
+def home_of(host: Host, account: Account | None) -> str:
+    """The home that `~` and `filesystem.home` mean: HOME for the caller itself, passwd(5) for another user; "" if none."""
+    if account is None:
+        return ""
+    own = host.environ.get("HOME", "") if account.uid == host.uid else ""
+    home = own if own.startswith("/") else account.home
+    return home if home.startswith("/") else ""
+
+
+def parse_mountinfo(data: bytes) -> tuple[Mount, ...]:
+    """The lines of /proc/PID/mountinfo (proc_pid_mountinfo(5)), in the order in which they were mounted."""
+    mounts = []
+    for line in data.splitlines():
+        words = line.split(b" ")
+        if b"-" not in words[6:]:
+            continue
+        major, _, minor = words[2].partition(b":")
+        fstype = words[words.index(b"-", 6) + 1]
+        mounts.append(
+            Mount(os.makedev(int(major), int(minor)), _unescape(words[3]), _unescape(words[4]), os.fsdecode(fstype))
+        )
+    return tuple(mounts)
+
+
+def _unescape(field: bytes) -> str:
+    """Space, tab, newline and backslash stand as three octal digits in mountinfo."""
+    head, *rest = field.split(b"\\")
+    return os.fsdecode(head + b"".join(bytes((int(part[:3], 8),)) + part[3:] for part in rest))
+
+
+def _stat(path: str, *, follow: bool) -> Stat | None:
+    try:
+        return _from_stat(os.stat(path, follow_symlinks=follow))
+    except (OSError, ValueError):
+        return None
+
+
+def _from_stat(found: os.stat_result) -> Stat:
+    return Stat(found.st_mode, found.st_dev, found.st_ino, found.st_nlink, found.st_uid, found.st_gid)
