@@ -1,1 +1,40 @@
-"""sandrun: run one command with only what it needs."""
+"""sandrun: run one command with only what it needs.
+
+The public names are imported when they are first used, so that the launch path pays for none it does not use.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CommandError": "sandrun.errors",
+    "Kernel": "sandrun.kernel",
+    "Outcome": "sandrun.supervise",
+    "Plan": "sandrun.plan.format",
+    "Profile": "sandrun.profile.model",
+    "ProfileError": "sandrun.errors",
+    "Resolution": "sandrun.plan.resolve",
+    "SandrunError": "sandrun.errors",
+    "StepError": "sandrun.errors",
+    "UnsupportedError": "sandrun.errors",
+    "UsageError": "sandrun.errors",
+    "load": "sandrun.profile",
+    "probe": "sandrun.kernel",
+    "resolve": "sandrun.plan.resolve",
+}
+"""Each public name and the module that it comes from. The verbs `launch` and `supervise` share their modules' names."""
+
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 (the keys are strings)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    return getattr(import_module(_HOMES[name]), name)

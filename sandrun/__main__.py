@@ -1,0 +1,58 @@
+"""The entry: `sandrun` and `python -m sandrun`. The first lines of every launch, so it imports next to nothing.
+
+The process ends by `os._exit`: nothing buffers output here, and the interpreter's own teardown takes milliseconds that
+every launch would pay for.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import NoReturn
+
+EXIT_BUG = 125
+EXIT_INTERRUPTED = 130
+
+
+def main() -> NoReturn:
+    """Run the command line in `sys.argv` and end the process with its exit status."""
+    gc.disable()  # a launch is short and makes no garbage worth collecting; collections cost 5 to 10 ms
+    sys.excepthook = _crash
+    _occupy_standard_fds()
+    from sandrun import cli  # noqa: PLC0415 (the interrupt and crash handling above must cover the imports)
+
+    os._exit(cli.main(sys.argv[1:]))
+
+
+def _occupy_standard_fds() -> None:
+    """Open a device on each of the fds 0 to 2 that the caller closed.
+
+    Else the next file that is opened takes that number, and the command or a message writes into it. As in glibc's
+    own start of privileged programs, the direction is the unusable one: reading or writing still fails with EBADF.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            # The lowest free number is the one that was found closed.
+            os.set_inheritable(
+                os.open("/dev/full" if fd == 0 else "/dev/null", os.O_RDONLY if fd else os.O_WRONLY), True
+            )
+
+
+def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> NoReturn:
+    """End the process after an exception that nothing handled: the user's interrupt, or else a bug."""
+    if issubclass(kind, KeyboardInterrupt):
+        os._exit(EXIT_INTERRUPTED)
+    sys.__excepthook__(kind, error, trace)
+    print("sandrun: this is a bug in sandrun: please report it with the lines above", file=sys.stderr, flush=True)  # noqa: T201
+    os._exit(EXIT_BUG)
+
+
+if __name__ == "__main__":
+    main()

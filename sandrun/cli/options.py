@@ -1,0 +1,226 @@
+"""The words on the command line of a launch: one click option for each key of `profile.keys.KEYS`, and a few of its own.
+
+click splits the words, finds unknown options and suggests the right one. What a value means is for `profile` to
+decide, so that a flag and the same line in a file are read by the same code and complained of in the same words.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from sandrun.errors import UsageError
+from sandrun.profile.keys import KEYS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+
+class Option(NamedTuple):
+    """An option of the command line. One without a metavar is a flag and takes no value."""
+
+    name: str
+    metavar: str
+    help: str
+    short: str = ""
+    key: str = ""
+    """The key path that it writes, or "" for an option that is no key."""
+    text: str = ""
+    """What a flag writes."""
+    choices: tuple[str, ...] = ()
+
+
+class Override(NamedTuple):
+    """One flag on top of the profiles: the key path, the value as written, and the flag for messages."""
+
+    key: str
+    text: str
+    flag: str
+
+
+class Request(NamedTuple):
+    """What one command line asks for. `command` is empty only where `help` or `version` is set."""
+
+    command: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
+    overrides: tuple[Override, ...] = ()
+    replace: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    require: tuple[str, ...] = ()
+    dry_run: bool = False
+    json: bool = False
+    status_fd: str = ""
+    report: str = ""
+    quiet: bool = False
+    verbose: bool = False
+    help: bool = False
+    version: bool = False
+
+
+USAGE = "sandrun [OPTIONS] [--] COMMAND [ARGS]..."
+VERB_USAGE = ("sandrun profile list|show|check|schema|diff", "sandrun doctor")
+
+PROFILE_OPTIONS = (
+    Option(
+        "--profile", "NAME|FILE", "Start from this profile; repeatable. Without it: default. `none` is empty.", "-p"
+    ),
+    Option("--replace", "KEY", "Drop what the profiles say for KEY before the flags add to it."),
+    Option("--optional", "KEY", "Run even where this kernel cannot keep the protection KEY."),
+    Option("--require", "FACT", "Refuse to run unless the doctor finds FACT, such as landlock>=4."),
+)
+RUN_OPTIONS = (
+    Option("--dry-run", "", "Print what would be enforced, and how; run nothing.", "-n"),
+    Option("--json", "", "With --dry-run: print JSON."),
+    Option("--status-fd", "FD", "Write events as JSON lines to file descriptor FD."),
+    Option("--report", "FILE", "Write a JSON record of the run to FILE."),
+    Option("--quiet", "", "No warnings.", "-q"),
+    Option("--verbose", "", "Print what is enforced before the command starts.", "-v"),
+    Option("--version", "", "Print the version."),
+    Option("--help", "", "Print this help.", "-h"),
+)
+TABLE_TITLES = {
+    "filesystem": "Files",
+    "network": "Network",
+    "syscalls": "Syscalls",
+    "privileges": "Privileges",
+    "process": "Process",
+    "environment": "Environment",
+    "rlimits": "Resource limits",
+    "resources": "Resource limits",
+    "time": "Time",
+}
+
+
+def key_options() -> Iterator[Option]:
+    """The options of `KEYS`, in its order; a boolean key gives two, `--x` and `--no-x`."""
+    for key in KEYS:
+        if not key.option:
+            continue
+        if key.kind == "bool":
+            yield Option(key.option, "", key.help, key.short, key.path, "true")
+            yield Option("--no-" + key.option.removeprefix("--"), "", "", "", key.path, "false")
+        else:
+            metavar = "|".join(key.choices) or key.metavar
+            yield Option(key.option, metavar, key.help, key.short, key.path, choices=key.choices)
+
+
+def parse(argv: Sequence[str]) -> Request:
+    """Read the command line of a launch; options end at the first word that is none.
+
+    Raises UsageError for an unknown option, a missing value or a missing command.
+    """
+    options = [*PROFILE_OPTIONS, *key_options(), *RUN_OPTIONS]
+    by_dest = {_dest(option): option for option in options}
+    command = click.Command(
+        "sandrun",
+        params=[_click_option(option) for option in options],
+        add_help_option=False,
+    )
+    context = click.Context(command, info_name="sandrun", allow_interspersed_args=False)
+    try:
+        values, rest, order = command.make_parser(context).parse_args(list(argv))
+    except click.UsageError as error:
+        raise usage_error(error) from None
+    given = _in_order(values, (by_dest[param.name] for param in order if param.name in by_dest))
+    request = _request(given, tuple(rest))
+    if not (request.command or request.help or request.version):
+        raise UsageError("no command given", hint=f"usage: {USAGE}; more with sandrun --help")
+    if request.json and not request.dry_run:
+        raise UsageError("--json goes with --dry-run", hint="--report FILE writes a JSON record of a run")
+    return request
+
+
+def usage_error(error: click.UsageError, usage: str = "sandrun --help") -> UsageError:
+    """click's complaint in the words of this program; `usage` is the command that shows the right ones."""
+    hint = f"see {usage}"
+    if isinstance(error, click.NoSuchOption):
+        if error.possibilities:
+            hint = "did you mean " + " or ".join(sorted(error.possibilities)) + "?"
+        return UsageError(f"no such option: {error.option_name}", hint=hint)
+    message = error.format_message().rstrip(".")
+    return UsageError(message[:1].lower() + message[1:], hint=hint)
+
+
+def help_text() -> str:
+    """The whole of `sandrun --help`, options grouped by the tables of a profile."""
+    formatter = click.HelpFormatter(max_width=100)
+    formatter.write_usage("sandrun", "[OPTIONS] [--] COMMAND [ARGS]...")
+    for line in VERB_USAGE:
+        formatter.write(f"       {line}\n")
+    formatter.write_paragraph()
+    with formatter.indentation():
+        formatter.write_text(
+            "Run COMMAND with only what a profile and the options grant. Everything else is refused, or the command "
+            "does not run (status 125). See sandrun(1) and sandrun-profile(5)."
+        )
+    groups: dict[str, list[tuple[str, str]]] = {"Profiles": _rows(PROFILE_OPTIONS)}
+    for option in key_options():
+        title = TABLE_TITLES[option.key.partition(".")[0]]
+        groups.setdefault(title, []).extend(_rows([option]))
+    groups["This run"] = _rows(RUN_OPTIONS)
+    for title, rows in groups.items():
+        with formatter.section(title):
+            formatter.write_dl(rows, col_max=34)
+    return formatter.getvalue()
+
+
+def _rows(options: Iterable[Option]) -> list[tuple[str, str]]:
+    rows = []
+    for option in options:
+        if option.text == "false":
+            continue
+        names = f"{option.short}, {option.name}" if option.short else option.name
+        if option.text == "true":
+            names += ", --no-" + option.name.removeprefix("--")
+        rows.append((f"{names} {option.metavar}".rstrip(), option.help))
+    return rows
+
+
+def _dest(option: Option) -> str:
+    return "opt_" + option.name.removeprefix("--").replace("-", "_")
+
+
+def _click_option(option: Option) -> click.Option:
+    names = [option.name, _dest(option)]
+    if option.short:
+        names.insert(0, option.short)
+    if option.metavar:
+        return click.Option(names, multiple=True, type=click.UNPROCESSED)
+    return click.Option(names, is_flag=True)
+
+
+def _in_order(values: dict[str, object], given: Iterable[Option]) -> Iterator[tuple[Option, str]]:
+    """Each option as it was given, with its value: click keeps the order and the values in two places."""
+    taken: dict[str, Iterator[str]] = {}
+    for option in given:
+        if option.metavar:
+            queue = taken.setdefault(option.name, iter(values[_dest(option)]))  # type: ignore[call-overload]
+            yield option, next(queue)
+        else:
+            yield option, option.text
+
+
+def _request(given: Iterable[tuple[Option, str]], command: tuple[str, ...]) -> Request:
+    overrides: list[Override] = []
+    lists: dict[str, list[str]] = {"profile": [], "replace": [], "optional": [], "require": []}
+    plain: dict[str, str] = {}
+    for option, text in given:
+        name = option.name.removeprefix("--").replace("-", "_")
+        if option.key:
+            overrides.append(Override(option.key, text, option.name))
+        elif name in lists:
+            lists[name].append(text)
+        else:
+            plain[name] = text
+    return Request(
+        command=command,
+        profiles=tuple(lists["profile"]),
+        overrides=tuple(overrides),
+        replace=tuple(lists["replace"]),
+        optional=tuple(lists["optional"]),
+        require=tuple(lists["require"]),
+        status_fd=plain.pop("status_fd", ""),
+        report=plain.pop("report", ""),
+        **dict.fromkeys(plain, True),
+    )

@@ -1,0 +1,183 @@
+"""What a run leaves word of: warnings and endings on stderr, the JSON lines of `--status-fd`, the file of `--report`.
+
+The last two are for programs. Both are checked before anything runs, and both are kept from the command: the descriptor is closed in it, and nothing
+of the report exists in the file system while it runs, so it can neither read nor replace it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+from sandrun import report
+from sandrun.errors import EXIT_LATER_CHECK, SandrunError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sandrun.cli.options import Request
+    from sandrun.launch import Child
+    from sandrun.plan.resolve import Resolution
+    from sandrun.profile.model import Profile
+    from sandrun.supervise import Outcome
+
+INT_MAX = 2**31 - 1
+FIRST_FREE_FD = 3
+
+
+class StatusFd:
+    """Events as JSON lines. A reader that went away is warned of; the command is not harmed by it."""
+
+    def __init__(self, text: str) -> None:
+        """Check the argument of `--status-fd`; "" is a StatusFd that writes nothing. Raises UsageError."""
+        self.fd = self._check(text) if text else -1
+
+    @staticmethod
+    def _check(text: str) -> int:
+        if not (text.isascii() and text.isdecimal()) or int(text) > INT_MAX:
+            raise UsageError(f"not a file descriptor: --status-fd {text}")
+        fd = int(text)
+        if fd < FIRST_FREE_FD:
+            raise UsageError(
+                f"not free for events: --status-fd {fd}",
+                hint="the command uses 0 to 2 itself: open another one, as in --status-fd 3 3>events.json",
+            )
+        try:
+            import fcntl  # noqa: PLC0415 (only for this option)
+
+            if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+                raise UsageError(f"not open for writing: --status-fd {fd}")
+        except OSError as error:
+            raise UsageError(f"cannot use: --status-fd {fd}: {report.reason(error)}") from None
+        os.set_inheritable(fd, False)
+        return fd
+
+    def send(self, event: str, **values: Any) -> None:
+        """Write one event."""
+        if self.fd < 0:
+            return
+        line = report.to_json({"sandrun": report.SCHEMA, "event": event, **values}).encode()
+        try:
+            os.write(self.fd, line)
+        except OSError as error:
+            report.warn([f"cannot write: --status-fd {self.fd}: {report.reason(error)}"])
+
+
+class ReportFile:
+    """A JSON file that appears whole, at the end, with mode 0600, in the directory that was checked at the start."""
+
+    def __init__(self, path: str) -> None:
+        """Check the argument of `--report`; "" is a ReportFile that writes nothing. Raises SandrunError."""
+        self.path = path
+        self.directory = -1
+        if not path:
+            return
+        folder, self.name = os.path.split(path)
+        try:
+            self.directory = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._check_target()
+            os.close(self._create())
+            os.unlink(self._temporary, dir_fd=self.directory)
+        except OSError as error:
+            raise SandrunError(f"cannot write the report: {path}: {report.reason(error)}") from None
+
+    @property
+    def _temporary(self) -> str:
+        return f".sandrun-report.{os.getpid()}"
+
+    def _check_target(self) -> None:
+        """Refuse to replace anything but a regular file: a rename would put a file where a device or link was."""
+        if self.name in ("", ".", ".."):
+            raise SandrunError(f"cannot write the report: {self.path}: not the name of a file")
+        try:
+            mode = os.lstat(self.name, dir_fd=self.directory).st_mode
+        except FileNotFoundError:
+            return
+        if not stat.S_ISREG(mode):
+            kind = "a symbolic link" if stat.S_ISLNK(mode) else "no regular file"
+            raise SandrunError(
+                f"cannot write the report: {self.path}: it is {kind}",
+                hint="the report replaces the file FILE; --status-fd writes to a pipe or device",
+            )
+
+    def _create(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(self._temporary, flags, 0o600, dir_fd=self.directory)
+
+    def write(self, document: Mapping[str, Any]) -> None:
+        """Write the document and put it in place. Call it when no process of the command is left. Raises SandrunError."""
+        if self.directory < 0:
+            return
+        try:
+            fd = self._create()
+            try:
+                with open(fd, "w", encoding="ascii") as file:
+                    file.write(report.to_json(document, indent=2))
+                os.rename(self._temporary, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+            except OSError:
+                os.unlink(self._temporary, dir_fd=self.directory)
+                raise
+        except OSError as error:
+            raise SandrunError(f"cannot write the report: {self.path}: {report.reason(error)}") from None
+
+
+class Record:
+    """What is known of one launch so far, told at each border of the flow to whom it concerns."""
+
+    def __init__(self, request: Request) -> None:
+        """Check `--status-fd` and `--report` before anything else. Raises UsageError, SandrunError."""
+        self.request = request
+        self.events = StatusFd(request.status_fd)
+        self.file = ReportFile(request.report)
+        self.profile: Profile | None = None
+        self.resolution: Resolution | None = None
+
+    def planned(self, profile: Profile, resolution: Resolution) -> None:
+        """The plan is made: say what the user should know before the command starts."""
+        if self.events.fd in resolution.plan.pass_fds:
+            raise UsageError(f"--status-fd {self.events.fd} and process.pass_fds name the same file descriptor")
+        self.profile, self.resolution = profile, resolution
+        if self.request.dry_run:
+            return
+        if self.request.verbose:
+            report.say(report.text(report.describe(profile, resolution)).splitlines())
+        elif not self.request.quiet:
+            report.warn([*resolution.warnings, *report.not_enforced(resolution.enforcement)])
+
+    def shown(self) -> int:
+        """A dry run: print the plan and return the exit status."""
+        assert self.profile is not None  # noqa: S101 (planned() came first)
+        assert self.resolution is not None  # noqa: S101
+        document = report.describe(self.profile, self.resolution)
+        report.emit(report.to_json(document, indent=2) if self.request.json else report.text(document))
+        self.file.write(report.run_document(self.request.command, 0, resolution=self.resolution))
+        return 0
+
+    def started(self, child: Child) -> None:
+        """The command runs."""
+        self.events.send("exec", pid=child.pid)
+
+    def ended(self, outcome: Outcome) -> int:
+        """The command and everything it started are gone: tell how, and return the exit status."""
+        status = report.status(outcome)
+        report.say(report.ending(outcome))
+        self.events.send("exit", status=status, signal=outcome.signal)
+        document = report.run_document(self.request.command, status, resolution=self.resolution, outcome=outcome)
+        try:
+            self.file.write(document)
+        except SandrunError as error:
+            report.say(error.lines())
+            return status or EXIT_LATER_CHECK
+        return status
+
+    def failed(self, error: SandrunError) -> None:
+        """The command did not run; the caller prints why."""
+        self.events.send("error", status=error.status, message="; ".join(error.lines()))
+        document = report.run_document(
+            self.request.command, error.status, resolution=self.resolution, lines=error.lines()
+        )
+        try:
+            self.file.write(document)
+        except SandrunError as second:
+            report.say(second.lines())

@@ -1,0 +1,67 @@
+"""A launch: the words of the command line → profile → plan → child → outcome → exit status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sandrun import report
+from sandrun.cli import options
+from sandrun.cli.record import Record
+from sandrun.errors import SandrunError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sandrun.cli.options import Request
+
+DEFAULT_PROFILES = ("default",)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Read the command line, do what it says, and return the exit status. Raises SandrunError."""
+    request = options.parse(argv)
+    if request.help:
+        report.emit(options.help_text())
+        return 0
+    if request.version:
+        from sandrun import __version__  # noqa: PLC0415
+
+        report.emit(f"sandrun {__version__}\n")
+        return 0
+    record = Record(request)
+    try:
+        return run(request, record)
+    except SandrunError as error:
+        record.failed(error)
+        raise
+
+
+def run(request: Request, record: Record) -> int:
+    """The way of a launch from its options to its exit status; `--dry-run` leaves it once the plan is made."""
+    from sandrun.host import System  # noqa: PLC0415 (what a wrong command line does without is imported here)
+    from sandrun.kernel import probe  # noqa: PLC0415
+    from sandrun.plan import environment  # noqa: PLC0415
+    from sandrun.plan.resolve import resolve  # noqa: PLC0415
+    from sandrun.profile import load  # noqa: PLC0415
+
+    profile = load(
+        request.profiles or DEFAULT_PROFILES,
+        request.overrides,
+        replace=request.replace,
+        optional=request.optional,
+        require=request.require,
+    )
+    resolution = resolve(profile, probe(), System(), request.command)
+    record.planned(profile, resolution)
+    if request.dry_run:
+        return record.shown()
+
+    from sandrun import supervise  # noqa: PLC0415
+    from sandrun.launch import launch  # noqa: PLC0415
+
+    plan = resolution.plan
+    values = environment.values(profile, resolution.account)
+    watch = supervise.prepare(plan)
+    child = launch(plan, values, watch)
+    record.started(child)
+    return record.ended(supervise.supervise(child, watch, plan))
