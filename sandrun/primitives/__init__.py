@@ -1,0 +1,1 @@
+"""One file a kernel mechanism: its names, what the parent prepares, and what the child applies. LIGHT."""

@@ -1,0 +1,278 @@
+"""The system calls that the standard library and the named packages lack. The only module with ctypes.
+
+LIGHT. Each wrapper carries the name of its man page, returns what the call returns and raises OSError when the call
+returned -1; `errno` is read only then, so a stale value never turns a success into a failure. Buffers are `bytes` (or
+the classes below), made before `fork`: after it a wrapper does nothing but the call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# prctl(2): linux/prctl.h
+PR_SET_PDEATHSIG = 1
+PR_GET_DUMPABLE = 3
+PR_SET_DUMPABLE = 4
+PR_GET_KEEPCAPS = 7
+PR_SET_KEEPCAPS = 8
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
+PR_GET_SECUREBITS = 27
+PR_SET_SECUREBITS = 28
+PR_SET_CHILD_SUBREAPER = 36
+PR_GET_CHILD_SUBREAPER = 37
+PR_SET_NO_NEW_PRIVS = 38
+PR_GET_NO_NEW_PRIVS = 39
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_IS_SET = 1
+PR_CAP_AMBIENT_RAISE = 2
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+# capset(2): linux/capability.h
+_LINUX_CAPABILITY_VERSION_3 = 0x20080522
+
+# landlock_create_ruleset(2), landlock_add_rule(2): linux/landlock.h
+LANDLOCK_CREATE_RULESET_VERSION = 1
+LANDLOCK_RULE_PATH_BENEATH = 1
+LANDLOCK_RULE_NET_PORT = 2
+
+# seccomp(2): linux/seccomp.h
+SECCOMP_SET_MODE_FILTER = 1
+SECCOMP_GET_ACTION_AVAIL = 2
+SECCOMP_FILTER_FLAG_TSYNC = 1
+SECCOMP_FILTER_FLAG_LOG = 2
+
+# openat2(2): linux/openat2.h
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+
+# rt_sigprocmask(2), signal(7), signalfd(2). Not from the module `signal`: it costs 6 ms and wraps numbers in an enum.
+SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK = range(3)
+SIGKILL, SIGSTOP, SIGCHLD = 9, 19, 17
+NSIG = 64
+ALL_SIGNALS = 2**NSIG - 1
+SIGACTION_DEFAULT = bytes(32)
+"""struct sigaction of the kernel, all zero: SIG_DFL, no flags, no mask."""
+SFD_NONBLOCK, SFD_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
+_SIGSET_SIZE = NSIG // 8
+
+# Numbers as in asm/unistd_64.h and asm-generic/unistd.h; from 424 on all architectures agree.
+_NUMBERS: dict[str, dict[str, int]] = {
+    "x86_64": {
+        "rt_sigaction": 13,
+        "rt_sigprocmask": 14,
+        "capget": 125,
+        "capset": 126,
+        "signalfd4": 289,
+        "seccomp": 317,
+    },
+    "aarch64": {
+        "rt_sigaction": 134,
+        "rt_sigprocmask": 135,
+        "capget": 90,
+        "capset": 91,
+        "signalfd4": 74,
+        "seccomp": 277,
+    },
+}
+_COMMON = {
+    "pidfd_send_signal": 424,
+    "close_range": 436,
+    "openat2": 437,
+    "pidfd_getfd": 438,
+    "landlock_create_ruleset": 444,
+    "landlock_add_rule": 445,
+    "landlock_restrict_self": 446,
+}
+
+MACHINE = os.uname().machine
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def strerror(number: int) -> str:
+    """`Permission denied (EACCES)`: the words and the name of an error number (errno(3))."""
+    return f"{os.strerror(number)} ({errno.errorcode.get(number, number)})"
+
+
+def _check(result: int) -> int:
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def _function(name: str, *argtypes: type) -> Callable[..., int]:
+    function = _libc[name]
+    function.argtypes = argtypes
+    function.restype = ctypes.c_int
+    return function
+
+
+def _syscall(name: str, *argtypes: type) -> Callable[..., int]:
+    """syscall(2) with the number filled in. On an architecture without a number the call answers ENOSYS."""
+    number = _COMMON.get(name) or _NUMBERS.get(MACHINE, {}).get(name, -1)
+    if struct.calcsize("P") != 8:
+        number = -1  # a 32-bit interpreter on a 64-bit kernel has other numbers and other structs
+    function = _libc["syscall"]
+    function.argtypes = (ctypes.c_long, *argtypes)
+    function.restype = ctypes.c_long
+
+    def call(*arguments: object) -> int:
+        return _check(function(number, *arguments))
+
+    return call
+
+
+_int, _uint, _long, _ulong, _pointer = ctypes.c_int, ctypes.c_uint, ctypes.c_long, ctypes.c_ulong, ctypes.c_void_p
+
+_prctl = _function("prctl", _int, _ulong, _ulong, _ulong, _ulong)
+_execve = _function("execve", ctypes.c_char_p, _pointer, _pointer)
+_capget = _syscall("capget", _pointer, _pointer)
+_capset = _syscall("capset", _pointer, _pointer)
+_seccomp = _syscall("seccomp", _uint, _uint, _pointer)
+_openat2 = _syscall("openat2", _int, ctypes.c_char_p, _pointer, ctypes.c_size_t)
+_close_range = _syscall("close_range", _uint, _uint, _uint)
+_pidfd_send_signal = _syscall("pidfd_send_signal", _int, _int, _pointer, _uint)
+_pidfd_getfd = _syscall("pidfd_getfd", _int, _int, _uint)
+_rt_sigaction = _syscall("rt_sigaction", _int, _pointer, _pointer, ctypes.c_size_t)
+_rt_sigprocmask = _syscall("rt_sigprocmask", _int, _pointer, _pointer, ctypes.c_size_t)
+_signalfd4 = _syscall("signalfd4", _int, _pointer, ctypes.c_size_t, _int)
+_landlock_create_ruleset = _syscall("landlock_create_ruleset", _pointer, ctypes.c_size_t, _uint)
+_landlock_add_rule = _syscall("landlock_add_rule", _int, _int, _pointer, _uint)
+_landlock_restrict_self = _syscall("landlock_restrict_self", _int, _uint)
+
+
+def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
+    """prctl(2)."""
+    return _check(_prctl(option, arg2, arg3, arg4, arg5))
+
+
+def capability_sets(effective: int, permitted: int, inheritable: int) -> bytes:
+    """The data of capset(2), version 3: the low halves of the three masks, then the high halves."""
+    masks = (effective, permitted, inheritable)
+    return struct.pack("=6I", *(mask & 0xFFFFFFFF for mask in masks), *(mask >> 32 for mask in masks))
+
+
+def capget() -> tuple[int, int, int]:
+    """capget(2) of this thread: the effective, permitted and inheritable set as masks."""
+    header = ctypes.create_string_buffer(struct.pack("=Ii", _LINUX_CAPABILITY_VERSION_3, 0), 8)
+    data = ctypes.create_string_buffer(24)
+    _capget(header, data)
+    low = struct.unpack("=6I", data.raw)
+    return low[0] | low[3] << 32, low[1] | low[4] << 32, low[2] | low[5] << 32
+
+
+def capset(sets: bytes) -> None:
+    """capset(2) of this thread, with the bytes of `capability_sets`."""
+    header = ctypes.create_string_buffer(struct.pack("=Ii", _LINUX_CAPABILITY_VERSION_3, 0), 8)
+    _capset(header, sets)
+
+
+class SockFprog:
+    """A BPF program as seccomp(2) wants it: struct sock_fprog and the instructions it points to."""
+
+    __slots__ = ("_fprog", "_program", "address")
+
+    def __init__(self, program: bytes) -> None:
+        if not program or len(program) % 8:
+            raise ValueError("a BPF program is one or more instructions of 8 bytes")
+        self._program = ctypes.create_string_buffer(program, len(program))
+        fprog = struct.pack("@HxxxxxxQ", len(program) // 8, ctypes.addressof(self._program))
+        self._fprog = ctypes.create_string_buffer(fprog, len(fprog))
+        self.address = ctypes.addressof(self._fprog)
+
+
+def seccomp(operation: int, flags: int, argument: SockFprog | bytes) -> int:
+    """seccomp(2). `argument` is a filter, or the bytes that the operation takes."""
+    return _seccomp(operation, flags, argument.address if isinstance(argument, SockFprog) else argument)
+
+
+def landlock_create_ruleset(attr: bytes | None, flags: int = 0) -> int:
+    """landlock_create_ruleset(2): a new ruleset's descriptor (close-on-exec), or what `flags` asks for."""
+    return _landlock_create_ruleset(attr, len(attr) if attr is not None else 0, flags)
+
+
+def landlock_add_rule(ruleset_fd: int, rule_type: int, attr: bytes, flags: int = 0) -> None:
+    """landlock_add_rule(2)."""
+    _landlock_add_rule(ruleset_fd, rule_type, attr, flags)
+
+
+def landlock_restrict_self(ruleset_fd: int, flags: int = 0) -> None:
+    """landlock_restrict_self(2) of this thread. Irreversible."""
+    _landlock_restrict_self(ruleset_fd, flags)
+
+
+def openat2(path: bytes, flags: int, *, resolve: int = 0, mode: int = 0, dir_fd: int = -100) -> int:
+    """openat2(2): a new descriptor. `dir_fd` -100 is AT_FDCWD."""
+    _no_nul(path)
+    how = struct.pack("=QQQ", flags, mode, resolve)
+    return _openat2(dir_fd, path, how, len(how))
+
+
+def close_range(first: int, last: int, flags: int = 0) -> None:
+    """close_range(2): close every descriptor from `first` to `last`, both included."""
+    _close_range(first, last, flags)
+
+
+def pidfd_send_signal(pidfd: int, signal: int) -> None:
+    """pidfd_send_signal(2)."""
+    _pidfd_send_signal(pidfd, signal, None, 0)
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """pidfd_getfd(2): a copy of descriptor `fd` of that process (close-on-exec)."""
+    return _pidfd_getfd(pidfd, fd, 0)
+
+
+def rt_sigaction(signal: int, action: bytes) -> None:
+    """sigaction(2) without the C library, which refuses the two signals that it uses itself (nptl(7))."""
+    _rt_sigaction(signal, action, None, _SIGSET_SIZE)
+
+
+def signal_bit(signal: int) -> int:
+    """The bit of a signal number in a mask."""
+    return 1 << (signal - 1)
+
+
+def rt_sigprocmask(how: int, mask: int) -> int:
+    """sigprocmask(2). Masks are ints with bit `signal - 1` for each signal; returns the mask before."""
+    old = ctypes.create_string_buffer(_SIGSET_SIZE)
+    _rt_sigprocmask(how, struct.pack("=Q", mask), old, _SIGSET_SIZE)
+    return int.from_bytes(old.raw, "little")
+
+
+def signalfd4(fd: int, mask: int, flags: int = 0) -> int:
+    """signalfd(2): a descriptor to read the signals of `mask` from; `fd` -1 makes a new one."""
+    return _signalfd4(fd, struct.pack("=Q", mask), _SIGSET_SIZE, flags)
+
+
+class Execve:
+    """The three arguments of execve(2), laid out before `fork` so that the call itself needs no memory."""
+
+    __slots__ = ("_argv", "_envp", "_path", "_strings")
+
+    def __init__(self, path: bytes, argv: Sequence[bytes], envp: Sequence[bytes]) -> None:
+        for word in (path, *argv, *envp):
+            _no_nul(word)
+        self._path = path
+        self._strings = (tuple(argv), tuple(envp))
+        self._argv = (ctypes.c_char_p * (len(argv) + 1))(*argv, None)
+        self._envp = (ctypes.c_char_p * (len(envp) + 1))(*envp, None)
+
+    def __call__(self) -> None:
+        """Execute. Returns only by raising OSError."""
+        _check(_execve(self._path, self._argv, self._envp))
+
+
+def _no_nul(word: bytes) -> None:
+    """A C string ends at the first NUL: the kernel would see another path or argument than the one that was checked."""
+    if b"\0" in word:
+        raise ValueError("embedded null byte")

@@ -1,0 +1,50 @@
+"""File descriptors: all but those that are passed on are closed before the command runs. LIGHT."""
+
+from __future__ import annotations
+
+import fcntl
+
+from sandrun import libc
+from sandrun.errors import SandrunError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LAST = 2**32 - 1
+"""The last descriptor for close_range(2)."""
+
+
+def check(pass_fds: Iterable[int]) -> None:
+    """In the parent: every descriptor to pass on must be one that the caller left open for us.
+
+    One with close-on-exec did not come from the caller, since it would not have survived our own start: it is
+    sandrun's own (its signalfd, the pseudoterminal's master), which the command must never get.
+    """
+    for fd in pass_fds:
+        try:
+            flags = fcntl.fcntl(fd, fcntl.F_GETFD) if 0 <= fd < 2**31 else None
+        except OSError:
+            flags = None
+        if flags is None or flags & fcntl.FD_CLOEXEC:
+            raise SandrunError(
+                f"cannot pass file descriptor {fd}: it is not open for the command",
+                hint=f"open it in the shell, as in {fd}>FILE, or make it inheritable",
+            )
+
+
+def gaps(kept: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """The ranges between the descriptors to keep, up to the last possible one."""
+    ranges = []
+    start = 0
+    for fd in sorted(set(kept)):
+        if fd > start:
+            ranges.append((start, fd - 1))
+        start = fd + 1
+    return (*ranges, (start, LAST))
+
+
+def close(ranges: Iterable[tuple[int, int]]) -> None:
+    """Close these ranges, in the child."""
+    for first, last in ranges:
+        libc.close_range(first, last)
