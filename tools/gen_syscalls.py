@@ -42,12 +42,28 @@ RENAMED = {
 """Tracepoints are named after the kernel's functions; these are the ones whose syscall is called otherwise."""
 
 INTEGER_TYPES = frozenset(
-    ("int", "unsigned", "unsigned int", "u32", "__u32", "__s32", "pid_t", "uid_t", "gid_t", "clockid_t", "timer_t")
-    + ("mqd_t", "key_t", "key_serial_t", "qid_t", "rwf_t", "enum landlock_rule_type")
+    [
+        "int",
+        "unsigned",
+        "unsigned int",
+        "u32",
+        "__u32",
+        "__s32",
+        "pid_t",
+        "uid_t",
+        "gid_t",
+        "clockid_t",
+        "timer_t",
+        "mqd_t",
+        "key_t",
+        "key_serial_t",
+        "qid_t",
+        "rwf_t",
+        "enum landlock_rule_type",
+    ]
 )
 LONG_TYPES = frozenset(
-    ("unsigned long", "long", "size_t", "loff_t", "off_t", "u64", "__u64", "aio_context_t")
-    + ("cap_user_header_t", "cap_user_data_t")
+    "unsigned long;long;size_t;loff_t;off_t;u64;__u64;aio_context_t;cap_user_header_t;cap_user_data_t".split(";")  # noqa: SIM905
 )
 FLAG_WORDS = frozenset({"flags", "prot", "unshare_flags", "mode_flags"})
 """Arguments of type long with these names are bit sets; the kernel may ignore the bits that it does not know."""

@@ -1,0 +1,199 @@
+"""Filters as BPF programs, compiled by libseccomp through pyseccomp. Nothing is loaded here.
+
+The one adapter of `pyseccomp`. libseccomp answers some requests otherwise than asked (an unconditional rule swallows
+argument rules on the same syscall; equal comparisons test 64 bits; there is one default answer only), so a filter is
+split into programs that leave it no choice:
+
+- "numbers": default ENOSYS, one unconditional rule for each syscall that is known. Unknown numbers so get the answer
+  that makes a C library fall back.
+- "arguments": default ALLOW, only rules with a refusal, one action a syscall, conditions as `seccomp_match` makes
+  them. A syscall with several refusals has the next one in a further program.
+
+The kernel runs all of them and takes the most restrictive answer.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sandrun.errors import SandrunError
+from sandrun.primitives.seccomp import ALLOW, KILL_PROCESS, LOG, MAX_INSTRUCTIONS, errno_action
+from sandrun.primitives.seccomp_match import TooComplexError, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sandrun.primitives.seccomp_match import Condition
+
+UNKNOWN = errno_action(errno.ENOSYS)
+INSTRUCTION_SIZE = 8
+LAST_NUMBER = 0x3FFFFFFF
+SECCOMP_NUMBERS = {"x86_64": 317, "aarch64": 277}
+"""seccomp(2) itself, which loads the programs one after the other."""
+
+
+class Rule(NamedTuple):
+    """One action for one syscall, where every tested argument is so: (index, mask, value), `argument & mask == value`."""
+
+    number: int
+    action: int
+    tests: tuple[tuple[int, int, int], ...] = ()
+
+
+class Refusal(NamedTuple):
+    """An action for a syscall wherever one of its conditions holds."""
+
+    number: int
+    action: int
+    conditions: Sequence[Condition]
+
+
+def compile_filter(arch: str, numbers: Mapping[int, int], refusals: Sequence[Refusal]) -> tuple[bytes, ...]:
+    """The programs of one filter, in order of loading.
+
+    `numbers` has the answer of each known syscall; every other number gets ENOSYS, every other architecture (i386 and
+    x32 on x86_64, 32-bit arm on aarch64) ends the process. A refusal makes the answer more restrictive where its
+    conditions hold; of two that differ in the errno only, the first wins.
+
+    Raises TooComplexError if a program is longer than the kernel takes, or if the programs could not all be loaded.
+    """
+    layers = _layers(refusals)
+    programs = [(_rules(layer), ALLOW) for layer in reversed(layers)]
+    programs.append(([Rule(number, action) for number, action in sorted(numbers.items())], UNKNOWN))
+    # A program is in force while the next one is loaded, so one that restricts seccomp(2) has to be the last.
+    programs.sort(key=lambda program: _restricts(program[0], SECCOMP_NUMBERS[arch]))
+    if len(programs) > 1 and _restricts(programs[-2][0], SECCOMP_NUMBERS[arch]):
+        raise TooComplexError("seccomp is refused in two different ways, of which only one can be loaded")
+    return tuple(compile_program(arch, default, rules) for rules, default in programs)
+
+
+def compile_program(arch: str, default: int, rules: Iterable[Rule]) -> bytes:
+    """One program: `default` for every syscall that no rule names.
+
+    Rules whose action is the default are left out: they change nothing, and libseccomp refuses them. Raises ValueError
+    for rules that libseccomp would misread: a number that is none (it takes pseudo numbers and cuts off high bits),
+    two actions for one syscall, or conditional and unconditional rules for one syscall.
+    """
+    pyseccomp = load_pyseccomp()
+    effective = [rule for rule in rules if rule.action != default]
+    _check(effective)
+    program = pyseccomp.SyscallFilter(default)
+    program.set_attr(pyseccomp.Attr.ACT_BADARCH, KILL_PROCESS)
+    program.set_attr(pyseccomp.Attr.API_SYSRAWRC, 1)
+    if effective:
+        # A binary tree over the numbers instead of a chain. Up to libseccomp 2.5.3 one without rules lost the default.
+        program.set_attr(pyseccomp.Attr.CTL_OPTIMIZE, 2)
+    number_of = _select_arch(pyseccomp, program, arch)
+    for rule in effective:
+        tests = [pyseccomp.Arg(index, pyseccomp.MASKED_EQ, mask, value) for index, mask, value in rule.tests]
+        program.add_rule(rule.action, number_of(rule.number), *tests)
+    instructions = _export(program)
+    if len(instructions) > MAX_INSTRUCTIONS * INSTRUCTION_SIZE:
+        length = len(instructions) // INSTRUCTION_SIZE
+        raise TooComplexError(f"the program has {length} instructions, the kernel takes {MAX_INSTRUCTIONS}")
+    return instructions
+
+
+def load_pyseccomp() -> Any:
+    """The module `pyseccomp`, imported without running ldconfig or a compiler.
+
+    At import it asks `ctypes.util.find_library` for two libraries, which starts child processes, a `gcc` of the
+    caller's PATH among them. It is given the names instead, by a stand-in that lasts as long as the import.
+    """
+    if "pyseccomp" in sys.modules:
+        return sys.modules["pyseccomp"]
+    stand_in = ModuleType("ctypes.util")
+    vars(stand_in)["find_library"] = {"seccomp": "libseccomp.so.2"}.get
+    places: tuple[tuple[dict[str, Any], str], ...] = ((sys.modules, "ctypes.util"), (vars(ctypes), "util"))
+    before = [place.get(key) for place, key in places]
+    for place, key in places:
+        place[key] = stand_in
+    try:
+        import pyseccomp  # noqa: PLC0415 (needs the stand-in, and 10 ms that a cached plan saves)
+    except OSError as error:
+        raise SandrunError(
+            f"cannot load libseccomp: libseccomp.so.2: {error}",
+            hint="install libseccomp2 (Debian, Ubuntu) or libseccomp (Fedora, Alpine)",
+        ) from error
+    finally:
+        for (place, key), value in zip(places, before, strict=True):
+            if value is None:
+                del place[key]
+            else:
+                place[key] = value
+    return pyseccomp
+
+
+def _layers(refusals: Sequence[Refusal]) -> list[dict[int, Refusal]]:
+    """Refusals such that each layer has one action a syscall; a syscall's first action is in the first layer."""
+    merged: dict[int, dict[int, list[Condition]]] = {}
+    for refusal in refusals:
+        merged.setdefault(refusal.number, {}).setdefault(refusal.action, []).extend(refusal.conditions)
+    layers: list[dict[int, Refusal]] = []
+    for number, actions in merged.items():
+        for depth, (action, conditions) in enumerate(actions.items()):
+            if depth == len(layers):
+                layers.append({})
+            layers[depth][number] = Refusal(number, action, conditions)
+    return layers
+
+
+def _rules(layer: Mapping[int, Refusal]) -> list[Rule]:
+    return [
+        Rule(number, refusal.action, tuple((index, mask, value) for index, (mask, value) in leaf.items()))
+        for number, refusal in sorted(layer.items())
+        for leaf in decide(refusal.conditions)
+    ]
+
+
+def _restricts(rules: Iterable[Rule], number: int) -> bool:
+    return any(rule.number == number and rule.action not in {ALLOW, LOG} for rule in rules)
+
+
+def _check(rules: Sequence[Rule]) -> None:
+    kinds: dict[int, tuple[int, bool]] = {}
+    for rule in rules:
+        if not 0 <= rule.number <= LAST_NUMBER:
+            raise ValueError(f"not a syscall number: {rule.number}")
+        kind = (rule.action, bool(rule.tests))
+        if kinds.setdefault(rule.number, kind) != kind:
+            raise ValueError(f"syscall {rule.number} has rules of two kinds in one program")
+
+
+def _select_arch(pyseccomp: Any, program: Any, arch: str) -> Any:
+    """Make the program one for `arch`; the function gives the number that libseccomp wants for a rule.
+
+    It wants the native number, and looks the name up for another architecture: only there are numbers that this
+    libseccomp does not know out of reach. That is for tests; a launch compiles for the machine it runs on.
+    """
+    wanted = {"x86_64": pyseccomp.Arch.X86_64, "aarch64": pyseccomp.Arch.AARCH64}[arch]
+    native = pyseccomp.system_arch()
+    if wanted == native:
+        return lambda number: number
+    program.add_arch(wanted)
+    program.remove_arch(native)
+    return lambda number: pyseccomp.resolve_syscall(native, pyseccomp.resolve_syscall(wanted, number).decode())
+
+
+class _Descriptor:
+    """What pyseccomp wants instead of a number."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd
+
+
+def _export(program: Any) -> bytes:
+    fd = os.memfd_create("sandrun-seccomp", os.MFD_CLOEXEC)
+    try:
+        program.export_bpf(_Descriptor(fd))
+        return os.pread(fd, os.fstat(fd).st_size, 0)
+    finally:
+        os.close(fd)
