@@ -1,0 +1,24 @@
+"""A denied file does not become readable by renaming the directory above it in a tree that may be written."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from tests.probes.inside import read
+
+if TYPE_CHECKING:
+    from tests.escape.outside import Outside
+
+SANDRUN = ("-p", "none", "-x", "@system", "-w", "{work}", "--deny", "{work}/private/key")
+STATUSES = (3, 125)
+REFUSALS = ("EXDEV",)
+
+
+def setup(out: Outside) -> None:
+    out.file(out.work / "private" / "key")
+
+
+def attempt() -> None:
+    os.rename("private", "public")
+    read("public/key")

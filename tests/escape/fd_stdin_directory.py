@@ -1,0 +1,24 @@
+"""A directory on standard input is no way to the files in it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from tests.probes.inside import see
+
+if TYPE_CHECKING:
+    from tests.escape.outside import Outside
+
+SHELL = 'exec "$@" 3<&0 </dev/null'
+STATUSES = (3, 125)
+
+
+def setup(out: Outside) -> None:
+    fd = os.open(out.secret().parent, os.O_RDONLY)
+    out.exit.callback(os.close, fd)
+    out.options["stdin"] = fd
+
+
+def attempt() -> None:
+    see(os.read(os.open("secret", os.O_RDONLY, dir_fd=3), 100))

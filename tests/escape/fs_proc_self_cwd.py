@@ -1,0 +1,18 @@
+"""/proc/self/cwd/.. is no other way to the same files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.probes.inside import read
+
+if TYPE_CHECKING:
+    from tests.escape.outside import Outside
+
+
+def setup(out: Outside) -> None:
+    out.secret()
+
+
+def attempt() -> None:
+    read("/proc/self/cwd/../outside/secret")

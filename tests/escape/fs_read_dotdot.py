@@ -1,0 +1,18 @@
+"""A file outside the grants cannot be read by way of `..` from the working directory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.probes.inside import read
+
+if TYPE_CHECKING:
+    from tests.escape.outside import Outside
+
+
+def setup(out: Outside) -> None:
+    out.secret()
+
+
+def attempt() -> None:
+    read("../outside/secret")

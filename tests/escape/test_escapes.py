@@ -1,0 +1,66 @@
+"""Every attempt of this directory escapes without sandrun, and is blocked by it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import support
+from tests.escape import outside
+from tests.probes.inside import BLOCKED, ESCAPED
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+NO_ATTEMPTS = {"__init__", "outside", "conftest", "test_escapes"}
+
+
+def attempts() -> list[ModuleType]:
+    """The modules of this directory that are attempts and make sense on this machine."""
+    names = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NO_ATTEMPTS)
+    modules = [importlib.import_module(f"tests.escape.{name}") for name in names]
+    return [module for module in modules if getattr(module, "MACHINE", os.uname().machine) == os.uname().machine]
+
+
+CASES = [
+    pytest.param(module, who, id=f"{module.__name__.rpartition('.')[2]}-{who}")
+    for module in attempts()
+    for who in support.WHOS
+    if who in getattr(module, "WHO", support.WHOS)
+]
+
+
+@pytest.mark.parametrize(("module", "who"), CASES, indirect=["who"])
+def test_control(module: ModuleType, who: support.Who) -> None:
+    """Without sandrun the attempt escapes: it is a real one."""
+    if hasattr(module, "needs"):
+        module.needs()
+    with outside.prepared(module, who) as out:
+        outside.run(module, out, outside.without_sandrun())
+        assert out.status == ESCAPED, f"the control ended with {out.status}\n{out.output}"
+        if hasattr(module, "unharmed"):
+            assert not module.unharmed(out), "the control harmed nothing"
+
+
+@pytest.mark.parametrize(("module", "who"), CASES, indirect=["who"])
+def test_blocked(module: ModuleType, who: support.Who) -> None:
+    """With sandrun the attempt is blocked, and nothing outside has changed."""
+    if hasattr(module, "needs"):
+        module.needs()
+    with outside.prepared(module, who) as out:
+        outside.run(module, out, outside.with_sandrun(module, out))
+        expected = getattr(module, "STATUSES", (BLOCKED,))
+        assert out.status in expected, f"{module.__doc__}\nended with {out.status}, not {expected}\n{out.output}"
+        if hasattr(module, "unharmed"):
+            assert module.unharmed(out), module.__doc__
+
+
+def test_each_attempt_states_its_claim() -> None:
+    """The docstring of an attempt is one sentence, and there are as many attempts as were promised."""
+    claims = {module.__name__: (module.__doc__ or "").strip() for module in attempts()}
+    assert all(claim.endswith(".") and "\n\n" not in claim for claim in claims.values())
+    assert len(set(claims.values())) == len(claims) >= 60
