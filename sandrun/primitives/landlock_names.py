@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from landlock import FSAccess, SyscallError, landlock_abi_version
 
-from sandrun.primitives.landlock import FS, FS_ABI
+from sandrun.primitives.landlock import FS
 
 AVAILABLE, DISABLED, MISSING, REFUSED = "available", "disabled", "missing", "refused"
 
@@ -36,9 +36,8 @@ def _rights() -> dict[str, int]:
     """
     theirs = {name.lower(): int(member) for name, member in FSAccess.__members__.items()}
     wrong = sorted(name for name, bit in theirs.items() if FS.get(name) != bit)
-    absent = sorted(name for name, since in FS_ABI.items() if since <= 3 and name not in theirs)
-    if wrong or absent:
-        raise RuntimeError("the package landlock and sandrun disagree about: " + ", ".join(wrong + absent))
+    if wrong:
+        raise RuntimeError("the package landlock and sandrun disagree about: " + ", ".join(wrong))
     return FS | theirs
 
 

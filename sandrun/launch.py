@@ -1,0 +1,363 @@
+"""launch: execute a Plan in a child process, or tell which step failed.
+
+LIGHT. The parent half prepares everything, so that each step of the child is one or two calls on buffers that exist;
+after `fork` nothing is imported, formatted or logged. The child ends in `execve` or `_exit`. Here is the only place
+that knows the order of the steps.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+import termios
+
+from sandrun import failure, libc, places
+from sandrun.errors import EXIT_SANDRUN, SandrunError
+from sandrun.plan.format import KEEP, NICE_KEEP, TTY_NEW_SESSION, TTY_PTY
+from sandrun.primitives import caps, fds, ids, landlock, rlimits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import NoReturn, Protocol
+
+    from sandrun.plan.format import Plan
+
+    class Watch(Protocol):
+        """What the supervisor decided before the launch."""
+
+        own_group: bool
+        """The command gets a process group of its own."""
+        pty_slave: int
+        """The pseudoterminal for TTY_PTY, or -1."""
+
+
+_RECORD = struct.Struct("=iii")
+"""From a child that failed: the index in CHILD_STEPS, errno, and the argument it worked on.
+
+errno 0: the kernel said yes and holds something else than was asked for. -1: no system call failed, a bug.
+"""
+_PF_FORKNOEXEC = 0x40
+"""Flag in /proc/PID/stat: forked, but never executed anything (linux/sched.h)."""
+
+
+class Child:
+    """A running command: its pid, a pidfd (close-on-exec), and the private directories to remove after it."""
+
+    __slots__ = ("pid", "pidfd", "private")
+
+    def __init__(self, pid: int, pidfd: int, private: tuple[bytes, ...]) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.private = private
+
+
+class _Job:
+    """What the child works with. Nothing changes but `argument`: the number that a failing step reports."""
+
+    __slots__ = (
+        "argument",
+        "caps",
+        "close",
+        "execve",
+        "filters",
+        "limits",
+        "own_group",
+        "plan",
+        "pty_slave",
+        "ruleset_fd",
+        "supervisor",
+    )
+
+    def __init__(self, plan: Plan, watch: Watch, environment: list[bytes], ruleset_fd: int, error_fd: int) -> None:
+        self.argument = 0
+        self.plan = plan
+        self.own_group = watch.own_group
+        self.pty_slave = watch.pty_slave
+        self.supervisor = os.getpid()
+        self.ruleset_fd = ruleset_fd
+        self.close = fds.gaps((0, 1, 2, *plan.pass_fds, error_fd, *((ruleset_fd,) if ruleset_fd >= 0 else ())))
+        self.caps = caps.Prepared(plan)
+        self.limits = rlimits.prepare(plan)
+        self.filters = tuple(libc.SockFprog(program) for program in plan.seccomp)
+        self.execve = libc.Execve(plan.executable, plan.argv, environment)
+
+
+# --- the steps of the child ------------------------------------------------------------------------------------------
+
+
+def _terminal(job: _Job) -> None:
+    if job.plan.tty == TTY_PTY:
+        os.setsid()
+        fcntl.ioctl(job.pty_slave, termios.TIOCSCTTY, 0)
+        for fd in range(3):
+            os.dup2(job.pty_slave, fd)
+    elif job.plan.tty == TTY_NEW_SESSION:
+        os.setsid()
+    elif job.own_group:
+        os.setpgid(0, 0)
+
+
+def _descriptors(job: _Job) -> None:
+    fds.close(job.close)
+
+
+def _signals(job: _Job) -> None:
+    for signal in range(1, libc.NSIG + 1):
+        if signal not in (libc.SIGKILL, libc.SIGSTOP):
+            job.argument = signal
+            libc.rt_sigaction(signal, libc.SIGACTION_DEFAULT)
+    libc.rt_sigprocmask(libc.SIG_SETMASK, 0)
+
+
+def _umask_and_nice(job: _Job) -> None:
+    if job.plan.umask != KEEP:
+        os.umask(job.plan.umask)
+    if job.plan.nice != NICE_KEEP:
+        os.setpriority(os.PRIO_PROCESS, 0, job.plan.nice)
+
+
+def _bounding_set(job: _Job) -> None:
+    for number in job.caps.drop:
+        job.argument = number
+        caps.drop_bounding(number)
+
+
+def _groups(job: _Job) -> None:
+    ids.set_groups(job.plan)
+
+
+def _gid(job: _Job) -> None:
+    ids.set_gid(job.plan)
+
+
+def _uid(job: _Job) -> None:
+    if job.caps.keepcaps:
+        caps.set_attribute(libc.PR_SET_KEEPCAPS, 1)
+    ids.set_uid(job.plan)
+
+
+def _capabilities(job: _Job) -> None:
+    caps.apply(job.caps)
+
+
+def _verify(job: _Job) -> None:
+    caps.verify(job.caps)
+    ids.verify(job.plan)
+
+
+def _cwd(job: _Job) -> None:
+    if job.plan.cwd:
+        os.chdir(job.plan.cwd)
+
+
+def _parent_death(job: _Job) -> None:
+    caps.set_attribute(libc.PR_SET_PDEATHSIG, libc.SIGKILL)
+    if os.getppid() != job.supervisor:
+        raise ProcessLookupError(errno.ESRCH, "the supervisor is gone")
+
+
+def _limits(job: _Job) -> None:
+    for limit in job.limits:
+        job.argument = limit[0]
+        rlimits.set_limit(limit)
+
+
+def _no_new_privs(job: _Job) -> None:
+    if job.plan.no_new_privs:
+        caps.set_attribute(libc.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _landlock(job: _Job) -> None:
+    if job.ruleset_fd >= 0:
+        landlock.restrict_self(job.ruleset_fd, job.plan.landlock_flags)
+
+
+def _seccomp(job: _Job) -> None:
+    for number, program in enumerate(job.filters):
+        job.argument = number
+        libc.seccomp(libc.SECCOMP_SET_MODE_FILTER, job.plan.seccomp_flags, program)
+
+
+def _execve(job: _Job) -> None:
+    job.execve()
+
+
+CHILD_STEPS = (
+    # First, while the pseudoterminal is still open: the next step closes it.
+    ("set up the terminal", _terminal),
+    # Early, so that nothing below can act on a descriptor of the caller. Passed ones and our error pipe stay.
+    ("close file descriptors", _descriptors),
+    # Dispositions before the mask: what arrived while it was blocked must meet the default, not Python's handler.
+    # Python leaves SIGPIPE and SIGXFSZ ignored, and the caller may have left SIGCHLD so.
+    ("reset signals", _signals),
+    # A nice value below the inherited one takes a capability, so before they go.
+    ("set umask and nice value", _umask_and_nice),
+    # Takes CAP_SETPCAP, which the change of uid takes away.
+    ("drop the bounding set", _bounding_set),
+    # Groups, gid, uid: each needs a capability that is lost with the uid.
+    ("set groups", _groups),
+    ("set gid", _gid),
+    ("set uid", _uid),
+    # After the uid, whose change clears the ambient set; with the securebits, since one of them forbids to raise it.
+    ("set capabilities", _capabilities),
+    ("verify ids and capabilities", _verify),
+    # As the command's user and without its lost capabilities: before, root could put the command into a directory
+    # that its user may not reach, and everything below it would be open by relative paths.
+    ("enter the working directory", _cwd),
+    # A change of credentials clears it (prctl(2)), so after them all; then see whether the parent died before it held.
+    ("die with the supervisor", _parent_death),
+    # Late, since NOFILE and AS would hit the steps above; after the uid, since a low NPROC makes setuid count.
+    ("set resource limits", _limits),
+    # Landlock and seccomp need it, or CAP_SYS_ADMIN.
+    ("set no_new_privs", _no_new_privs),
+    # As late as possible: the working directory above may be one that the ruleset does not grant.
+    ("enter the Landlock ruleset", _landlock),
+    # Last, so that the filter need not allow anything above: only execve, write and exit_group.
+    ("load the seccomp filter", _seccomp),
+    ("execute", _execve),
+)
+
+
+def _child(job: _Job, error_fd: int) -> NoReturn:
+    """Walk the steps. Whatever happens, this process never returns into the parent's code."""
+    index, number = 0, -1
+    try:
+        for index, (_, step) in enumerate(CHILD_STEPS):  # noqa: B007  the index is for the record below
+            job.argument = 0
+            step(job)
+    except OSError as error:
+        number = -1 if error.errno is None else error.errno
+    finally:
+        try:
+            os.write(error_fd, _RECORD.pack(index, number, job.argument))
+        finally:
+            os._exit(EXIT_SANDRUN)
+
+
+# --- the parent ------------------------------------------------------------------------------------------------------
+
+
+def launch(plan: Plan, values: Mapping[bytes, bytes], watch: Watch) -> Child:
+    """Start the plan's command. On return it has been executed: its first instruction may have run.
+
+    `values` are the values of `plan.env_set`. Expects what `supervise.prepare` sets up: descriptors 0 to 2 open,
+    signals blocked, SIGCHLD not ignored. Raises CommandError if the command cannot be executed, StepError if the child
+    failed before, SandrunError if the parent could not prepare; no process is left then, and no private directory.
+    """
+    _check(plan, watch)
+    places.create_targets(plan)
+    private = places.make_private(plan)
+    try:
+        environment = environment_vector(plan, values, private)
+        pid, pidfd = _start(plan, watch, environment, private)
+    except BaseException:
+        places.remove_private(private)
+        raise
+    return Child(pid, pidfd, private)
+
+
+def environment_vector(plan: Plan, values: Mapping[bytes, bytes], private: tuple[bytes, ...]) -> list[bytes]:
+    """`NAME=value` for execve(2): what is passed, over it what is set, over it the private directories."""
+    inherited = os.environb
+    merged = {name: inherited[name] for name in plan.env_pass if name in inherited}
+    merged.update((name, values[name]) for name in plan.env_set)
+    merged.update(zip(plan.private_dirs, private, strict=True))
+    for name, value in merged.items():
+        if b"\0" in value:
+            raise SandrunError(f"cannot set {os.fsdecode(name)}: the value holds a null byte")
+    return [name + b"=" + value for name, value in merged.items()]
+
+
+def _check(plan: Plan, watch: Watch) -> None:
+    """What the caller got wrong, before anything is made."""
+    try:
+        threads = len(os.listdir("/proc/self/task"))
+    except OSError as error:
+        raise SandrunError(
+            f"cannot launch: /proc/self/task: {libc.strerror(error.errno or 0)}", hint="sandrun needs a mounted /proc"
+        ) from None
+    if threads != 1:
+        raise SandrunError(f"cannot launch: this process has {threads} threads, and only the calling one would fork")
+    if plan.tty == TTY_PTY and watch.pty_slave < 0:
+        raise SandrunError("cannot launch: no pseudoterminal was opened")
+    fds.check(plan.pass_fds)
+    ids.check(plan)
+
+
+def _start(plan: Plan, watch: Watch, environment: list[bytes], private: tuple[bytes, ...]) -> tuple[int, int]:
+    """Fork and wait until the command runs: its pid and pidfd."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    ruleset_fd = -1
+    try:
+        ruleset_fd = landlock.create(plan, private)
+        job = _Job(plan, watch, environment, ruleset_fd, writer)
+        pid = _fork()
+        if not pid:
+            _child(job, writer)
+        os.close(writer)
+        writer = -1
+        return pid, _wait_for_execve(plan, pid, reader)
+    finally:
+        for fd in (reader, writer, ruleset_fd):
+            if fd >= 0:
+                os.close(fd)
+
+
+def _fork() -> int:
+    try:
+        return os.fork()
+    except OSError as error:
+        raise SandrunError(f"cannot start a process: {libc.strerror(error.errno or 0)}") from None
+
+
+def _wait_for_execve(plan: Plan, pid: int, reader: int) -> int:
+    """The pidfd of a child that has executed the command. If it never does, it is reaped and the reason raised."""
+    pidfd = -1
+    try:
+        pidfd = os.pidfd_open(pid)
+        record = os.read(reader, _RECORD.size)
+        if not record and _has_executed(pid):
+            return pidfd
+    except OSError as error:
+        _reap(pid, pidfd)
+        raise SandrunError(f"cannot watch the child: {libc.strerror(error.errno or 0)}") from None
+    end = _reap(pid, pidfd)
+    if len(record) != _RECORD.size:
+        raise failure.died(plan, end)
+    index, number, argument = _RECORD.unpack(record)
+    if index == len(CHILD_STEPS) - 1 and number > 0:
+        raise failure.cannot_execute(plan, number)
+    raise failure.step_failed(plan, CHILD_STEPS[index][0], number, argument)
+
+
+def _has_executed(pid: int) -> bool:
+    """Whether this child, whose error pipe is closed, got past execve; it must not have been reaped.
+
+    A closed pipe alone does not tell: a filter that kills execve closes it as well. The kernel clears the flag before
+    it closes the pipe. A /proc that hides the process from us (hidepid) shows it again once it runs as our user.
+    """
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        line = os.read(fd, 4096)
+    finally:
+        os.close(fd)
+    # The second field is the command's name in parentheses and may hold anything; the flags are the ninth field.
+    return not int(line[line.rindex(b")") + 2 :].split()[6]) & _PF_FORKNOEXEC
+
+
+def _reap(pid: int, pidfd: int) -> tuple[int, int]:
+    """End a child that did not get to run the command. Returns waitid(2)'s code and status of how it ended.
+
+    Without SIGKILL a child that still lives could hold us here for ever; one that is a zombie does not feel it.
+    """
+    os.kill(pid, libc.SIGKILL)
+    end = os.waitid(os.P_PID, pid, os.WEXITED)
+    if pidfd >= 0:
+        os.close(pidfd)
+    return (end.si_code, end.si_status) if end else (0, 0)

@@ -1,0 +1,146 @@
+"""Places made for one launch: the `create` targets, which stay, and the private directories, which go again.
+
+LIGHT. Everything is made before the fork of the command, so that what goes wrong is told before anything ran.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+
+from sandrun import libc
+from sandrun.errors import SandrunError
+from sandrun.plan.format import KEEP
+from sandrun.primitives import ids
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from sandrun.plan.format import Plan
+
+_RECORD = struct.Struct("=ii")
+"""From the helper: which path, errno."""
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def create_targets(plan: Plan) -> None:
+    """Make the plan's `create` targets that are absent: a final "/" is a directory with its parents, else a file.
+
+    A helper process does it with the ids and capabilities of the command, so that a root launcher never makes a file
+    where the command's user may not, whatever that user puts in the way. No symbolic link is followed.
+    Raises SandrunError naming the path.
+    """
+    if not plan.create:
+        return
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if not pid:
+        _helper(plan, writer)
+    os.close(writer)
+    record = os.read(reader, _RECORD.size)
+    os.close(reader)
+    _, status = os.waitpid(pid, 0)
+    if len(record) == _RECORD.size:
+        index, number = _RECORD.unpack(record)
+        raise SandrunError(f"cannot create {os.fsdecode(plan.create[index])}: {libc.strerror(number)}")
+    if status:
+        raise SandrunError(f"cannot create {os.fsdecode(plan.create[0])}: the helper process ended with {status:#x}")
+
+
+def _helper(plan: Plan, writer: int) -> NoReturn:
+    index, status = 0, 1
+    try:
+        ids.set_groups(plan)
+        ids.set_gid(plan)
+        ids.set_uid(plan)
+        if plan.umask != KEEP:
+            os.umask(plan.umask)
+        permitted = plan.permitted & libc.capget()[1]
+        libc.capset(libc.capability_sets(permitted, permitted, 0))
+        for index, path in enumerate(plan.create):  # noqa: B007  the index is for the record below
+            _make(path)
+        status = 0
+    except OSError as error:
+        os.write(writer, _RECORD.pack(index, error.errno or 0))
+    finally:
+        os._exit(status)
+
+
+def _make(path: bytes) -> None:
+    _, *folders, last = path.split(b"/")
+    at = os.open("/", _FOLDER)
+    for name in folders:
+        below = _enter(at, name, make=not last)
+        os.close(at)
+        at = below
+    if last:
+        try:
+            os.mknod(last, stat.S_IFREG | 0o666, dir_fd=at)
+        except FileExistsError:
+            return  # what it is, a file or not, is looked at when it is granted
+    os.close(at)
+
+
+def _enter(at: int, name: bytes, *, make: bool) -> int:
+    try:
+        return libc.openat2(name, _FOLDER, dir_fd=at, resolve=libc.RESOLVE_NO_SYMLINKS)
+    except FileNotFoundError:
+        if not make:
+            raise
+        os.mkdir(name, dir_fd=at)
+    # Should somebody have put a symbolic link in its place by now, this refuses it.
+    return libc.openat2(name, _FOLDER, dir_fd=at, resolve=libc.RESOLVE_NO_SYMLINKS)
+
+
+def make_private(plan: Plan) -> tuple[bytes, ...]:
+    """A fresh directory for each of `plan.private_dirs`, in the caller's TMPDIR or /tmp, for the command's user only.
+
+    Raises SandrunError if none can be made; then nothing is left behind.
+    """
+    made: list[bytes] = []
+    try:
+        made.extend(_make_one(plan, name) for name in plan.private_dirs)
+    except BaseException:
+        remove_private(made)
+        raise
+    return tuple(made)
+
+
+def remove_private(paths: tuple[bytes, ...] | list[bytes]) -> None:
+    """Remove private directories in which no command has run yet."""
+    for path in paths:
+        try:
+            os.rmdir(path)
+        except OSError:
+            continue  # the failure on the way here is the one to tell
+
+
+def _make_one(plan: Plan, name: bytes) -> bytes:
+    base = os.environb.get(b"TMPDIR", b"")
+    if not base.startswith(b"/") or not os.path.isdir(base):
+        base = b"/tmp"
+    path = os.path.realpath(base) + b"/sandrun-" + os.urandom(8).hex().encode()
+    try:
+        os.mkdir(path, 0o700)
+        _give(path, plan)
+    except OSError as error:
+        number = error.errno or 0
+        raise SandrunError(
+            f"cannot make a private {os.fsdecode(name)}: {os.fsdecode(path)}: {libc.strerror(number)}"
+        ) from None
+    return path
+
+
+def _give(path: bytes, plan: Plan) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode):
+            raise FileExistsError(17, "exchanged by another user")
+        if plan.uid != KEEP or plan.gid != KEEP:
+            os.fchown(fd, plan.uid, plan.gid)
+        os.fchmod(fd, 0o700)
+    finally:
+        os.close(fd)
