@@ -67,8 +67,8 @@ def _lowered(limit: Limit, inherited: tuple[int, int]) -> tuple[int, int]:
 def _resolve_time(draft: Draft) -> None:
     for key, name in (("time.timeout", "deadline_ms"), ("time.grace", "grace_ms")):
         value = draft.profile.scalar(key)
-        if value is not None and isinstance(value.value, int | float):
-            draft.fields[name] = max(0, round(value.value * 1000))
+        if value is not None:
+            draft.fields[name] = value.value
     if draft.profile.scalar("time.timeout") is not None:
         draft.record("time.timeout", "supervisor")
 

@@ -14,6 +14,7 @@ from sandrun.plan.format import KIND_FILE
 from sandrun.policy import guards
 from sandrun.policy.families import FAMILIES
 from sandrun.primitives import landlock
+from sandrun.profile.paths import expand
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -165,7 +166,7 @@ def _resolve_unix(draft: Draft, kernel: Kernel, host: Host) -> bool:
     for value in draft.profile.items("network.unix"):
         where = (str(value.origin),)
         text, entry = _unix_target(value)
-        if text in ("@all", "*"):
+        if text == "@all":
             draft.fields["landlock_fs"] = draft.fields.get("landlock_fs", 0) & ~right
             granted = True
         elif entry is None:
@@ -190,8 +191,6 @@ def _unix_target(value: Value) -> tuple[str, PathEntry | None]:
 
 
 def _add_socket_rule(draft: Draft, host: Host, value: Value, entry: PathEntry, right: int) -> bool:
-    from sandrun.profile.paths import expand  # noqa: PLC0415 (only profiles that name sockets need it here)
-
     added = False
     account = host.account(host.uid)
     for path in expand(value, host, account.home if account else ""):

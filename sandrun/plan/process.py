@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sandrun.plan.format import TTY_INHERIT, TTY_NEW_SESSION, TTY_PROTECTED, TTY_PTY
 from sandrun.policy import guards
 from sandrun.primitives import landlock
+from sandrun.profile.paths import expand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,12 +85,10 @@ def _resolve_cwd(draft: Draft, host: Host, account: Account | None) -> None:
     asked = draft.profile.scalar("process.cwd")
     if asked is None:
         return
-    path = str(asked.value)
-    if path == "~" or path.startswith("~/"):
-        path = (account.home if account else "") + path[1:]
-    if not path.startswith("/"):
-        path = os.path.join(host.cwd, path)
-    path = host.realpath(path)
+    paths = expand(asked, host, account.home if account else "")
+    if not paths:
+        return
+    path = host.realpath(paths[0])
     found = host.stat(path)
     if found is None or not stat.S_ISDIR(found.mode):
         draft.refuse(asked.origin, f"the working directory is not a directory: {path}")

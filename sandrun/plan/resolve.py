@@ -20,6 +20,7 @@ from sandrun.plan.network import resolve_network
 from sandrun.plan.privileges import check_no_new_privs, resolve_privileges
 from sandrun.plan.process import check_descriptors, resolve_process
 from sandrun.plan.syscalls import resolve_syscalls
+from sandrun.policy import guards
 from sandrun.primitives import landlock
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def resolve(profile: Profile, kernel: Kernel, host: Host, argv: Sequence[str]) -
     check_descriptors(draft, host, lambda path: _writable(draft, path))
     resolve_limits(draft, host)
     _finish_landlock(draft, kernel)
+    _guard_namespaces(draft)
     resolve_syscalls(draft, kernel)
     check_no_new_privs(draft)
     if draft.problems:
@@ -76,6 +78,18 @@ def _finish_landlock(draft: Draft, kernel: Kernel) -> None:
     fields = draft.fields
     wanted = any(fields.get(name) for name in ("landlock_fs", "landlock_net", "landlock_scoped"))
     fields["landlock_abi"] = min(kernel.landlock_abi, NEWEST_ABI) if wanted else 0
+
+
+def _guard_namespaces(draft: Draft) -> None:
+    """A profile that limits syscalls at all also refuses new namespaces, unless it names `unshare`.
+
+    Syscall sets hold `clone` for the sake of threads and processes; with a user namespace it opens most of the
+    kernel's privileged surface.
+    """
+    limits = any(key.startswith("syscalls.") for key in draft.profile.values)
+    named = any(value.value == "unshare" for value in draft.profile.items("syscalls.allow"))
+    if limits and not named:
+        draft.guards.extend(guards.namespaces())
 
 
 def _writable(draft: Draft, path: str) -> bool:

@@ -1,0 +1,97 @@
+"""`sandrun --dry-run --json` of every built-in profile over kernels and users, held to files that are reviewed.
+
+A file holds the document for Landlock ABI 7 whole, and for each other kernel the difference from it, so that a change
+of policy shows as what it is. `make golden` (SANDRUN_GOLDEN=write) rewrites them. The machine is the one of
+`tests.fakes`; what depends on the version of libseccomp (the programs' length and hash) is left out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from sandrun import report
+from sandrun.errors import SandrunError
+from sandrun.kernel import Kernel
+from sandrun.plan.resolve import resolve
+from sandrun.profile import load
+from tests.fakes import debian_host
+from tests.support import CHECKOUT
+
+ABIS = (0, 1, 2, 3, 4, 5, 6, 7, 10)
+BASE = 7
+USERS = {"root": 0, "user": 1000}
+ALL_CAPS = (1 << 41) - 1
+NAMES = sorted(path.stem for path in (CHECKOUT / "profiles").glob("*.toml"))
+COMMAND = ("/usr/bin/true", "x")
+HERE = Path(__file__).parent
+
+
+def kernel(abi: int, uid: int) -> Kernel:
+    """Linux with this Landlock ABI, as this user sees it."""
+    return Kernel(
+        release="6.0.0",
+        landlock_abi=abi,
+        landlock_state="available" if abi else "missing",
+        seccomp_actions=frozenset({"kill_process", "errno", "log", "allow"}),
+        capabilities=0 if uid else ALL_CAPS,
+        uid=uid,
+    )
+
+
+def shown(name: str, abi: int, uid: int) -> str:
+    """What the dry run prints: the document, or the lines of the refusal."""
+    try:
+        profile = load((name,), ())
+        resolution = resolve(profile, kernel(abi, uid), debian_host(uid=uid), COMMAND)
+    except SandrunError as error:
+        return json.dumps({"status": error.status, "lines": error.lines()}, indent=1)
+    document = report.describe(profile, resolution)
+    for program in document["syscalls"]["programs"]:
+        program.clear()
+    return json.dumps(document, indent=1)
+
+
+def golden(name: str, uid: int) -> str:
+    """The text of one golden file."""
+    base = shown(name, BASE, uid)
+    parts = [f"### Landlock ABI {BASE}", base]
+    for abi in ABIS:
+        if abi != BASE:
+            change = difflib.unified_diff(base.splitlines(), shown(name, abi, uid).splitlines(), n=1, lineterm="")
+            parts += [f"### Landlock ABI {abi}", *list(change)[2:]]
+    return "\n".join(parts) + "\n"
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("name", NAMES)
+def test_dry_run(name: str, user: str) -> None:
+    """The plan and the record of a built-in profile are what was reviewed, on every kernel."""
+    file = HERE / f"{name}.{user}.txt"
+    text = golden(name, USERS[user])
+    if os.environ.get("SANDRUN_GOLDEN") == "write":
+        file.write_text(text)
+    assert text.splitlines() == file.read_text().splitlines()
+
+
+def test_no_golden_file_is_left_over() -> None:
+    """Each golden file belongs to a profile that is still there."""
+    assert {file.name for file in HERE.glob("*.txt")} == {f"{name}.{user}.txt" for name in NAMES for user in USERS}
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("abi", ABIS)
+def test_default_never_loses_silently(abi: int, user: str) -> None:
+    """What `default` does not enforce on a kernel is named in the record, or the launch is refused."""
+    text = shown("default", abi, USERS[user])
+    document = json.loads(text)
+    if "status" in document:
+        assert document["lines"]
+        return
+    lost = {entry["key"]: entry["lost"] for entry in document["protections"] if entry["state"] != "enforced"}
+    assert set(lost) <= {"process.isolate", "filesystem.proc"}
+    assert all(lost.values())
