@@ -105,12 +105,17 @@ def key_options() -> Iterator[Option]:
             yield Option(key.option, metavar, key.help, key.short, key.path, choices=key.choices)
 
 
+def all_options() -> tuple[Option, ...]:
+    """Every option of a launch."""
+    return (*PROFILE_OPTIONS, *key_options(), *RUN_OPTIONS)
+
+
 def parse(argv: Sequence[str]) -> Request:
     """Read the command line of a launch; options end at the first word that is none.
 
     Raises UsageError for an unknown option, a missing value or a missing command.
     """
-    options = [*PROFILE_OPTIONS, *key_options(), *RUN_OPTIONS]
+    options = all_options()
     by_dest = {_dest(option): option for option in options}
     command = click.Command(
         "sandrun",
