@@ -10,10 +10,10 @@ The type of `Value.value` follows from the `kind` of its key:
 | paths, path | PathEntry (`path`: never a group, a wildcard or optional) |
 | rules | AccessRule |
 | endpoints | Endpoint |
-| unix | PathEntry, or Abstract for `abstract:NAME` |
+| unix | PathEntry, or a str `abstract:NAME` |
 | cidrs | str, canonical: `10.0.0.0/8` |
 | families | str, lower case, without `AF_`: `netlink`; `@all` |
-| syscalls | str, a name or `@set`; int for a raw number |
+| syscalls | str: a name, an `@set`, a raw number in decimal; `@all` is already `@known` |
 | promises, namespaces, securebits | str; `@all` is already every name |
 | syscall-rules | SyscallRule |
 | capabilities | str, upper case, with `CAP_`; `@all` |
@@ -27,7 +27,7 @@ The type of `Value.value` follows from the `kind` of its key:
 | octal, nice, count, fds | int |
 | size | int, bytes |
 | percent | int, percent |
-| duration | int, milliseconds |
+| duration | int or float, seconds |
 """
 
 from __future__ import annotations
@@ -83,12 +83,6 @@ class PathEntry(NamedTuple):
     optional: bool = False
 
 
-class Abstract(NamedTuple):
-    """A unix socket in the abstract namespace (unix(7)): `abstract:NAME`, without the leading NUL."""
-
-    name: str
-
-
 class Endpoint(NamedTuple):
     """One network endpoint. `kind`: "all" (`*`), "any" (any host), "name", "address", "cidr" or "group" (`@dns`).
 
@@ -116,11 +110,11 @@ class AccessRule(NamedTuple):
 class SyscallRule(NamedTuple):
     """`syscalls.rules`: an action for one syscall where its argument `arg` (0 to 5) compares so with `value`.
 
-    `syscall` is a name or a raw number. `op` is eq, ne, lt, le, gt, ge or masked_eq (then `mask` counts); `action` is
+    `syscall` is a name or a raw number in decimal, `value` and `mask` are 0 to 2**64 - 1. `op` is eq, ne, lt, le, gt, ge or masked_eq (then `mask` counts); `action` is
     allow, errno (EPERM), errno:NAME, kill-process or log.
     """
 
-    syscall: str | int
+    syscall: str
     arg: int
     op: str
     value: int
