@@ -1,0 +1,12 @@
+"""Even with all of TCP and UDP granted and the capability kept, root can make no raw socket."""
+
+from __future__ import annotations
+
+import socket
+
+SANDRUN = ("--connect", "*", "--capability", "net_raw")
+WHO = ("root",)
+
+
+def attempt() -> None:
+    socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)

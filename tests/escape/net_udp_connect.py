@@ -1,0 +1,26 @@
+"""Without a grant no UDP socket can be connected and written to."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.escape.outside import Outside
+
+
+def setup(out: Outside) -> None:
+    out.kept = out.listen(socket.SOCK_DGRAM)
+    out.arguments += [out.kept.getsockname()[1]]
+
+
+def attempt(port: str) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as client:
+        client.connect(("127.0.0.1", int(port)))
+        client.send(b"secret")
+
+
+def unharmed(out: Outside) -> bool:
+    from tests.escape.outside import is_quiet
+
+    return is_quiet(out.kept)

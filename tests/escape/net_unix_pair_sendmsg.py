@@ -1,0 +1,28 @@
+"""A datagram pair sends nothing to another socket by sendmsg(2) either."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.escape.outside import Outside
+
+
+def setup(out: Outside) -> None:
+    path = out.directory(out.box / "outside") / "socket"
+    out.kept = out.keep(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+    out.kept.bind(str(path))
+    out.who.own(path)
+    out.arguments += [path]
+
+
+def attempt(path: str) -> None:
+    ours, _ = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ours.sendmsg([b"secret"], [], 0, path)
+
+
+def unharmed(out: Outside) -> bool:
+    from tests.escape.outside import is_quiet
+
+    return is_quiet(out.kept)

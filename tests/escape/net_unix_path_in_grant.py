@@ -1,0 +1,27 @@
+"""A unix socket in a directory that may be written is not thereby one that may be connected to."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.escape.outside import Outside
+
+
+def setup(out: Outside) -> None:
+    path = out.work / "socket"
+    out.kept = out.keep(socket.socket(socket.AF_UNIX))
+    out.kept.bind(str(path))
+    out.kept.listen()
+    out.who.own(path)
+
+
+def attempt() -> None:
+    socket.socket(socket.AF_UNIX).connect("socket")
+
+
+def unharmed(out: Outside) -> bool:
+    from tests.escape.outside import is_quiet
+
+    return is_quiet(out.kept)
