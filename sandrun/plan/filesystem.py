@@ -1,0 +1,234 @@
+"""The files: grants and denials of a profile → Landlock path rules, and what of them this kernel cannot keep.
+
+Every right of the kernel's ABI is always handled, so that what nobody grants is refused. What an ABI lacks is refused by
+seccomp, or the promise is lost; a profile never means less on an older kernel without the record saying so.
+
+A grant and a denial hold for what a path leads to when the command is launched: links are followed then, once.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from typing import TYPE_CHECKING
+
+from sandrun import elf
+from sandrun.host import home_of
+from sandrun.plan.command import find, obstacles
+from sandrun.plan.environment import command_path
+from sandrun.plan.groups import Context
+from sandrun.plan.requests import PROMISES, Request, collect
+from sandrun.plan.siblings import CHANGE, TooManyRulesError, expand
+from sandrun.policy import guards
+from sandrun.primitives.landlock import EXECUTE, FS, FS_ABI, NEWEST_ABI, READ, WRITE, fs_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sandrun.host import Account, Host
+    from sandrun.kernel import Kernel
+    from sandrun.plan.draft import Draft
+    from sandrun.plan.siblings import Expansion
+
+OTHER_KEYS = ("create", "rules", "deny", "deny_write", "tmp", "home", "proc", "dev", "root", "overlay")
+"""Keys that are recorded only where a profile writes them; read, write and execute are promised to every command."""
+NO_LANDLOCK = {
+    "missing": ("this kernel has no Landlock", "Linux 5.13 or newer, built with CONFIG_SECURITY_LANDLOCK"),
+    "disabled": ("Landlock is disabled", "boot with landlock in the list of lsm="),
+    "refused": ("an outer sandbox refuses Landlock", "allow the landlock_* system calls in its seccomp profile"),
+}
+MOUNT_MASK = "leave the directories around it out of the writable grants, or say optional"
+CHANGE_FILES = CHANGE & ~(FS["ioctl_dev"] | FS["resolve_unix"])
+
+
+def resolve_filesystem(draft: Draft, kernel: Kernel, host: Host, argv: Sequence[str], account: Account | None) -> None:
+    """Set the fields about files, the guards that stand in for rights the ABI lacks, and the record.
+
+    Raises CommandError if the command cannot be found (127) or executed (126).
+    """
+    home = home_of(host, account)
+    start = _find_command(draft, host, argv, account, home)
+    context = Context(host, account.uid if account else host.uid, home, start)
+    request = collect(draft, context)
+    abi = min(kernel.landlock_abi, NEWEST_ABI)
+    handled = fs_mask(abi)
+    fields = draft.fields
+    fields["create"] = tuple(os.fsencode(path) for path in sorted(request.create))
+    fields["private_dirs"] = tuple(request.private_dirs)
+    if request.private_dirs:
+        fields["private_access"] = (READ | WRITE | EXECUTE) & handled
+    if request.is_everything:
+        # Reaching named sockets is the network's promise, and stays handled for it.
+        fields["landlock_fs"] = handled & FS["resolve_unix"]
+        for key in PROMISES:
+            request.note(key, "everything is granted")
+        _record(request, "none")
+        return
+    if not abi:
+        _lose_everything(request, kernel)
+        return
+    fields["landlock_fs"] = handled
+    try:
+        expansion = expand(request.grants, request.holes, host)
+    except TooManyRulesError as error:
+        draft.refuse(
+            "", f"too many path rules are needed around what is denied: {error.path}", "deny or grant less deep"
+        )
+        return
+    rules = _path_rules(expansion, handled)
+    fields["path_rules"] = rules
+    fields["holes"] = _closed(request, expansion)
+    _judge_expansion(request, expansion)
+    _fill_in_old_abi(request, abi)
+    _judge_metadata(request, rules)
+    _record(request, "landlock")
+    if not draft.problems:
+        draft.warnings += obstacles(start, lambda path: allowed(rules, path), host)
+
+
+def allowed(rules: Iterable[tuple[int, int, bytes]], path: str, host: Host | None = None) -> int:
+    """The rights that `Plan.path_rules` give on a canonical path: those of the rules on it and above it, united.
+
+    With `host` rules are found as the kernel finds them, by file and not by name, so that hard links and bind mounts
+    of what is granted are seen. Rights that the plan does not handle are not in the answer.
+    """
+    by_name: dict[str, int] = {}
+    for access, _, name in rules:
+        by_name[os.fsdecode(name)] = by_name.get(os.fsdecode(name), 0) | access
+    by_file: dict[tuple[int, int], int] = {}
+    for name_, access in by_name.items() if host else ():
+        found = host.lstat(name_) if host else None
+        if found is not None:
+            by_file[found.dev, found.ino] = by_file.get((found.dev, found.ino), 0) | access
+    result = 0
+    while True:
+        found = host.lstat(path) if host else None
+        result |= by_file.get((found.dev, found.ino), 0) if found else by_name.get(path, 0)
+        if path in ("/", ""):
+            return result
+        path = posixpath.dirname(path)
+
+
+def _find_command(draft: Draft, host: Host, argv: Sequence[str], account: Account | None, home: str) -> elf.Start:
+    cwd = draft.profile.scalar("process.cwd")
+    place = host.cwd
+    if cwd is not None:
+        asked = str(cwd.value)
+        place = posixpath.join(place, home + asked[1:] if asked == "~" or asked.startswith("~/") else asked)
+    path = command_path(draft, host, account)
+    executable = find(argv[0] if argv else "", path, place, host)
+    draft.fields["executable"] = os.fsencode(executable)
+
+    def look_up(name: str) -> str | None:
+        candidates = (posixpath.join(place, directory, name) for directory in path.split(":"))
+        return next((file for file in candidates if file.startswith("/") and host.stat(file)), None)
+
+    return elf.trace(executable, host, look_up)
+
+
+def _path_rules(expansion: Expansion, handled: int) -> tuple[tuple[int, int, bytes], ...]:
+    rules = ((access & handled, kind, os.fsencode(path)) for path, (access, kind) in expansion.rules.items())
+    return tuple(sorted((rule for rule in rules if rule[0]), key=lambda rule: rule[2]))
+
+
+def _closed(request: Request, expansion: Expansion) -> tuple[bytes, ...]:
+    """The holes on which no rule may stand, by any name. A hidden place that is granted outright is none."""
+    shown = {hole.identity for hole in request.holes if hole.path in expansion.rules}
+    paths = {hole.path for hole in request.holes if hole.denies_all and hole.path not in expansion.rules}
+    shown_too = {hole.path for hole in request.holes if hole.identity is not None and hole.identity in shown}
+    return tuple(sorted(os.fsencode(path) for path in paths - shown_too))
+
+
+def _lose_everything(request: Request, kernel: Kernel) -> None:
+    """Without Landlock nothing about files can be kept, but what is allowed anyway."""
+    why, hint = NO_LANDLOCK.get(kernel.landlock_state, NO_LANDLOCK["missing"])
+    profile = request.draft.profile
+    promised = [
+        key for key, right in PROMISES.items() if request.holes or request.groups.get("@all", 0) & right != right
+    ]
+    listed = [f"filesystem.{name}" for name in ("rules", "deny", "deny_write") if profile.items(f"filesystem.{name}")]
+    hidden = [hole.key for hole in request.holes]
+    for key in dict.fromkeys((*promised, *listed, *hidden)):
+        request.lose(key, f"{key} cannot be enforced: {why}", hint)
+    _record(request, "none")
+
+
+def _judge_expansion(request: Request, expansion: Expansion) -> None:
+    """What leaving holes out of trees costs: lost where the tree is writable, noted where it is not."""
+    for hole, directories in expansion.frozen.items():
+        if hole.key in PROMISES:  # an exception that a group makes by itself: nobody was promised more
+            continue
+        lost = f"{hole.path} lies in a writable tree: nothing can be made, renamed or removed in {_some(directories)}"
+        request.lose(hole.key, lost + ", which needs a mount mask", f'{MOUNT_MASK}: optional = ["{hole.key}"]')
+    for hole, grants in expansion.narrowed.items():
+        request.note(hole.key, f"wins over the grant of {_some(grants)}")
+    split: dict[str, list[str]] = {}
+    for hole, directories in expansion.split.items():
+        split.setdefault(hole.key, []).extend(directories)
+    for key, directories in split.items():
+        request.note(key, f"entries that appear later in {_some(directories)} are not granted")
+    for directory in expansion.unlisted:
+        request.note("filesystem.read", f"nothing in {directory} is granted, since it cannot be listed")
+
+
+def _some(paths: Iterable[str]) -> str:
+    """The first of some paths, in words."""
+    first, *rest = dict.fromkeys(paths)
+    shown = [first, *rest[:2]]
+    return ", ".join(shown) + (f" and {len(rest) - 2} more" if len(rest) > 2 else "")
+
+
+def _fill_in_old_abi(request: Request, abi: int) -> None:
+    """Refuse by other means what this ABI has no right for, or say that it is open."""
+    if abi < FS_ABI["refer"]:
+        request.note("filesystem.write", "files cannot be moved or linked to another directory: needs Landlock ABI 2")
+    if abi < FS_ABI["truncate"]:
+        request.draft.guards.extend(guards.truncate_by_path("filesystem.write"))
+        request.mechanisms.setdefault("filesystem.write", []).append("seccomp")
+        request.note(
+            "filesystem.write", "truncate(2) by path is refused also where writing is granted: needs Landlock ABI 3"
+        )
+    if abi < FS_ABI["ioctl_dev"]:
+        request.note(
+            "filesystem.write", "ioctl(2) on devices that can be opened is not restricted: needs Landlock ABI 5"
+        )
+    for name in ("ioctl_dev", "resolve_unix"):
+        if request.named & FS[name] and abi < FS_ABI[name]:
+            lost = f"{name} cannot be restricted: needs Landlock ABI {FS_ABI[name]}, here {abi}"
+            request.lose("filesystem.rules", lost, "a newer kernel, or leave that right out of the rules")
+
+
+def _judge_metadata(request: Request, rules: Iterable[tuple[int, int, bytes]]) -> None:
+    """Landlock does not know chmod, chown, utime and xattr: refused by seccomp where the command changes no file."""
+    writable = bool(request.create or request.private_dirs)
+    for access, _, path in rules:
+        if writable:
+            break
+        writable = bool(access & CHANGE_FILES) and not _is_device(os.fsdecode(path), request.context.host)
+    if writable:
+        request.note(
+            "filesystem.write",
+            "chmod, chown, utime and setxattr are not covered: they work on every file that the user owns",
+        )
+    else:
+        request.draft.guards.extend(guards.metadata("filesystem.write"))
+        request.mechanisms.setdefault("filesystem.write", []).append("seccomp")
+
+
+def _is_device(path: str, host: Host) -> bool:
+    found = host.lstat(path)
+    return found is not None and found.mode & 0o170000 in (0o020000, 0o060000)
+
+
+def _record(request: Request, mechanism: str) -> None:
+    """One protection for each promise and each key that was written, with what was found on the way."""
+    draft = request.draft
+    written = [f"filesystem.{name}" for name in OTHER_KEYS if f"filesystem.{name}" in draft.profile.values]
+    for key in (*PROMISES, *written):
+        own = request.mechanisms.get(key, [])
+        mechanisms = tuple(dict.fromkeys(([mechanism] if mechanism == "landlock" else []) + own))
+        lost = request.lost.get(key)
+        if lost:
+            draft.lose(key, "; ".join(dict.fromkeys(text for text, _ in lost)), lost[0][1], *mechanisms)
+        else:
+            draft.record(key, *(mechanisms or ("none",)), notes=tuple(dict.fromkeys(request.notes.get(key, ()))))

@@ -1,0 +1,347 @@
+"""What a profile asks of the file system, with every path expanded: grants, holes, and directories to make.
+
+Nothing is decided here about Landlock; a path that is wrong on this host is a problem of the draft.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from sandrun.errors import ProfileError
+from sandrun.plan.groups import TEMPORARY, members
+from sandrun.plan.siblings import ALL_RIGHTS, CHANGE, Grant, aliases, is_below, make_hole
+from sandrun.primitives.landlock import EXECUTE, FS, READ, WRITE
+from sandrun.profile.model import AccessRule, PathEntry
+from sandrun.profile.paths import expand
+
+if TYPE_CHECKING:
+    from sandrun.plan.draft import Draft
+    from sandrun.plan.groups import Context
+    from sandrun.plan.siblings import Hole
+    from sandrun.profile.model import Value
+
+PROMISES = {"filesystem.read": READ, "filesystem.write": WRITE & ~READ, "filesystem.execute": FS["execute"]}
+"""The keys that hold for every command, and the rights that only they give."""
+GRANTING = {
+    "filesystem.read": READ,
+    "filesystem.write": WRITE,
+    "filesystem.create": WRITE,
+    "filesystem.execute": EXECUTE,
+}
+MAGIC = ("/proc/self", "/proc/thread-self", "/dev/fd", "/dev/stdin", "/dev/stdout", "/dev/stderr")
+"""They mean another thing to each process, so a grant of them would be one of sandrun's own files."""
+HOMES = ("/", "/home", "/root")
+NAMESPACE = "needs a mount namespace, which this version does not make"
+EVERYTHING = ALL_RIGHTS & ~FS["resolve_unix"]
+"""What `@all` gives when it stands in all three lists; which sockets may be reached is the network's promise."""
+OWN_PROC = "the command lines and states of other processes stay visible in /proc"
+
+
+class _Ask(NamedTuple):
+    """One entry of one list: what it asks for and who wrote it."""
+
+    key: str
+    access: int
+    entry: PathEntry
+    value: Value
+
+
+@dataclass(slots=True)
+class Request:
+    """The growing list of what is asked; lives for one call of `resolve`."""
+
+    draft: Draft
+    context: Context
+    grants: list[Grant] = field(default_factory=list)
+    groups: dict[str, int] = field(default_factory=dict)
+    """Access by group, so that each is looked up once."""
+    holes: list[Hole] = field(default_factory=list)
+    create: list[str] = field(default_factory=list)
+    private_dirs: list[bytes] = field(default_factory=list)
+    named: int = 0
+    """The rights that `filesystem.rules` name."""
+    asked: list[tuple[_Ask, str, Grant]] = field(default_factory=list)
+    """The grants by path, each with the path before links were followed."""
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    lost: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    mechanisms: dict[str, list[str]] = field(default_factory=dict)
+    """What keeps a key besides Landlock."""
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether nothing is left to refuse."""
+        return not self.holes and self.groups.get("@all") == EVERYTHING
+
+    def note(self, key: str, text: str) -> None:
+        """Something worth knowing about a protection that is kept."""
+        self.notes.setdefault(key, []).append(text)
+
+    def lose(self, key: str, text: str, hint: str) -> None:
+        """A part of a protection that is not kept; it is judged when the whole record is known."""
+        self.lost.setdefault(key, []).append((text, hint))
+
+    def refuse(self, ask: _Ask, message: str, hint: str | None = None) -> None:
+        """The entry is wrong on this host."""
+        self.draft.refuse(ask.value.origin, message, hint)
+
+
+def collect(draft: Draft, context: Context) -> Request:
+    """Everything the profile says about files. What is wrong goes to `draft.problems`."""
+    request = Request(draft, context)
+    for key, access in GRANTING.items():
+        for value in draft.profile.items(key):
+            _collect_grant(request, key, access, value)
+    for value in draft.profile.items("filesystem.rules"):
+        _collect_rule(request, value)
+    _collect_places(request)
+    if request.groups.get("@all", 0) & (READ | WRITE | EXECUTE) == READ | WRITE | EXECUTE:
+        request.groups["@all"] = EVERYTHING
+    for group, access in request.groups.items():
+        request.grants += members(group, access, context)
+    for key, denied in (("filesystem.deny", ALL_RIGHTS), ("filesystem.deny_write", CHANGE)):
+        for value in draft.profile.items(key):
+            _collect_denial(request, key, denied, value)
+    _add_aliases(request)
+    _judge_hard_links(request)
+    _judge_links(request)
+    _judge_files(request)
+    return request
+
+
+def _ask(key: str, access: int, value: Value) -> _Ask:
+    if not isinstance(value.value, PathEntry):
+        raise TypeError(f"not a path entry: {value.value!r}")
+    return _Ask(key, access, value.value, value)
+
+
+def _paths(request: Request, value: Value) -> list[str] | None:
+    """The paths of an entry; None if that is a problem, which is noted."""
+    try:
+        return expand(value, request.context.host, request.context.home)
+    except ProfileError as error:
+        request.draft.problems.extend(error.problems)
+        return None
+
+
+def _collect_rule(request: Request, value: Value) -> None:
+    rule = value.value
+    if not isinstance(rule, AccessRule):
+        raise TypeError(f"not an access rule: {rule!r}")
+    if rule.at:
+        hint = 'leave out "at", or say optional = ["filesystem.rules"]'
+        request.lose("filesystem.rules", f"showing {rule.path.text} at {rule.at} {NAMESPACE}", hint)
+    access = 0
+    for name in rule.access:
+        access |= FS[name]
+    request.named |= access
+    _collect_grant(request, "filesystem.rules", access, value._replace(value=rule.path))
+
+
+def _collect_grant(request: Request, key: str, access: int, value: Value) -> None:
+    ask = _ask(key, access, value)
+    if ask.entry.group:
+        request.groups[ask.entry.group] = request.groups.get(ask.entry.group, 0) | access
+        return
+    if _is_home_by_dot(ask.entry, request.context):
+        where = request.context.host.cwd
+        hint = f"start in a directory of the project, or name it outright: {where}"
+        request.refuse(ask, f'granting "." would grant all of {where}, where the command starts', hint)
+        return
+    paths = _paths(request, value)
+    if paths == [] and not ask.entry.optional:
+        request.refuse(ask, f"nothing matches {ask.entry.text}", 'end the entry in "?" to skip it then')
+    for path in paths or ():
+        _add_grant(request, ask, path)
+
+
+def _add_grant(request: Request, ask: _Ask, path: str) -> None:
+    host = request.context.host
+    real = host.realpath(path)
+    if _is_magic(path, real):
+        request.refuse(ask, f"{path} is another file in each process", "grant /proc, or the file that is meant")
+        return
+    found = host.lstat(real)
+    wants_directory = ask.entry.path.endswith("/")
+    if found is None:
+        if ask.key == "filesystem.create":
+            _add_created(request, ask, path, real)
+        elif not ask.entry.optional:
+            hint = 'end the entry in "?" to skip it if absent'
+            request.refuse(
+                ask, f"not found: {path}", hint + (", or use create" if ask.key == "filesystem.write" else "")
+            )
+    elif wants_directory and not stat.S_ISDIR(found.mode):
+        request.refuse(ask, f"not a directory: {path}")
+    else:
+        grant = Grant(real, ask.access, stat.S_ISDIR(found.mode))
+        request.grants.append(grant)
+        request.asked.append((ask, path, grant))
+
+
+def _add_created(request: Request, ask: _Ask, path: str, real: str) -> None:
+    """Plan to make an absent target; its rule stands although nothing is there yet."""
+    is_directory = ask.entry.path.endswith("/")
+    parent = request.context.host.stat(posixpath.dirname(real))
+    if not is_directory and (parent is None or not stat.S_ISDIR(parent.mode)):
+        hint = 'end the entry in "/" to make a directory with its parents'
+        request.refuse(ask, f"cannot create {real}: its directory is absent", hint)
+        return
+    grant = Grant(real, ask.access, is_directory)
+    request.create.append(real + "/" if is_directory else real)
+    request.grants.append(grant)
+    request.asked.append((ask, path, grant))
+    request.note(ask.key, f"{real} is made and stays")
+
+
+def _is_home_by_dot(entry: PathEntry, context: Context) -> bool:
+    """Whether the entry says `.` in somebody's home or above: most likely a slip."""
+    if entry.path.startswith("/") or posixpath.normpath(entry.path) != ".":
+        return False
+    host = context.host
+    cwd = host.cwd
+    homes = {*HOMES, context.home}
+    found = host.stat(cwd) if cwd else None
+    for uid in {host.uid, context.uid, found.uid if found else context.uid}:
+        account = host.account(uid)
+        homes.add(account.home if account else "")
+    return bool(cwd) and host.realpath(cwd) in {host.realpath(home) for home in homes if home.startswith("/")}
+
+
+def _is_magic(path: str, real: str) -> bool:
+    path = posixpath.normpath(path)
+    return any(is_below(path, place) for place in MAGIC) or (_in_process(real) and not _in_process(path))
+
+
+def _in_process(path: str) -> bool:
+    return path.startswith("/proc/") and path.split("/")[2].isdecimal()
+
+
+def _collect_places(request: Request) -> None:
+    """The keys that say one word: tmp, home, proc, dev; and those that need another kernel mechanism."""
+    profile, context = request.draft.profile, request.context
+    words = {name: profile.scalar("filesystem." + name) for name in ("tmp", "home", "proc", "dev")}
+    word = {name: str(value.value) for name, value in words.items() if value is not None}
+    if word.get("tmp") == "host":
+        request.groups["@tmp"] = request.groups.get("@tmp", 0) | WRITE
+    elif word.get("tmp") == "private":
+        _make_private(request, "filesystem.tmp", b"TMPDIR")
+        request.note("filesystem.tmp", "TMPDIR names it; /tmp itself is refused, not replaced")
+        _hide(request, "filesystem.tmp", TEMPORARY)
+    if word.get("home") in ("hidden", "private"):
+        account = context.host.account(context.uid)
+        _hide(request, "filesystem.home", (context.home, account.home if account else ""))
+    if word.get("home") == "private":
+        _make_private(request, "filesystem.home", b"HOME")
+    if word.get("proc") in ("host", "own"):
+        request.grants.append(Grant("/proc", READ, is_directory=True))
+    if word.get("proc") == "own":
+        hint = 'a pid namespace is needed, which this version does not make: optional = ["filesystem.proc"]'
+        request.lose("filesystem.proc", OWN_PROC, hint)
+    elif word.get("proc") == "none":
+        request.holes.append(make_hole("/proc", ALL_RIGHTS, "filesystem.proc", context.host))
+    if word.get("dev") == "minimal":
+        request.groups.setdefault("@devices", 0)
+        _hide(request, "filesystem.dev", ("/dev",))
+    elif word.get("dev") == "host":
+        request.grants.append(Grant("/dev", WRITE, is_directory=True))
+    for key in ("filesystem.root", "filesystem.overlay"):
+        if profile.values.get(key):
+            request.lose(key, f"{key} {NAMESPACE}", f'remove it, or say optional = ["{key}"]')
+
+
+def _make_private(request: Request, key: str, variable: bytes) -> None:
+    request.private_dirs.append(variable)
+    request.mechanisms[key] = ["private directory"]
+
+
+def _hide(request: Request, key: str, places: tuple[str, ...]) -> None:
+    """Take these directories out of wider grants; what is granted inside them, or they themselves by name, stays."""
+    host = request.context.host
+    for place in dict.fromkeys(host.realpath(place) for place in places if place.startswith("/")):
+        if place != "/" and host.stat(place) is not None:
+            request.holes.append(make_hole(place, ALL_RIGHTS, key, host, soft=True))
+
+
+def _collect_denial(request: Request, key: str, denied: int, value: Value) -> None:
+    ask = _ask(key, denied, value)
+    host = request.context.host
+    if ask.entry.group:
+        for grant in members(ask.entry.group, READ, request.context):
+            request.holes.append(make_hole(grant.path, denied, key, host))
+        return
+    paths = _paths(request, value)
+    if paths == []:
+        request.note(key, f"{ask.entry.text} matches nothing now, and is not watched")
+    for path in paths or ():
+        real = host.realpath(path)
+        if _is_magic(path, real):
+            request.refuse(ask, f"{path} is another file in each process", "deny /proc, or the file that is meant")
+            continue
+        hole = make_hole(real, denied, key, host)
+        if hole.identity is None and ask.entry.optional:
+            continue
+        if real != path:
+            request.note(key, f"{path} leads to {real}, which is denied")
+        request.holes.append(hole)
+
+
+def _add_aliases(request: Request) -> None:
+    """The other places where mounts show a hole are holes too."""
+    mounts = request.context.host.mounts() if request.holes else ()
+    for hole in tuple(request.holes):
+        for alias in aliases(hole, mounts, request.context.host):
+            request.holes.append(alias)
+            request.note(hole.key, f"{alias.path} shows {hole.path} too and is denied as well")
+
+
+def _judge_hard_links(request: Request) -> None:
+    """A file with names that nobody denied is not denied. Names inside a denied directory are not looked for."""
+    for hole in request.holes if request.grants else ():
+        found = request.context.host.lstat(hole.path)
+        if found is None or hole.soft or not stat.S_ISREG(found.mode) or found.nlink < 2:
+            continue
+        names = len({other.path for other in request.holes if other.identity == hole.identity and not other.soft})
+        if names < found.nlink:
+            lost = f"{hole.path} has {found.nlink} names (hard links), and {names} of them denied"
+            request.lose(hole.key, lost, f"deny every name: find / -xdev -samefile {hole.path}")
+
+
+def _judge_links(request: Request) -> None:
+    """A link that an earlier command in this sandbox could have made must not choose what this launch grants."""
+    host = request.context.host
+    writable = [grant.path for grant in request.grants if grant.is_directory and grant.access & FS["make_sym"]]
+
+    def is_writable(path: str) -> bool:
+        return any(is_below(path, directory) for directory in writable)
+
+    for ask, path, grant in request.asked:
+        at = "/" if path == grant.path or is_writable(grant.path) else path
+        while at != "/":
+            found = host.lstat(at)
+            if found is not None and stat.S_ISLNK(found.mode) and is_writable(host.realpath(posixpath.dirname(at))):
+                message = f"{at} is a link to {grant.path} that a command in this sandbox could have made"
+                request.refuse(ask, message, f"grant its target by name if it is meant: {grant.path}")
+                break
+            at = posixpath.dirname(at)
+
+
+def _judge_files(request: Request) -> None:
+    """A rule on a file holds for that file, not for one that takes its name."""
+    host = request.context.host
+    for ask, _, grant in request.asked:
+        if grant.is_directory or not grant.access & FS["write_file"]:
+            continue
+        directory = posixpath.dirname(grant.path)
+        found = host.lstat(grant.path)
+        covered = any(
+            other.is_directory and other.access & FS["write_file"] and is_below(directory, other.path)
+            for other in request.grants
+        )
+        if not covered and (found is None or stat.S_ISREG(found.mode)):
+            request.draft.warnings.append(
+                f"{ask.value.origin}: {grant.path} is granted as one file: if a program replaces it by rename, the grant "
+                "is gone; grant its directory instead"
+            )
