@@ -43,20 +43,24 @@ Leaf = dict[int, Cube]
 """Argument index -> the one cube it must be in; no tests: everything."""
 
 
-def cubes(op: str, operands: Sequence[int], mask: int, width: int) -> list[Cube]:
+def cubes(op: str, operands: Sequence[int], mask: int, width: int, *, grant: bool = False) -> list[Cube]:
     """The values of an argument for which a comparison holds, as cubes over 64 bits.
 
     `op` is one of `plan.draft.Arg`; `operands` its value or values. `width` is how many low bits the kernel reads: 16,
     32, 64, or 0 if that is not known. Then a test holds if it holds for the low half or for the whole, so that a
-    refusal is never passed by bits that the kernel may ignore. Numbers are compared unsigned; a negative operand is
-    taken in two's complement.
+    refusal is never passed by bits that the kernel may ignore; for a `grant`, if it holds for both. Numbers are
+    compared unsigned; a negative operand is taken in two's complement.
 
     Raises ValueError for an operand or mask that does not fit, or that no argument can meet.
     """
     if width == 0:
         whole = cubes(op, operands, mask, 64)
-        fits = all(-(1 << 31) <= number <= _HALF for number in (*operands, mask))
-        return list(dict.fromkeys((*whole, *cubes(op, operands, mask, 32)))) if fits else whole
+        if not all(-(1 << 31) <= number <= _HALF for number in (*operands, mask)):
+            return whole
+        low = cubes(op, operands, mask, 32)
+        if grant:
+            return both(whole, low)
+        return list(dict.fromkeys((*whole, *low)))
     full = (1 << width) - 1
     if mask and not 0 < mask <= full:
         raise ValueError(f"mask {mask:#x} does not fit: the kernel reads {width} bits")
@@ -90,6 +94,11 @@ def decide(conditions: Iterable[Condition], *, invert: bool = False) -> list[Lea
         if len(leaves) > MAX_CUBES:
             raise TooComplexError("too many combinations of argument values")
     return leaves
+
+
+def both(left: Sequence[Cube], right: Sequence[Cube]) -> list[Cube]:
+    """The values that are in a cube of each."""
+    return [part for one in left for other in right for part in _common(one, other)]
 
 
 def _branch(rules: list[dict[int, Cube]], *, invert: bool) -> Iterable[dict[int, Cube]]:

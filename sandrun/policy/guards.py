@@ -1,0 +1,199 @@
+"""What other protections need seccomp to refuse, by name: pure functions that return Guards.
+
+The errno is what a program meets elsewhere and knows how to handle: EPERM for what needs privileges or is simply not
+allowed, EACCES where Landlock would have answered so, ENOSYS where a C library then falls back to an older call whose
+arguments a filter can see, EAFNOSUPPORT and EOPNOTSUPP where a kernel without the feature says that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sandrun.plan.draft import Arg, Guard
+from sandrun.policy._syscalls import SETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+EPERM, EACCES, ENOSYS = "errno:EPERM", "errno:EACCES", "errno:ENOSYS"
+
+# ioctl_tty(2), ioctl_console(2)
+TIOCSTI, TIOCLINUX = 0x5412, 0x541C
+
+# clone(2), unshare(2). In clone's flags bit 0x80 belongs to the exit signal, so CLONE_NEWTIME exists in unshare only.
+CLONE_NEW = {
+    "CLONE_NEWNS": 0x00020000,
+    "CLONE_NEWCGROUP": 0x02000000,
+    "CLONE_NEWUTS": 0x04000000,
+    "CLONE_NEWIPC": 0x08000000,
+    "CLONE_NEWUSER": 0x10000000,
+    "CLONE_NEWPID": 0x20000000,
+    "CLONE_NEWNET": 0x40000000,
+}
+CLONE_NEWTIME = 0x00000080
+
+# open(2)
+O_ACCMODE, O_TRUNC = 0o3, 0o1000
+O_RDONLY, O_NOACCESS = 0, 3
+
+# socket(2): the kernel keeps the type in four bits, SOCK_CLOEXEC and SOCK_NONBLOCK above them.
+AF_UNIX = 1
+SOCK_STREAM, SOCK_SEQPACKET, SOCK_TYPE_MASK = 1, 5, 0xF
+MSG_FASTOPEN = 0x20000000
+
+METADATA_CALLS = (
+    *("chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat"),
+    *("utime", "utimes", "futimesat", "utimensat", "file_setattr"),
+    *("setxattr", "lsetxattr", "fsetxattr", "setxattrat"),
+    *("removexattr", "lremovexattr", "fremovexattr", "removexattrat"),
+)
+METADATA_IOCTLS = {
+    "FS_IOC_SETFLAGS": 0x40086602,
+    "FS_IOC32_SETFLAGS": 0x40046602,
+    "FS_IOC_FSSETXATTR": 0x401C5820,
+    "FS_IOC_SETVERSION": 0x40087602,
+    "FS_IOC32_SETVERSION": 0x40047602,
+    "FS_IOC_SET_ENCRYPTION_POLICY": 0x800C6613,
+    "FS_IOC_ENABLE_VERITY": 0x40806685,
+    "FS_IOC_SETFSLABEL": 0x41009432,
+    "FAT_IOCTL_SET_ATTRIBUTES": 0x40047211,
+    "BTRFS_IOC_SUBVOL_SETFLAGS": 0x4008941A,
+}
+
+PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
+"""PER_LINUX, PER_LINUX32, both with UNAME26, and the question what it is. The rest weaken the address space."""
+
+SURFACE_SETS = ("@mount", "@module", "@clock", "@reboot", "@swap", "@raw-io", "@debug", "@keyring", "@cpu-emulation")
+SURFACE_CALLS = (
+    *("bpf", "userfaultfd", "fanotify_init", "acct", "quotactl", "quotactl_fd", "open_by_handle_at"),
+    *("process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "pidfd_getfd", "vhangup", "syslog"),
+    *("nfsservctl", "_sysctl", "uselib", "sethostname", "setdomainname"),
+)
+
+
+def terminal_injection(key: str = "process.tty") -> tuple[Guard, ...]:
+    """No typing into the caller's terminal: TIOCSTI, and TIOCLINUX, whose paste does the same on a console."""
+    return (Guard("ioctl", EPERM, key, (Arg(1, "in", values=(TIOCSTI, TIOCLINUX)),)),)
+
+
+def namespaces(key: str = "syscalls") -> tuple[Guard, ...]:
+    """No new namespace and none joined. Its user namespace would open most of the kernel's privileged surface.
+
+    `clone3` has its flags in memory, where a filter cannot look: ENOSYS makes the C library use `clone`.
+    """
+    flags = sum(CLONE_NEW.values())
+    return (
+        Guard("clone", EPERM, key, (Arg(0, "masked_ne", 0, mask=flags),)),
+        Guard("clone3", ENOSYS, key),
+        Guard("unshare", EPERM, key, (Arg(0, "masked_ne", 0, mask=flags | CLONE_NEWTIME),)),
+        Guard("setns", EPERM, key),
+    )
+
+
+def prlimit_other(key: str = "process.isolate") -> tuple[Guard, ...]:
+    """No limits of other processes: `prlimit64` with a pid other than 0.
+
+    A process that names its own pid is refused too, since a filter cannot know it; `setrlimit(3)` passes 0.
+    """
+    return (Guard("prlimit64", EPERM, key, (Arg(0, "ne", 0),)),)
+
+
+def metadata(key: str = "filesystem.read") -> tuple[Guard, ...]:
+    """No changes of mode, owner, times, extended attributes or inode flags, which Landlock does not govern."""
+    ioctls = tuple(METADATA_IOCTLS.values())
+    return (
+        *(Guard(name, EPERM, key) for name in METADATA_CALLS),
+        Guard("ioctl", EPERM, key, (Arg(1, "in", values=ioctls),)),
+    )
+
+
+def truncate_by_path(key: str = "filesystem.read") -> tuple[Guard, ...]:
+    """No truncation of files that cannot be opened for writing, which Landlock governs from ABI 3 on only.
+
+    `truncate`, and O_TRUNC with an access mode that does not write: O_RDONLY, and 3, with which no right at all is
+    asked for. `openat2` has its flags in memory: ENOSYS. io_uring can do the same and is `io_uring`'s to refuse.
+    """
+    modes = tuple(mode | O_TRUNC for mode in (O_RDONLY, O_NOACCESS))
+
+    def empties(index: int) -> tuple[Arg, ...]:
+        return tuple(Arg(index, "masked_eq", mode, mask=O_ACCMODE | O_TRUNC) for mode in modes)
+
+    return (
+        Guard("truncate", EACCES, key),
+        *(Guard("open", EACCES, key, (test,)) for test in empties(1)),
+        *(Guard("openat", EACCES, key, (test,)) for test in empties(2)),
+        Guard("openat2", ENOSYS, key),
+    )
+
+
+def no_sockets(key: str = "network.connect") -> tuple[Guard, ...]:
+    """No socket of any family; connected stream pairs remain, they lead nowhere else."""
+    return socket_families({}, key)
+
+
+def socket_families(
+    allowed: Mapping[int, Sequence[tuple[int, Iterable[int]]] | None], key: str = "network.connect"
+) -> tuple[Guard, ...]:
+    """Only these address families: number -> the (type, protocols) that may be had of it, None for all.
+
+    An unlisted family gets EAFNOSUPPORT, as from a kernel without it; another type or protocol of a listed one
+    (SOCK_RAW, IPPROTO_MPTCP, IPPROTO_SCTP, ...) EPERM. Pairs of connected unix sockets are always allowed, except of
+    datagram sockets (and SOCK_RAW, which unix makes one): these can still be sent from to any path.
+    """
+    pairs = (Arg(0, "eq", AF_UNIX), Arg(1, "masked_not_in", values=(SOCK_STREAM, SOCK_SEQPACKET), mask=SOCK_TYPE_MASK))
+    guards = [
+        _families("socket", allowed, key),
+        _families("socketpair", {AF_UNIX, *allowed}, key),
+        *(() if AF_UNIX in allowed else (Guard("socketpair", EPERM, key, pairs),)),
+    ]
+    for family, combinations in allowed.items():
+        if combinations is None:
+            continue
+        same = Arg(0, "eq", family)
+        types = tuple(kind for kind, _ in combinations)
+        guards.append(Guard("socket", EPERM, key, (same, Arg(1, "masked_not_in", values=types, mask=SOCK_TYPE_MASK))))
+        for kind, protocols in combinations:
+            of_kind = Arg(1, "masked_eq", kind, mask=SOCK_TYPE_MASK)
+            guards.append(Guard("socket", EPERM, key, (same, of_kind, Arg(2, "not_in", values=tuple(protocols)))))
+    return tuple(guards)
+
+
+def no_listen(key: str = "network.bind") -> tuple[Guard, ...]:
+    """No listening: an unbound socket that listens gets a port that no Landlock rule saw."""
+    return (Guard("listen", EACCES, key),)
+
+
+def no_bind(key: str = "network.bind") -> tuple[Guard, ...]:
+    """No binding, of any address family: the address is in memory, where a filter cannot look."""
+    return (Guard("bind", EACCES, key),)
+
+
+def tcp_fast_open(key: str = "network.connect") -> tuple[Guard, ...]:
+    """No MSG_FASTOPEN, which connects without a connect(2) that Landlock would see."""
+    flags = {"sendto": 3, "sendmsg": 2, "sendmmsg": 3}
+    return tuple(
+        Guard(name, "errno:EOPNOTSUPP", key, (Arg(index, "masked_eq", MSG_FASTOPEN, mask=MSG_FASTOPEN),))
+        for name, index in flags.items()
+    )
+
+
+def io_uring(key: str = "network.connect") -> tuple[Guard, ...]:
+    """No io_uring: what it does is no system call, so no filter sees it."""
+    return tuple(Guard(name, EPERM, key) for name in ("io_uring_setup", "io_uring_enter", "io_uring_register"))
+
+
+def kernel_surface(key: str = "syscalls.deny") -> tuple[Guard, ...]:
+    """No calls that only administrators, debuggers and exploits of the kernel make.
+
+    Mounts, modules, clocks, reboot, swap, raw i/o, debugging of and reading from other processes, keyrings, bpf,
+    userfaultfd, and personalities that switch protections off. `io_uring` and `namespaces` belong beside it.
+    """
+    names = [name for group in SURFACE_SETS for name in SETS[group]] + list(SURFACE_CALLS)
+    return (
+        *(Guard(name, EPERM, key) for name in dict.fromkeys(names)),
+        Guard("personality", EPERM, key, (Arg(0, "not_in", values=PERSONALITIES),)),
+    )
+
+
+def _families(syscall: str, allowed: Iterable[int], key: str) -> Guard:
+    return Guard(syscall, "errno:EAFNOSUPPORT", key, (Arg(0, "not_in", values=tuple(allowed)),))
