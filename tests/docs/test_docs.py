@@ -1,0 +1,318 @@
+"""The documentation is complete, its links resolve, and its examples do what they show."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandrun import errors, kernel
+from sandrun.cli import VERBS, options
+from sandrun.launch import CHILD_STEPS
+from sandrun.plan import environment
+from sandrun.policy import families, promises, syscalls
+from sandrun.policy._syscalls import SETS
+from sandrun.primitives import caps, landlock
+from sandrun.profile import names, paths
+from sandrun.profile.keys import KEYS, TABLES, TOP_KEYS
+from tests.docs.documents import Block, Page, anchors, commands, fenced, links, matches, script
+from tests.support import CHECKOUT, need_program, sandrun
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support import Who
+
+COMMANDS = Page(CHECKOUT / "man" / "sandrun.1")
+PROFILE = Page(CHECKOUT / "man" / "sandrun-profile.5")
+PAGES = (COMMANDS, PROFILE)
+MARKDOWN = tuple(
+    CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "profiles/README.md")
+)
+BUILTIN = {path.stem: tomllib.loads(path.read_text()) for path in sorted((CHECKOUT / "profiles").glob("*.toml"))}
+SECTIONS = [
+    # man-pages(7); a page leaves out what it does not need and adds its own between DESCRIPTION and FILES
+    *("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "ENVIRONMENT", "FILES"),
+    *("NOTES", "CAVEATS", "BUGS", "EXAMPLES", "SEE ALSO"),
+]
+SESSIONS = [
+    *(block for path in MARKDOWN for block in fenced(path, "console")),
+    *(block for page in PAGES for block in page.blocks("console")),
+]
+PROFILES = [
+    *(block for path in MARKDOWN for block in fenced(path, "toml")),
+    *(block for page in PAGES for block in page.blocks("profile")),
+]
+
+
+def _place(block: Block) -> str:
+    return f"{block.path.name}:{block.line}"
+
+
+# --- the man pages as such -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.name)
+def test_the_formatters_have_nothing_to_complain_of(page: Page) -> None:
+    """mandoc's checks find nothing, and groff renders the page without a warning."""
+    lint = subprocess.run(
+        [need_program("mandoc"), "-T", "lint", "-W", "warning", page.path], capture_output=True, text=True
+    )
+    assert (lint.returncode, lint.stdout) == (0, "")
+    groff = [need_program("groff"), "-man", "-ww", "-Tutf8", "-z", page.path]
+    assert subprocess.run(groff, capture_output=True, text=True).stderr == ""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.name)
+def test_sections_stand_in_the_usual_order(page: Page) -> None:
+    """The sections that man-pages(7) knows come in its order, and nothing is said in a section without text."""
+    known = [title for title in page.sections() if title in SECTIONS]
+    assert known == sorted(known, key=SECTIONS.index)
+    for title in page.sections():
+        assert page.text(*page.titles(title)), f"{title} is empty"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.name)
+def test_see_also_is_sorted(page: Page) -> None:
+    """SEE ALSO goes by section, then by name, without repetition (man-pages(7))."""
+    listed = re.findall(r"(\S+)\((\d)\)", page.text("SEE ALSO"))
+    assert listed == sorted(set(listed), key=lambda entry: (entry[1], entry[0]))
+
+
+# --- sandrun(1): options, statuses, verbs --------------------------------------------------------------------------
+
+
+def _documented_options() -> dict[str, str]:
+    """The tag of every option in OPTIONS, by each name it has."""
+    return {
+        name: tag
+        for tag in COMMANDS.tags(*COMMANDS.titles("OPTIONS"))
+        for name in re.findall(r"(?<![\w-])--?[a-z][\w-]*", tag)
+    }
+
+
+def _options() -> list[options.Option]:
+    return [*options.PROFILE_OPTIONS, *options.key_options(), *options.RUN_OPTIONS]
+
+
+def test_every_option_is_documented_and_no_other() -> None:
+    """OPTIONS has the long and short name of each option, and only options that exist."""
+    exist = {name for option in _options() for name in (option.name, option.short) if name}
+    assert set(_documented_options()) == exist
+
+
+@pytest.mark.parametrize("option", _options(), ids=lambda option: option.name)
+def test_an_option_shows_its_argument(option: options.Option) -> None:
+    """The tag of an option has its short name, its argument and all the words it may be."""
+    tag = _documented_options()[option.name]
+    assert option.short in tag
+    for word in re.split(r"[|:=+\[\].]+", option.metavar):
+        assert word in tag
+    assert (" " in tag.replace(", ", ",")) == bool(option.metavar), "an argument too much or too few"
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key.option], ids=lambda key: key.path)
+def test_an_option_names_its_key(key: object) -> None:
+    """The text of OPTIONS gives the key of each option in brackets."""
+    assert re.search(rf"\[[^\]]*\b{re.escape(key.path)}\b[^\]]*\]", COMMANDS.text(*COMMANDS.titles("OPTIONS")))
+
+
+def test_every_exit_status_is_documented() -> None:
+    """EXIT STATUS has each number that sandrun itself exits with, in the man page and in the README."""
+    numbers = {str(value) for name, value in vars(errors).items() if name.startswith("EXIT_")}
+    assert {tag for tag in COMMANDS.tags("EXIT STATUS") if tag.isdecimal()} == numbers
+    readme = (CHECKOUT / "README.md").read_text()
+    table = readme[readme.index("\n## Exit status") :].split("\n## ")[1]
+    assert set(re.findall(r"^\| (\d+)", table, re.MULTILINE)) == numbers | {"128"}
+    assert "128 + n" in COMMANDS.tags("EXIT STATUS")
+
+
+def test_every_verb_is_documented() -> None:
+    """SYNOPSIS and DESCRIPTION have each verb."""
+    for usage in options.VERB_USAGE:
+        verb, *subs = usage.removeprefix("sandrun ").replace("|", " ").split()
+        assert verb in VERBS
+        for words in ([verb, sub] for sub in subs) if subs else [[verb]]:
+            assert " ".join(words) in COMMANDS.text("SYNOPSIS")
+            assert any(tag.startswith(" ".join(words)) for tag in COMMANDS.tags("Verbs")), words
+
+
+def test_the_steps_of_the_child_are_documented_in_their_order() -> None:
+    """NOTES has the steps between fork and execve as they are taken, by the names that messages use."""
+    assert COMMANDS.tags("Steps in the child") == [name for name, _ in CHILD_STEPS]
+
+
+# --- sandrun-profile(5): keys and what may stand in them -----------------------------------------------------------
+
+
+def test_every_top_key_is_documented() -> None:
+    """The keys above the tables."""
+    assert PROFILE.tags("Top of the file") == [name for name, _, _ in TOP_KEYS]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_key_is_documented_and_no_other(table: str) -> None:
+    """Each table has a subsection with its keys in the order of the declaration."""
+    keys = [key.path.partition(".")[2] for key in KEYS if key.table == table]
+    if keys == [""]:
+        keys = sorted(names.RLIMITS)
+    assert PROFILE.tags(f"[{table}]") == keys
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if "." in key.path], ids=lambda key: key.path)
+def test_a_key_says_how_it_merges(key: object) -> None:
+    """The text of a key has its merge rule, and every word it may be."""
+    text = _entry(PROFILE, f"[{key.table}]", key.path.partition(".")[2])
+    assert {"union": "united", "last": "last", "table": "by name"}[key.merge] in text
+    for word in key.choices:
+        assert re.search(rf"\b{re.escape(word)}\b", text), word
+
+
+def _entry(page: Page, title: str, tag: str) -> str:
+    """The text behind one tag of a subsection, up to the next tag."""
+    text = page.entries[title][tag]
+    assert text, f"{title} {tag} has no text"
+    return text
+
+
+NAMED = {
+    "Groups of paths": paths.GROUPS,
+    "Access rights": landlock.FS,
+    "Sets": (*SETS, syscalls.KNOWN_SET),
+    "Promises": promises.PROMISES,
+    "Groups of variables": names.ENVIRONMENT_GROUPS,
+    "Facts": kernel.names(kernel.Kernel()),
+    "Built-in profiles": BUILTIN,
+}
+
+
+@pytest.mark.parametrize("title", NAMED)
+def test_every_name_is_documented_and_no_other(title: str) -> None:
+    """The names that values may have are the tags of their subsection."""
+    assert sorted(PROFILE.tags(title)) == sorted(NAMED[title])
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_a_builtin_profile_is_described_by_its_own_words(name: str) -> None:
+    """The description in the file is the one in the man page and in profiles/README.md."""
+    description = BUILTIN[name]["description"]
+    assert description.replace("Building block: ", "") in _entry(PROFILE, "Built-in profiles", name)
+    assert re.search(
+        rf"^\| \[`{name}`\]\({name}\.toml\) \| {re.escape(description)} \|",
+        (CHECKOUT / "profiles/README.md").read_text(),
+        re.MULTILINE,
+    )
+
+
+@pytest.mark.parametrize("right", landlock.FS)
+def test_an_access_right_says_its_abi(right: str) -> None:
+    """A right that came after ABI 1 says with which."""
+    since = landlock.FS_ABI[right]
+    assert (f"ABI {since}" in _entry(PROFILE, "Access rights", right)) == (since > 1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [environment.BASIC, families.FAMILIES, caps.SECUREBITS, names.NAMESPACES],
+    ids=["basic", "families", "securebits", "namespaces"],
+)
+def test_short_lists_are_in_the_text(words: object) -> None:
+    """Lists of names that need no explanation appear whole."""
+    missing = [word for word in words if not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", PROFILE.text())]
+    assert not missing
+
+
+def test_the_secret_looking_words_are_listed() -> None:
+    """The rule by which a pattern leaves secrets out is given in full."""
+    text = PROFILE.text("[environment]")
+    assert [word for word in environment.SECRET_WORDS if word not in text] == []
+
+
+# --- what else refers to the pages ---------------------------------------------------------------------------------
+
+
+def test_hints_refer_to_sections_that_exist() -> None:
+    """A message that sends the user to a page, or to a section of it, sends it to one that is there."""
+    pages = {"sandrun(1)": COMMANDS, "sandrun-profile(5)": PROFILE}
+    found = 0
+    for path in sorted((CHECKOUT / "sandrun").rglob("*.py")):
+        text = path.read_text()
+        for name, section in re.findall(r"see (sandrun(?:-profile)?\(\d\))(?:, \\?[\"']([^\"'\\]+))?", text):
+            found += 1
+            assert name in pages, f"{path}: {name}"
+            assert not section or section in pages[name].parents, f"{path}: {name} has no section {section}"
+    assert found or "see sandrun(1)" not in COMMANDS.text()
+
+
+# --- Markdown ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_links_resolve(path: Path) -> None:
+    """Each relative link leads to a file of the repository, and each anchor to a heading."""
+    for target in links(path):
+        if target.startswith(("https://", "mailto:")):
+            continue
+        name, _, anchor = target.partition("#")
+        linked = (path.parent / name).resolve() if name else path
+        assert linked.is_relative_to(CHECKOUT), target
+        assert linked.exists(), f"dead link: {target}"
+        assert not anchor or anchor in anchors(linked), f"dead anchor: {target}"
+
+
+def test_each_claim_is_held_by_a_test() -> None:
+    """Every line of the README's list of what is stopped links to an escape attempt."""
+    readme = (CHECKOUT / "README.md").read_text()
+    stops = readme[readme.index("\n## What it stops") :].split("\n## ")[1].split("\n### ")[0]
+    claims = re.findall(r"^- .*(?:\n  .*)*", stops, re.MULTILINE)
+    assert claims
+    for claim in claims:
+        assert re.search(r"\]\(tests/escape/\w+\.py\)", claim), claim
+
+
+# --- examples ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", PROFILES, ids=_place)
+def test_a_profile_shown_is_a_profile(block: Block, who: Who, box: Path) -> None:
+    """Each profile in the documentation passes `sandrun profile check`."""
+    path = box / "example.toml"
+    path.write_text(block.text)
+    done = sandrun("profile", "check", path, who=who)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("block", SESSIONS, ids=_place)
+def test_a_session_shown_goes_as_shown(block: Block, who: Who, box: Path) -> None:
+    """Each session in the documentation prints what it shows, as root and as an ordinary user.
+
+    It starts in a project of a few files below a home directory with a secret in it.
+    """
+    session = commands(block)
+    separator = "\1end\2"
+    _stage(who, box)
+    env = {**who.env, "PATH": f"{box}:{who.env['PATH']}"}
+    done = who.run(["bash", "-c", script(session, separator)], env=env, cwd=who.home / "project")
+    outputs = done.stdout.split(separator)
+    for command, output in zip(session, outputs, strict=False):
+        assert matches(command.output, output), f"line {command.line}: {command.words}\nprinted:\n{output}"
+    assert len(outputs) == len(session) + 1, done.stdout
+
+
+def _stage(who: Who, box: Path) -> None:
+    """The home, the project and the name `sandrun` that the examples count on."""
+    project = who.home / "project"
+    for folder in (who.home / ".ssh", project):
+        folder.mkdir()
+    (who.home / ".ssh" / "id_ed25519").write_text("a private key\n")
+    (project / "notes.txt").write_text("pears\napples\n")
+    (project / "Makefile").write_text("hello.txt:\n\techo hello > hello.txt\n")
+    (project / ".env").write_text("TOKEN=secret\n")
+    program = box / "sandrun"
+    words = " ".join(f"'{word}'" for word in who.sandrun)
+    program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+    program.chmod(0o755)
+    who.own(program, *who.home.rglob("*"))
