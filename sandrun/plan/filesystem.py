@@ -127,8 +127,17 @@ def _find_command(draft: Draft, host: Host, argv: Sequence[str], account: Accoun
 
 
 def _path_rules(expansion: Expansion, handled: int) -> tuple[tuple[int, int, bytes], ...]:
-    rules = ((access & handled, kind, os.fsencode(path)) for path, (access, kind) in expansion.rules.items())
-    return tuple(sorted((rule for rule in rules if rule[0]), key=lambda rule: rule[2]))
+    """The rules in the order of their paths, without those that the rules above them make needless."""
+    rules: dict[str, tuple[int, int, bytes]] = {}
+    for path, (access, kind) in sorted(expansion.rules.items()):
+        above = 0
+        at = path
+        while at != "/":
+            at = posixpath.dirname(at)
+            above |= rules[at][0] if at in rules else 0
+        if access & handled & ~above:
+            rules[path] = (access & handled, kind, os.fsencode(path))
+    return tuple(rules.values())
 
 
 def _closed(request: Request, expansion: Expansion) -> tuple[bytes, ...]:
