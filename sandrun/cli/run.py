@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from sandrun.cli.options import Request
 
-DEFAULT_PROFILES = ("default",)
-
 
 def main(argv: Sequence[str]) -> int:
     """Read the command line, do what it says, and return the exit status. Raises SandrunError."""
@@ -45,7 +43,7 @@ def run(request: Request, record: Record) -> int:
     from sandrun.profile import load  # noqa: PLC0415
 
     profile = load(
-        request.profiles or DEFAULT_PROFILES,
+        request.profiles,
         request.overrides,
         replace=request.replace,
         optional=request.optional,

@@ -1,0 +1,48 @@
+# `make check` before every commit, `make test` before every merge; the rest by name. All of them work from the checkout.
+PY = .venv/bin/python
+TESTS ?= tests
+
+.PHONY: help setup demo check test golden completions bench lock sbom dist clean
+
+help: ## These lines
+	@sed -n 's/^\([a-z]*\):.*## /\1 /p' Makefile | awk '{ name = $$1; $$1 = ""; printf "make %-12s%s\n", name, $$0 }'
+
+setup: ## System packages (root or sudo), then .venv from the hash-locked requirements
+	@tools/setup.sh run
+
+demo: setup ## Run a real program in a sandbox, and show what is allowed and what is refused
+	@tools/demo.sh
+
+check: ## Format, lint, types, unit, golden and docs tests; under a minute, without setup
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(PY) -m pytest -q -n 2 tests/unit tests/golden tests/docs
+
+test: ## Everything, as root and as an ordinary user where the caller is root
+	@tools/setup.sh run test
+	$(PY) -m pytest -q -n 2 $(TESTS)
+
+golden: ## Write the golden files anew; review the difference
+	SANDRUN_GOLDEN=write $(PY) -m pytest -q tests/golden
+
+completions: ## Write completions/ anew
+	$(PY) tools/gen_completions.py
+
+bench: ## Compare the start-up time with others, side by side
+	@tools/setup.sh run bench
+	$(PY) bench/bench.py
+
+lock: ## Resolve requirements/*.txt anew (needs uv)
+	tools/lock.sh
+
+sbom: ## List what is shipped, as CycloneDX JSON, in dist/
+	@tools/setup.sh run
+	$(PY) tools/sbom.py
+
+dist: sbom ## Build the wheel and the source distribution into dist/
+	$(PY) -m build --no-isolation
+
+clean: ## Remove what the other targets made, .venv too
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
