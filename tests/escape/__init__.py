@@ -8,9 +8,12 @@ An attempt is a module whose docstring is the claim that it guards. It has
   `Outside` that it gets, and appends the attempt's arguments to `out.arguments`.
 - `unharmed(out)`, if something outside can show it: afterwards, is everything as it was?
 - `SANDRUN`: the flags; absent, they are none, which is the built-in default profile. `{name}` is `out.values["name"]`.
+- `PREFIX`: a program outside that starts both the control and sandrun.
 - `SHELL`: a line of shell inside that ends in `exec "$@"`, for a start that Python itself could not survive.
 - `WHO`: ("root",) or ("user",) where only one of them can have a control. `MACHINE`: where it makes sense at all.
-- `STATUSES`: the exit statuses of sandrun that also mean "blocked".
+- `STATUSES`: the exit statuses of sandrun that mean "blocked", if not BLOCKED; `CONTROL_STATUS`: the control's, if not
+  ESCAPED. Where both are the same, `unharmed` alone is the verdict.
+- `watch(out, process)`: runs outside while the attempt does.
 - `needs()`: what of the kernel it takes, by `support.need`.
 
 Each attempt is run twice in the same way, first without sandrun. That is the control: unless it escapes there, with

@@ -123,6 +123,17 @@ class Outside:
         self.options["terminal"] = os.ttyname(slave)
         return master
 
+    def alive(self) -> dict[int, str]:
+        """The processes that the attempt wrote to the file `pid` in the working directory and that live."""
+        pids = [int(word) for word in (self.work / "pid").read_text().split()]
+        return {pid: "of the attempt" for pid in pids if is_alive(pid)}
+
+    def none_alive(self) -> bool:
+        """Whether none of these live; ends them if they do, which only the control may need."""
+        left = self.alive()
+        support.kill_all(left)
+        return not left
+
 
 def wait_until(condition: Any, seconds: float = 5) -> bool:
     """Wait until it holds, at most so long; the answer is whether it does."""
@@ -146,20 +157,12 @@ def is_quiet(server: socket.socket) -> bool:
 
 
 def is_alive(pid: int) -> bool:
-    """The process exists and is no mere zombie."""
-    return pid in support.descendants() or _any_thread(pid)
-
-
-def _any_thread(pid: int) -> bool:
+    """Any thread of the process still runs; one whose first thread alone has ended only looks like a zombie."""
     try:
-        states = [line.rpartition(") ")[2][0] for line in _stats(pid)]
-    except FileNotFoundError:
+        threads = [Path(f"/proc/{pid}/task/{thread}/stat").read_text() for thread in os.listdir(f"/proc/{pid}/task")]
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return any(state not in "ZX" for state in states)
-
-
-def _stats(pid: int) -> list[str]:
-    return [Path(f"/proc/{pid}/task/{thread}/stat").read_text() for thread in os.listdir(f"/proc/{pid}/task")]
+    return any(line.rpartition(") ")[2][0] not in "ZX" for line in threads)
 
 
 @contextlib.contextmanager
@@ -184,7 +187,18 @@ def run(module: ModuleType, out: Outside, prefix: Sequence[str]) -> None:
         refusals=(*inside.REFUSALS, *getattr(module, "REFUSALS", ())),
     )
     shell = ("/bin/sh", "-c", module.SHELL, "sh") if hasattr(module, "SHELL") else ()
-    argv = [*prefix, *shell, python(), "-I", "-S", "-B", "-c", code, *map(str, out.arguments)]
+    argv = [
+        *getattr(module, "PREFIX", ()),
+        *prefix,
+        *shell,
+        python(),
+        "-I",
+        "-S",
+        "-B",
+        "-c",
+        code,
+        *map(str, out.arguments),
+    ]
     # Files, not pipes: a process that is left behind with a pipe in its hands would make us wait for it.
     with tempfile.TemporaryFile("w+") as errors, open(os.devnull, "r+b") as nothing:
         options = {"cwd": out.work, "stdin": nothing, "stdout": nothing, "stderr": errors, **out.options}

@@ -24,6 +24,7 @@ NUMBERS: dict[str, tuple[int, int]] = {
     "socket": (41, 198),
     "sendto": (44, 206),
     "clone": (56, 220),
+    "exit": (60, 93),
     "getpid": (39, 172),
     "ptrace": (101, 117),
     "pivot_root": (155, 41),

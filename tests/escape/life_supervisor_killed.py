@@ -1,0 +1,37 @@
+"""The command does not outlive a supervisor that was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from tests.escape.outside import Outside
+
+STATUSES = (137,)
+CONTROL_STATUS = 137
+
+
+def attempt() -> None:
+    with open("pid.new", "w", encoding="ascii") as file:
+        file.write(str(os.getpid()))
+    os.rename("pid.new", "pid")
+    time.sleep(60)
+
+
+def watch(out: Outside, process: subprocess.Popen[Any]) -> None:
+    from tests.escape.outside import wait_until
+
+    wait_until((out.work / "pid").exists, 20)
+    process.send_signal(signal.SIGKILL)
+
+
+def unharmed(out: Outside) -> bool:
+    from tests.escape.outside import wait_until
+
+    wait_until(lambda: not out.alive(), 0.5)
+    return out.none_alive()

@@ -1,0 +1,31 @@
+"""The process group that the caller shares with others cannot be signalled as a whole."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.escape.outside import Outside
+
+
+def needs() -> None:
+    from tests import support
+
+    support.need_landlock(6)
+
+
+def setup(out: Outside) -> None:
+    out.kept = out.victim(start_new_session=True)
+    out.arguments += [out.kept.pid]
+
+
+def attempt(pid: str) -> None:
+    os.killpg(int(pid), signal.SIGKILL)
+
+
+def unharmed(out: Outside) -> bool:
+    from tests.escape.outside import wait_until
+
+    return not wait_until(lambda: out.kept.poll() is not None, 0.2)

@@ -1,0 +1,13 @@
+"""kcmp(2) tells nothing of the supervisor."""
+
+from __future__ import annotations
+
+import os
+
+from tests.probes.inside import syscall
+
+KCMP_VM = 1
+
+
+def attempt() -> None:
+    syscall("kcmp", os.getppid(), os.getpid(), KCMP_VM, 0, 0)

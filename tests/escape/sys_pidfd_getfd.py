@@ -1,0 +1,11 @@
+"""The supervisor's descriptors (its status pipe) cannot be taken by pidfd_getfd(2)."""
+
+from __future__ import annotations
+
+import os
+
+from tests.probes.inside import syscall
+
+
+def attempt() -> None:
+    syscall("pidfd_getfd", os.pidfd_open(os.getppid()), 2, 0)

@@ -1,0 +1,21 @@
+"""Where the profile allows ptrace(2) for the command's own children, Landlock still keeps it from other processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.probes.inside import syscall
+
+if TYPE_CHECKING:
+    from tests.escape.outside import Outside
+
+SANDRUN = ("--allow-syscall", "ptrace")
+PTRACE_SEIZE = 0x4206
+
+
+def setup(out: Outside) -> None:
+    out.arguments += [out.victim().pid]
+
+
+def attempt(pid: str) -> None:
+    syscall("ptrace", PTRACE_SEIZE, int(pid), 0, 0)

@@ -1,0 +1,9 @@
+"""The default profile refuses setns(2) before the kernel looks at it."""
+
+from __future__ import annotations
+
+from tests.probes.inside import reaches_the_kernel
+
+
+def attempt() -> None:
+    reaches_the_kernel("setns", -1, 0, answers=("EBADF",))
