@@ -36,11 +36,11 @@ bench: ## Compare the start-up time with others, side by side
 lock: ## Resolve requirements/*.txt anew (needs uv)
 	tools/lock.sh
 
-sbom: ## List what is shipped, as CycloneDX JSON, in dist/
-	@tools/setup.sh run
+sbom: dist ## List what is shipped, as CycloneDX JSON, in dist/
 	$(PY) tools/sbom.py
 
-dist: sbom ## Build the wheel and the source distribution into dist/
+dist: setup ## Build the wheel and the source distribution into dist/
+	rm -rf dist
 	$(PY) -m build --no-isolation
 
 clean: ## Remove what the other targets made, .venv too
