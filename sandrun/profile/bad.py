@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sandrun.errors import Problem, ProfileError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -27,14 +29,22 @@ class Bad(Exception):  # noqa: N818 (raised by the readers and turned into a Pro
     def all(self) -> tuple[Bad, ...]:
         return (self, *self.others)
 
+    def as_error(self, where: str = "") -> ProfileError:
+        """The same for whoever has no place to collect problems in."""
+        return ProfileError([Problem(where, self.message, self.hint)])
+
 
 def escaped(text: str) -> str:
     """`text` with everything that a terminal should not see as a backslash escape."""
     if text.isprintable():
         return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii") for char in text
-    )
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode("ascii")
 
 
 def quoted(text: str) -> str:

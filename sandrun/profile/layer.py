@@ -13,6 +13,7 @@ from sandrun.profile.merge import contradictions, unite
 from sandrun.profile.model import COMMAND_LINE, Origin, Profile, Value
 from sandrun.profile.names import RLIMITS
 from sandrun.profile.source import BARE
+from sandrun.profile.units import limit, string
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -138,7 +139,7 @@ class _TopKeys:
             elif name == "description":
                 self.description = _line(raw)
             elif name == "extends" and isinstance(raw, str):
-                self.lists[name].append(Value(values.string(raw), origin))
+                self.lists[name].append(Value(string(raw), origin))
             elif isinstance(raw, list):
                 for index, item in enumerate(raw):
                     self.item(name, self.into.origin((name, index)), item)
@@ -149,7 +150,7 @@ class _TopKeys:
 
     def item(self, name: str, origin: Origin, raw: object) -> None:
         try:
-            text = values.string(raw)
+            text = string(raw)
             if name in ("replace", "optional"):
                 check_key(text, protection=name == "optional")
             elif name == "require":
@@ -167,7 +168,7 @@ def _check_schema(raw: object) -> None:
 
 
 def _line(raw: object) -> str:
-    text = values.string(raw)
+    text = string(raw)
     if not text.isprintable():
         raise Bad("a description is one line of text")
     return text
@@ -254,7 +255,7 @@ def _read_names(into: _Collector, key: Key, place: Place, raw: object) -> None:
 
 
 def _named(key: Key, name: str, raw: object) -> list[object]:
-    return [values.limit(name, raw) if key.kind == "rlimit-table" else values.variable(name, raw)]
+    return [limit(name, raw) if key.kind == "rlimit-table" else values.variable(name, raw)]
 
 
 def _flag_value(key: Key, text: str) -> list[object]:
@@ -294,7 +295,7 @@ def flag_values(
     problems: list[Problem] = []
     for word in words:
         try:
-            check(values.string(word))
+            check(string(word))
             read.append(Value(word, origin))
         except Bad as error:
             problems.append(Problem(escaped(flag), error.message, error.hint))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from sandrun.errors import Problem, ProfileError
-from sandrun.profile.bad import Bad, quoted
+from sandrun.profile.bad import Bad
 from sandrun.profile.find import NONE, Found, locate
 from sandrun.profile.layer import Layer, check_fact, check_key, flag_values, read_document, read_flags
 from sandrun.profile.merge import EMPTY, drop, merge
@@ -79,7 +79,10 @@ def read_layer(found: Found) -> tuple[Layer, tuple[int, int]]:
 
 def load_file(found: Found) -> Profile:
     """The effective profile of one file. Raises ProfileError."""
-    return _all([found], _Loader().found, lambda file: file.source)
+    try:
+        return _Loader().found(found)
+    except Bad as bad:
+        raise bad.as_error(found.source) from None
 
 
 def load(
@@ -100,7 +103,7 @@ def load(
     base = EMPTY
     try:
         loader = _Loader()
-        base = _all(profiles or DEFAULT, loader.named, lambda word: f"--profile {quoted(word)}")
+        base = _all(profiles or DEFAULT, loader.named, lambda _word: "--profile")
     except ProfileError as error:
         problems += error.problems
     replaced, more = flag_values(replace, "--replace", lambda path: check_key(path, protection=False))
@@ -131,7 +134,8 @@ def _all(items: Iterable[T], read: Callable[[T], Profile], where: Callable[[T], 
         except ProfileError as error:
             # Two words may lead to the same broken file.
             for problem in error.problems:
-                problems.setdefault(str(problem), problem)
+                placed = problem if problem.where else Problem(where(item), problem.message, problem.hint)
+                problems.setdefault(str(placed), placed)
     if problems:
         raise ProfileError(list(problems.values()))
     return profile

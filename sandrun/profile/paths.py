@@ -20,7 +20,6 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from sandrun.errors import Problem, ProfileError
 from sandrun.profile.bad import Bad, quoted, unknown
 from sandrun.profile.model import AccessRule, PathEntry
 
@@ -120,7 +119,7 @@ def expand(value: Value, host: Host, home: str) -> list[str]:
         components = [_component(text) for text in path.split("/") if text not in ("", ".")]
         return _Walk(host, entry.text).run(components)
     except Bad as bad:
-        raise ProfileError([Problem(str(value.origin), bad.message, bad.hint)]) from None
+        raise bad.as_error(str(value.origin)) from None
 
 
 def literal(text: str) -> str:

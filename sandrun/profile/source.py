@@ -21,6 +21,13 @@ HANDED_OVER = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 """Where the shell hands over a pipe (`-p <(generate)`): the caller opened it, so waiting for it is what was asked."""
 
 
+class UnreadableError(ProfileError):
+    """The file is not there or cannot be read, so nothing can be said about it.
+
+    The place of its problem is left empty, for whoever knows who named the file.
+    """
+
+
 class Document(NamedTuple):
     """A parsed file. `lines` has the line of a table, key or array item by its path: `("filesystem", "read", 2)`."""
 
@@ -56,7 +63,7 @@ def _read_bytes(path: str, shown: str, *, trusted_owner: bool) -> tuple[bytes, t
     except ValueError:
         raise _fail(shown, "a path cannot contain a NUL byte") from None
     except OSError as error:
-        raise _fail(shown, f"cannot read the profile: {_reason(error)}") from None
+        raise _unreadable(shown, error) from None
     try:
         status = os.fstat(fd)
         _check_file(status, path, shown, trusted_owner=trusted_owner)
@@ -68,7 +75,7 @@ def _read_bytes(path: str, shown: str, *, trusted_owner: bool) -> tuple[bytes, t
             parts.append(part)
             size += len(part)
     except OSError as error:
-        raise _fail(shown, f"cannot read the profile: {_reason(error)}") from None
+        raise _unreadable(shown, error) from None
     finally:
         os.close(fd)
     if size > MAX_BYTES:
@@ -76,11 +83,12 @@ def _read_bytes(path: str, shown: str, *, trusted_owner: bool) -> tuple[bytes, t
     return b"".join(parts), (status.st_dev, status.st_ino)
 
 
-def _reason(error: OSError) -> str:
+def _unreadable(shown: str, error: OSError) -> UnreadableError:
     import errno  # noqa: PLC0415 (error path)
 
     name = errno.errorcode.get(error.errno or 0, "")
-    return f"{error.strerror} ({name})" if name else str(error.strerror)
+    reason = f"{error.strerror} ({name})" if name else str(error.strerror)
+    return UnreadableError([Problem("", f"cannot read the profile: {shown}: {reason}")])
 
 
 def _check_file(status: os.stat_result, path: str, shown: str, *, trusted_owner: bool) -> None:

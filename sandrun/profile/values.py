@@ -6,62 +6,25 @@ of environment variables never enter a message.
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING
 
-from sandrun.profile import endpoints, paths
-from sandrun.profile.bad import Bad, expected, quoted, suggest, unknown
-from sandrun.profile.model import AccessRule, Hidden, Limit, SyscallRule
-from sandrun.profile.names import ENVIRONMENT_GROUPS, NAMESPACES, RLIMITS
+from sandrun.profile import endpoints, paths, rules
+from sandrun.profile.bad import Bad, expected, quoted, unknown
+from sandrun.profile.model import Hidden
+from sandrun.profile.names import ENVIRONMENT_GROUPS, NAMESPACES
+from sandrun.profile.rules import ALL, syscall
+from sandrun.profile.units import MOST, integer, number, seconds, short, size, string
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from sandrun.profile.keys import Key
 
     Reader = Callable[[object, Key], list[object]]
 
-ALL = "@all"
-SIZE_UNITS = {"K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
-TIME_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-MOST = 2**63 - 1
-"""The largest number of bytes or seconds: what the kernel keeps in a signed 64-bit integer."""
-MOST_SECONDS = 10 * 365 * 86400
 LAST_ID = 2**32 - 2
 """The largest uid or gid; 2**32 - 1 means "leave as it is" to setresuid(2)."""
 HOST_NAME_MAX = 64
-OPERATORS = ("eq", "ne", "lt", "le", "gt", "ge", "masked_eq")
-ACTIONS = ("allow", "errno", "kill-process", "log")
-
-
-def string(raw: object, what: str = "a string") -> str:
-    """A non-empty string without NUL. Raises Bad."""
-    if not isinstance(raw, str):
-        raise expected(what, raw)
-    if "\0" in raw:
-        raise Bad("a string cannot contain a NUL byte")
-    if not raw:
-        raise Bad("a string cannot be empty")
-    return raw
-
-
-def integer(raw: object, first: int, last: int) -> int:
-    """An integer in a range, also as text of decimal digits. Raises Bad; a boolean is none."""
-    if isinstance(raw, str):
-        digits = raw.removeprefix("-")
-        if not (digits.isascii() and digits.isdecimal()) or len(raw) > 40:
-            raise Bad(f"not a number: {quoted(raw)}")
-        raw = int(raw)
-    if not isinstance(raw, int) or isinstance(raw, bool):
-        raise expected("an integer", raw)
-    if not first <= raw <= last:
-        raise Bad(f"out of range: {_short(raw)} is not within {first} to {last}")
-    return raw
-
-
-def _short(number: int) -> str:
-    """A number that somebody wrote; the digits of a very long one help nobody."""
-    return str(number) if abs(number) < 10**40 else "a number of more than 40 digits"
 
 
 def _words(choices: Iterable[str]) -> str:
@@ -144,20 +107,6 @@ def _family(raw: object, _key: Key) -> list[object]:
     return [name]
 
 
-def syscall(text: str, *, sets: bool = True) -> str:
-    """A syscall by name or number, or a set. Raises Bad."""
-    from sandrun.policy import syscalls  # noqa: PLC0415 (its tables are large, and not every profile names syscalls)
-
-    if sets and text == ALL:
-        return syscalls.KNOWN_SET
-    if not sets and text.startswith("@"):
-        raise Bad(f"one syscall is wanted, not a set: {quoted(text)}")
-    complaint = syscalls.complaint(text)
-    if complaint is not None:
-        raise Bad(*complaint)
-    return str(int(text)) if text.isdecimal() else text
-
-
 def _syscall(raw: object, _key: Key) -> list[object]:
     if isinstance(raw, int) and not isinstance(raw, bool):
         return [syscall(str(raw))]
@@ -215,7 +164,7 @@ def _account(raw: object, _key: Key) -> list[object]:
         return [integer(raw, 0, LAST_ID)]
     text = string(raw)
     if text.lstrip("-").isdecimal():
-        return [integer(text, 0, LAST_ID)]
+        return [integer(number(text), 0, LAST_ID)]
     if not text.isprintable() or text[0] in "@-" or set(text) & set(": /"):
         raise Bad(f"not a name of a user or group: {quoted(text)}")
     return [text]
@@ -267,19 +216,6 @@ def _size(raw: object, _key: Key) -> list[object]:
     return [size(raw, first=1)]
 
 
-def size(raw: object, first: int = 0) -> int:
-    """Bytes: an integer, or text with a unit. Raises Bad."""
-    if not isinstance(raw, str) or string(raw)[-1].isdecimal():
-        return integer(raw, first, MOST)
-    digits, unit = raw[:-1], raw[-1]
-    if unit not in SIZE_UNITS or not (digits.isascii() and digits.isdecimal()) or len(digits) > 20:
-        letter = next((char for char in raw.upper() if char in SIZE_UNITS), "")
-        number = raw[: next((i for i, char in enumerate(raw) if not char.isdecimal()), 0)]
-        like = f"did you mean {quoted(number + letter)}?" if letter and number and "." not in raw else None
-        raise Bad(f"not a size: {quoted(raw)}", like or "an integer with K, M, G or T (1024 each), or bytes")
-    return integer(int(digits) * SIZE_UNITS[unit], first, MOST)
-
-
 def _duration(raw: object, key: Key) -> list[object]:
     value = seconds(raw)
     if not value and key.path == "time.timeout":
@@ -287,188 +223,19 @@ def _duration(raw: object, key: Key) -> list[object]:
     return [value]
 
 
-def seconds(raw: object) -> int | float:
-    """Seconds: a number, or text with a unit. Raises Bad."""
-    number: int | float
-    if isinstance(raw, str):
-        digits = raw.rstrip("msdh")
-        factor = TIME_UNITS.get(raw[len(digits) :] or "s")
-        whole, _, fraction = digits.partition(".")
-        plain = digits.isascii() and whole.isdecimal() and (fraction.isdecimal() or "." not in digits)
-        if factor is None or not plain or len(digits) > 20:
-            negative = digits.startswith("-") and factor is not None
-            hint = "a number with ms, s, m, h or d, or seconds"
-            raise Bad("a time cannot be negative" if negative else f"not a time: {quoted(raw)}", hint)
-        number = (float(digits) if "." in digits else int(digits)) * factor
-    elif isinstance(raw, int | float) and not isinstance(raw, bool):
-        number = raw
-    else:
-        raise expected("a number of seconds or a string such as 10s", raw)
-    if not 0 <= number <= MOST_SECONDS:
-        raise Bad("a time cannot be negative" if number < 0 else "out of range: more than ten years")
-    number = round(number, 3)
-    return int(number) if number == int(number) else number
-
-
 def _percent(raw: object, _key: Key) -> list[object]:
     if isinstance(raw, int) and not isinstance(raw, bool):
-        raise expected("a string", raw, f'write "{_short(raw)}%"')
+        raise expected("a string", raw, f'write "{short(raw)}%"')
     text = string(raw)
     if not text.endswith("%"):
         raise Bad(f"not a percentage: {quoted(text)}", "100% is one processor")
-    return [integer(text[:-1], 1, 10**6)]
-
-
-def limit(name: str, raw: object) -> Limit:
-    """An entry of `rlimits`: SOFT or "SOFT:HARD". Raises Bad."""
-    if name not in RLIMITS:
-        hint = suggest(name.lower().removeprefix("rlimit_"), RLIMITS)
-        raise Bad(f"unknown limit {quoted(name)}", hint or f"one of {_words(RLIMITS)}")
-    if not isinstance(raw, str):
-        return Limit(_one_limit(name, raw), None)
-    soft_text, colon, hard_text = string(raw).partition(":")
-    soft = _one_limit(name, soft_text)
-    if not colon:
-        return Limit(soft, None)
-    hard = _one_limit(name, hard_text)
-    if hard is not None and (soft is None or soft > hard):
-        raise Bad("the soft limit is above the hard limit", "write SOFT:HARD")
-    return Limit(soft, hard, has_hard=True)
-
-
-def _one_limit(name: str, raw: object) -> int | None:
-    if raw == "unlimited":
-        return None
-    if raw in ("infinity", "inf", -1, "-1"):
-        raise Bad(f"not a limit: {raw}", 'no limit is "unlimited"')
-    counted = RLIMITS[name]
-    if counted == "bytes":
-        return size(raw)
-    if counted == "number":
-        return integer(raw, 0, MOST)
-    time = seconds(raw)
-    if counted == "microseconds":
-        return round(time * 1_000_000)
-    if time != int(time):
-        raise Bad("processor time is limited in whole seconds")
-    return int(time)
-
-
-def _fields(
-    raw: object, readers: Mapping[str, Callable[[object], object]], optional: tuple[str, ...]
-) -> dict[str, object]:
-    """The fields of a table in an array of rules, read. Raises Bad with everything that is wrong in it."""
-    if not isinstance(raw, dict):
-        raise expected(f"a table with {_words(readers)}", raw)
-    bad: list[Bad] = []
-    fields: dict[str, object] = {}
-    for name, value in raw.items():
-        try:
-            if name not in readers:
-                raise unknown("key", name, readers, list_them=True)
-            fields[name] = readers[name](value)
-        except Bad as error:
-            for one in error.all():
-                one.at = f".{name if name in readers else quoted(name)}{one.at}"
-                bad.append(one)
-    missing = [name for name in readers if name not in raw and name not in optional]
-    if missing:
-        bad.append(Bad(f"{_words(missing)} is missing" if len(missing) == 1 else f"{_words(missing)} are missing"))
-    if bad:
-        bad[0].others = tuple(bad[1:])
-        raise bad[0]
-    return fields
-
-
-def _rights(raw: object) -> tuple[str, ...]:
-    from sandrun.primitives.landlock import FS  # noqa: PLC0415 (only profiles with rules)
-
-    if not isinstance(raw, list):
-        raise expected("an array of access rights", raw)
-    if not raw:
-        raise Bad("a rule without access rights grants nothing", "remove it, or name a right")
-    names: list[str] = []
-    bad: list[Bad] = []
-    for index, item in enumerate(raw):
-        try:
-            name = string(item)
-            if name != ALL and name not in FS:
-                raise unknown("access right", name, FS)
-        except Bad as error:
-            error.at = f"[{index}]"
-            bad.append(error)
-        else:
-            names += FS if name == ALL else [name]
-    if bad:
-        bad[0].others = tuple(bad[1:])
-        raise bad[0]
-    return tuple(dict.fromkeys(names))
-
-
-def _place(raw: object) -> str:
-    text = string(raw)
-    if not text.startswith("/"):
-        raise Bad(f"not an absolute path: {quoted(text)}")
-    return text
-
-
-def _rule(raw: object, _key: Key) -> list[object]:
-    readers = {"path": lambda path: paths.parse(string(path)), "access": _rights, "at": _place}
-    fields = _fields(raw, readers, ("at",))
-    return [AccessRule(fields["path"], fields["access"], fields.get("at", ""))]  # type: ignore[arg-type]
-
-
-def _word(raw: object) -> int:
-    """A syscall argument as the kernel's 64-bit word: an integer, or text such as 0x5412."""
-    if isinstance(raw, str):
-        try:
-            raw = int(raw, 0) if len(raw) <= 40 else None
-        except ValueError:
-            raw = None
-        if raw is None:
-            raise Bad("not a number", "write it in decimal, or as 0x…")
-    return integer(raw, -(2**63), 2**64 - 1) % 2**64
-
-
-def _action(raw: object) -> str:
-    text = string(raw)
-    head, colon, name = text.partition(":")
-    if head == "errno" and colon:
-        if name not in errno.errorcode.values():
-            raise unknown("error number", name, errno.errorcode.values())
-    elif text not in ACTIONS:
-        raise unknown("action", text, (*ACTIONS, "errno:NAME"), list_them=True)
-    return text
-
-
-def _operator(raw: object) -> str:
-    text = string(raw)
-    if text not in OPERATORS:
-        raise unknown("operator", text, OPERATORS, list_them=True)
-    return text
-
-
-def _syscall_rule(raw: object, _key: Key) -> list[object]:
-    readers: dict[str, Callable[[object], object]] = {
-        "syscall": lambda name: syscall(str(name) if type(name) is int else string(name), sets=False),
-        "arg": lambda number: integer(number, 0, 5),
-        "op": _operator,
-        "value": _word,
-        "action": _action,
-        "mask": _word,
-    }
-    fields = _fields(raw, readers, ("mask",))
-    if ("mask" in fields) != (fields["op"] == "masked_eq"):
-        raise Bad("mask goes with masked_eq, and masked_eq with mask")
-    if fields["op"] == "masked_eq" and int(fields["value"]) & ~int(fields["mask"]):  # type: ignore[call-overload]
-        raise Bad("the value has bits outside the mask, so it never matches")
-    return [SyscallRule(**fields)]  # type: ignore[arg-type]
+    return [integer(number(text[:-1]), 1, 10**6)]
 
 
 READERS: dict[str, Reader] = {
     "paths": _path_list,
     "path": _single_path,
-    "rules": _rule,
+    "rules": lambda raw, _key: [rules.access_rule(raw)],
     "enum": _enum,
     "string": _string,
     "bool": _bool,
@@ -478,7 +245,7 @@ READERS: dict[str, Reader] = {
     "cidrs": _cidr,
     "families": _family,
     "syscalls": _syscall,
-    "syscall-rules": _syscall_rule,
+    "syscall-rules": lambda raw, _key: [rules.syscall_rule(raw)],
     "promises": _promise,
     "capabilities": _capability,
     "securebits": _securebit,
@@ -495,7 +262,7 @@ READERS: dict[str, Reader] = {
     "duration": _duration,
     "percent": _percent,
 }
-"""By `Key.kind`. The two tables of names have readers of their own: `variable` and `limit`."""
+"""By `Key.kind`. The two tables of names have readers of their own: `variable` and `units.limit`."""
 
 
 def from_text(text: str, key: Key) -> object:
@@ -503,15 +270,9 @@ def from_text(text: str, key: Key) -> object:
     if key.kind in ("bool", "isolate"):
         return {"true": True, "false": False}.get(text, text)
     if key.kind == "rules":
-        path, equals, access = text.rpartition("=")
-        if not equals:
-            raise Bad(f"not a rule: {quoted(text)}", f"write {key.metavar}")
-        return {"path": path, "access": access.split("+")}
+        return rules.rule_text(text, key.metavar)
     if key.kind == "syscall-rules":
-        parts = text.split(":", 4)
-        if len(parts) != 5:
-            raise Bad(f"not a rule: {quoted(text)}", f"write {key.metavar}")
-        rule = dict(zip(("syscall", "arg", "op", "value", "action"), parts, strict=True))
-        value, slash, mask = rule["value"].partition("/")
-        return rule | {"value": value, "mask": mask} if slash else rule
+        return rules.syscall_rule_text(text, key.metavar)
+    if key.kind in ("nice", "count", "fds"):
+        return number(text)
     return text

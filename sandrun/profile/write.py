@@ -1,0 +1,187 @@
+"""A profile as TOML text: what `sandrun profile show` prints. Values of environment variables are left out."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from sandrun.profile.keys import BY_PATH, KEYS, TABLE, UNION
+from sandrun.profile.layer import SCHEMA
+from sandrun.profile.model import AccessRule, Endpoint, Limit, PathEntry, SyscallRule
+from sandrun.profile.paths import literal
+from sandrun.profile.source import BARE
+from sandrun.profile.units import SIZE_UNITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from sandrun.profile.keys import Key
+    from sandrun.profile.layer import Layer
+    from sandrun.profile.model import Profile, Value
+
+HIDDEN = "…"
+WIDTH = 100
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def layer_text(layer: Layer) -> str:
+    """What one file says by itself, in the order of the declaration of keys."""
+    profile = layer.profile
+    head = _head(profile.description)
+    for name, values in (("extends", layer.extends), ("replace", layer.replace), ("optional", layer.optional)):
+        head += _array(name, [_string(str(value.value)) for value in values]) if values else []
+    head += _array("require", [_string(str(value.value)) for value in profile.require]) if profile.require else []
+    return _text(head + _tables(profile.values, origins=False))
+
+
+def profile_text(profile: Profile) -> str:
+    """The effective profile: everything that `extends` brought is in it, with the origin of each value.
+
+    `${PROFILE_DIR}` is written out, since the text may be saved elsewhere.
+    """
+    head = _head(profile.description)
+    head += [f"# replaced: {value.value} ({value.origin})" for value in profile.replaced]
+    optional = [key for key in profile.asked if profile.is_optional(key)]
+    head += _array("optional", [_string(key) for key in optional]) if optional else []
+    if profile.require:
+        origins = [str(value.origin) for value in profile.require]
+        head += _array("require", [_string(str(value.value)) for value in profile.require], origins)
+    return _text(head + _tables(profile.values, origins=True))
+
+
+def _head(description: str) -> list[str]:
+    return [f"schema = {SCHEMA}", *([f"description = {_string(description)}"] if description else [])]
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "\n".join(lines) + "\n"
+
+
+def _tables(values: Mapping[str, tuple[Value, ...]], *, origins: bool) -> list[str]:
+    lines: list[str] = []
+    table = ""
+    for key in KEYS:
+        written = _key_lines(key, values, origins=origins)
+        if written and key.table != table:
+            table = key.table
+            lines += ["", f"[{table}]"]
+        lines += written
+    return lines
+
+
+def _key_lines(key: Key, values: Mapping[str, tuple[Value, ...]], *, origins: bool) -> list[str]:
+    name = key.path.partition(".")[2]
+    if key.merge == TABLE:
+        prefix = f"{name}." if name else ""
+        entries = {path[len(key.path) + 1 :]: several[-1] for path, several in values.items() if _is_in(path, key)}
+        return [
+            f"{prefix}{_name(entry)} = {_string(HIDDEN) if key.kind == 'env-table' else to_toml(value, key)}"
+            + (
+                f"  # {_hidden(key)}{value.origin}"
+                if origins
+                else "  # the value is not shown" * (key.kind == "env-table")
+            )
+            for entry, value in entries.items()
+        ]
+    several = values.get(key.path)
+    if several is None:
+        return []
+    if key.merge == UNION:
+        comments = [str(value.origin) for value in several] if origins else None
+        return _array(name, [to_toml(value, key) for value in several], comments)
+    comment = f"  # {several[-1].origin}" if origins else ""
+    return [f"{name} = {to_toml(several[-1], key)}{comment}"]
+
+
+def _hidden(key: Key) -> str:
+    return "the value is not shown; " if key.kind == "env-table" else ""
+
+
+def _is_in(path: str, key: Key) -> bool:
+    return path.startswith(key.path + ".") and path not in BY_PATH
+
+
+def _array(name: str, items: list[str], comments: list[str] | None = None) -> list[str]:
+    line = f"{name} = [{', '.join(items)}]"
+    if not items or (comments is None and len(line) <= WIDTH):
+        return [line]
+    behind = [f"  # {comment}" for comment in comments] if comments else [""] * len(items)
+    return [f"{name} = [", *(f"    {item},{end}" for item, end in zip(items, behind, strict=True)), "]"]
+
+
+def to_toml(value: Value, key: Key) -> str:
+    """One typed value as its key's reader takes it. An environment value is HIDDEN."""
+    typed = value.value
+    if isinstance(typed, PathEntry):
+        return _string(_path(typed, value.origin.directory))
+    if isinstance(typed, AccessRule):
+        fields = {"path": _string(_path(typed.path, value.origin.directory))}
+        fields["access"] = f"[{', '.join(map(_string, typed.access))}]"
+        return _inline(fields | ({"at": _string(typed.at)} if typed.at else {}))
+    if isinstance(typed, SyscallRule):
+        fields = {"syscall": _string(typed.syscall), "arg": str(typed.arg), "op": _string(typed.op)}
+        fields["value"] = _word(typed.value)
+        fields |= {"mask": _word(typed.mask)} if typed.op == "masked_eq" else {}
+        return _inline(fields | {"action": _string(typed.action)})
+    if isinstance(typed, Endpoint):
+        return _string(typed.text)
+    if isinstance(typed, Limit):
+        return _limit(typed, value.origin.key.rpartition(".")[2])
+    if isinstance(typed, bool):
+        return "true" if typed else "false"
+    if key.kind == "octal" and isinstance(typed, int):
+        return _string(f"{typed:03o}")
+    if key.kind == "percent":
+        return _string(f"{typed}%")
+    if key.kind == "size" and isinstance(typed, int):
+        return _size(typed)
+    return str(typed) if isinstance(typed, int | float) else _string(str(typed))
+
+
+def _path(entry: PathEntry, directory: str) -> str:
+    """The entry's text with `${PROFILE_DIR}` filled in where there is one."""
+    if "${PROFILE_DIR}" not in entry.path or not directory:
+        return entry.text
+    return entry.text.replace("${PROFILE_DIR}", literal(directory))
+
+
+def _inline(fields: Mapping[str, str]) -> str:
+    return "{ " + ", ".join(f"{name} = {text}" for name, text in fields.items()) + " }"
+
+
+def _word(number: int) -> str:
+    return str(number) if number < 2**63 else _string(hex(number))
+
+
+def _size(number: int) -> str:
+    for unit, factor in reversed(SIZE_UNITS.items()):
+        if number and number % factor == 0:
+            return _string(f"{number // factor}{unit}")
+    return str(number)
+
+
+def _limit(limit: Limit, name: str) -> str:
+    soft = _one_limit(limit.soft, name)
+    if limit.has_hard:
+        return _string(f"{soft}:{_one_limit(limit.hard, name)}")
+    return soft if soft.isdecimal() else _string(soft)
+
+
+def _one_limit(number: int | None, name: str) -> str:
+    if number is None:
+        return "unlimited"
+    return f"{number // 1000}ms" if name == "rttime" else str(number)
+
+
+def _name(name: str) -> str:
+    return name if name and BARE.issuperset(name) else _string(name)
+
+
+def _string(text: str) -> str:
+    """A TOML basic string; what is not UTF-8 (a directory's name) cannot be said in TOML and is shown replaced."""
+    text = os.fsencode(text).decode("utf-8", "replace")
+    return '"' + "".join(_ESCAPES.get(char) or (char if char.isprintable() else _code(char)) for char in text) + '"'
+
+
+def _code(char: str) -> str:
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
