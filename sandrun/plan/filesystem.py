@@ -21,6 +21,7 @@ from sandrun.plan.requests import PROMISES, Request, collect
 from sandrun.plan.siblings import CHANGE, TooManyRulesError, expand
 from sandrun.policy import guards
 from sandrun.primitives.landlock import EXECUTE, FS, FS_ABI, NEWEST_ABI, READ, WRITE, fs_mask
+from sandrun.profile.paths import expand as expand_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -113,8 +114,7 @@ def _find_command(draft: Draft, host: Host, argv: Sequence[str], account: Accoun
     cwd = draft.profile.scalar("process.cwd")
     place = host.cwd
     if cwd is not None:
-        asked = str(cwd.value)
-        place = posixpath.join(place, home + asked[1:] if asked == "~" or asked.startswith("~/") else asked)
+        place = expand_path(cwd, host, home)[0]
     path = command_path(draft, host, account)
     executable = find(argv[0] if argv else "", path, place, host)
     draft.fields["executable"] = os.fsencode(executable)

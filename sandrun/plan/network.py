@@ -239,9 +239,11 @@ def _resolve_sockets(draft: Draft, kernel: Kernel, connect: Ports, bind: Ports, 
     draft.guards.extend(guards.socket_families(allowed))
     draft.guards.extend(guards.io_uring())
     _guard_ports(draft, kernel, connect, bind, unix=unix)
-    for key, ports in (("network.connect", connect), ("network.bind", bind)):
-        listed = any(ports.ports.values())
-        draft.record(key, *(("landlock", "seccomp") if listed else ("seccomp",)), notes=_summary(ports))
+    for direction, ports in (("connect", connect), ("bind", bind)):
+        rights = sum(landlock.NET[name] for (way, _), name in RIGHTS.items() if way == direction)
+        by_port = bool(inet) and bool(draft.fields["landlock_net"] & rights)
+        mechanisms = ("landlock", "seccomp") if by_port else ("seccomp",)
+        draft.record(f"network.{direction}", *mechanisms, notes=_summary(ports))
     if families:
         draft.record("network.families", "seccomp")
     if not unix:
