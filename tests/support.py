@@ -85,6 +85,12 @@ def need_userns() -> None:
     need(_userns(), "this kernel refuses user namespaces to ordinary users")
 
 
+def need_linux(major: int, minor: int) -> None:
+    """The kernel is at least this Linux."""
+    release = tuple(int(word) for word in os.uname().release.split("-")[0].split(".")[:2])
+    need(release >= (major, minor), f"Linux {major}.{minor} is needed")
+
+
 @functools.cache
 def landlock_abi() -> int:
     """The kernel's Landlock ABI version (landlock_create_ruleset(2) with LANDLOCK_CREATE_RULESET_VERSION), 0 for none."""

@@ -45,6 +45,7 @@ NUMBERS: dict[str, tuple[int, int]] = {
     "unshare": (272, 97),
     "perf_event_open": (298, 241),
     "prlimit64": (302, 261),
+    "linkat": (265, 37),
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
     "clock_adjtime": (305, 266),
@@ -63,6 +64,9 @@ NUMBERS: dict[str, tuple[int, int]] = {
     "clone3": (435, 435),
     "pidfd_getfd": (438, 438),
     "mount_setattr": (442, 442),
+    "fchmodat2": (452, 452),
+    "setxattrat": (463, 463),
+    "file_setattr": (469, 469),
 }
 
 libc = ctypes.CDLL(None, use_errno=True)
