@@ -110,8 +110,15 @@ def _branch(rules: list[dict[int, Cube]], *, invert: bool) -> Iterable[dict[int,
         return
     half = min(half for rule in rules for half in rule)
     for piece in _pieces({rule[half] for rule in rules if half in rule}):
-        rest = [_without(rule, half) for rule in rules if half not in rule or _covers(rule[half], piece)]
-        for path in _branch([rule for n, rule in enumerate(rest) if rule not in rest[:n]], invert=invert):
+        mask, value = piece
+        rest = []
+        for rule in rules:
+            tested, wanted = rule.get(half, EVERYTHING)
+            if mask & tested == tested and value & tested == wanted:
+                left = {key: cube for key, cube in rule.items() if key != half}
+                if left not in rest:
+                    rest.append(left)
+        for path in _branch(rest, invert=invert):
             yield {half: piece, **path}
 
 
@@ -119,7 +126,14 @@ def _pieces(tests: Iterable[Cube]) -> list[Cube]:
     """Cubes that make up everything, each of them inside or outside of every test."""
     pieces = [EVERYTHING]
     for test in sorted(tests):
-        pieces = [part for piece in pieces for part in (*_common(piece, test), *_minus(piece, test))]
+        mask, value = test
+        parts = []
+        for piece in pieces:
+            if (piece.value ^ value) & piece.mask & mask or piece.mask & mask == mask:
+                parts.append(piece)
+            else:
+                parts += (*_common(piece, test), *_minus(piece, test))
+        pieces = parts
     return pieces
 
 
@@ -143,19 +157,11 @@ def _minus(left: Cube, right: Cube) -> list[Cube]:
     return parts
 
 
-def _covers(outer: Cube, inner: Cube) -> bool:
-    return outer.mask & inner.mask == outer.mask and inner.value & outer.mask == outer.value
-
-
 def _complement(tests: Iterable[Cube]) -> list[Cube]:
     rest = [EVERYTHING]
     for test in tests:
         rest = [part for piece in rest for part in _minus(piece, test)]
     return rest
-
-
-def _without(rule: dict[int, Cube], half: int) -> dict[int, Cube]:
-    return {key: cube for key, cube in rule.items() if key != half}
 
 
 def _halves(combination: Mapping[int, Cube]) -> dict[int, Cube]:
