@@ -6,11 +6,23 @@ fails. `plan.resolve` takes a Kernel as a parameter, so that every kernel can be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import sys
+from typing import NamedTuple
+
+from sandrun import libc
+from sandrun.primitives import landlock_names
+
+ACTIONS_AVAILABLE = "/proc/sys/kernel/seccomp/actions_avail"
+LAST_CAP = "/proc/sys/kernel/cap_last_cap"
+NEWEST_KNOWN_CAP = 40
+SECCOMP_ACTIONS = frozenset({"kill_process", "kill_thread", "trap", "errno", "user_notif", "trace", "log", "allow"})
+"""Those of Linux 5.0 and newer, where /proc cannot be asked; Landlock came with 5.13."""
+SECCOMP_RET_ERRNO = (0x00050000).to_bytes(4, sys.byteorder)
+"""The action that every filter needs, as seccomp(2) takes it for SECCOMP_GET_ACTION_AVAIL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(NamedTuple):
     """What can be had here.
 
     `landlock_abi` is 0 where there is none; `landlock_state` is "available", "disabled" (EOPNOTSUPP: not in the LSM
@@ -23,10 +35,59 @@ class Kernel:
     landlock_state: str = "missing"
     seccomp_filter: bool = True
     seccomp_actions: frozenset[str] = frozenset()
-    last_cap: int = 40
+    last_cap: int = NEWEST_KNOWN_CAP
     capabilities: int = 0
     uid: int = 0
 
     @property
     def is_root(self) -> bool:
         return self.uid == 0
+
+
+def probe() -> Kernel:
+    """Ask this kernel, with the few calls that a launch can afford; `doctor` asks for more."""
+    system = os.uname()
+    landlock = landlock_names.probe()
+    actions = _actions()
+    return Kernel(
+        arch=system.machine,
+        release=system.release,
+        landlock_abi=landlock.abi,
+        landlock_state=landlock.state,
+        seccomp_filter=bool(actions),
+        seccomp_actions=actions,
+        last_cap=_last_cap(),
+        capabilities=libc.capget()[0],
+        uid=os.geteuid(),
+    )
+
+
+def names(kernel: Kernel) -> dict[str, int | bool]:
+    """The facts that a profile's `require` may ask for, by the names that `sandrun doctor` prints."""
+    return {
+        "landlock": kernel.landlock_abi,
+        "root": kernel.is_root,
+        "seccomp": kernel.seccomp_filter,
+    }
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _actions() -> frozenset[str]:
+    """The actions of seccomp(2) that a filter may return here; none if filters cannot be had."""
+    try:
+        libc.seccomp(libc.SECCOMP_GET_ACTION_AVAIL, 0, SECCOMP_RET_ERRNO)
+    except OSError:
+        return frozenset()
+    return frozenset(_read(ACTIONS_AVAILABLE).split()) or SECCOMP_ACTIONS
+
+
+def _last_cap() -> int:
+    text = _read(LAST_CAP).strip()
+    return int(text) if text.isdecimal() else NEWEST_KNOWN_CAP
