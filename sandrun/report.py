@@ -103,14 +103,20 @@ def status(outcome: Outcome) -> int:
 
 def ending(outcome: Outcome) -> list[str]:
     """The lines for stderr about how the command ended, where its status alone would leave the user guessing."""
+    lines: list[str] = []
     if outcome.timed_out:
-        return ["the command was ended by the timeout"]
-    if outcome.signal == SIGSYS:
-        return [
-            "the command died of SIGSYS: it made a syscall that the profile refuses with kill-process",
-            'hint: the kernel log names it (journalctl -k -g type=1326, "syscall="); --syscall-default log only logs',
-        ]
-    return []
+        lines.append("the command was ended by the timeout")
+    elif outcome.signal == SIGSYS:
+        lines.append("the command died of SIGSYS: it made a syscall that the profile refuses with kill-process")
+        lines.append('hint: the kernel log names it (journalctl -k -g type=1326, "syscall=")')
+    if outcome.survivors:
+        lines.append("cannot end processes of the command: " + ", ".join(map(str, outcome.survivors)))
+    lines += [f"cannot remove: {path}: {why}" for path, why in _left(outcome)]
+    return lines
+
+
+def _left(outcome: Outcome) -> list[tuple[str, str]]:
+    return [(os.fsdecode(path), reason(OSError(number, os.strerror(number)))) for path, number in outcome.left]
 
 
 def not_enforced(enforcement: Iterable[Protection]) -> list[str]:
@@ -142,6 +148,8 @@ def run_document(
             "system": round(outcome.system, 6),
             "max_rss": outcome.max_rss,
             "killed": outcome.killed,
+            "survivors": list(outcome.survivors),
+            "left": [{"path": path, "reason": why} for path, why in _left(outcome)],
         }
     return {
         "sandrun": SCHEMA,

@@ -36,8 +36,12 @@ def profile() -> None:
 
 
 @profile.command("list")
-def list_() -> int:
+@click.option("--names", is_flag=True, help="Names only, one a line: what completion asks for.")
+def list_(names: bool) -> int:
     """The profiles that a NAME finds: name, where from, description."""
+    if names:
+        report.emit("".join(f"{found.word}\n" for found in available()))
+        return 0
     from sandrun.profile.loader import read_layer  # noqa: PLC0415 (--help does without it)
 
     rows = []

