@@ -8,14 +8,12 @@ that knows the order of the steps.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import struct
-import termios
 
 from sandrun import failure, libc, places
 from sandrun.errors import EXIT_SANDRUN, SandrunError
-from sandrun.plan.format import KEEP, NICE_KEEP, TTY_NEW_SESSION, TTY_PTY
+from sandrun.plan.format import KEEP, NICE_KEEP
 from sandrun.primitives import caps, fds, ids, landlock, rlimits
 
 TYPE_CHECKING = False
@@ -28,10 +26,15 @@ if TYPE_CHECKING:
     class Watch(Protocol):
         """What the supervisor decided before the launch."""
 
+        new_session: bool
+        """The command gets a session of its own (setsid(2)), without a terminal."""
         own_group: bool
         """The command gets a process group of its own."""
-        pty_slave: int
-        """The pseudoterminal for TTY_PTY, or -1."""
+        foreground: bool
+        """That group becomes the foreground group of `terminal`, the controlling terminal."""
+        terminal: int
+        ignored: int
+        """Mask of the signals that the command goes on ignoring, as the caller does."""
 
 
 _RECORD = struct.Struct("=iii")
@@ -64,18 +67,16 @@ class _Job:
         "execve",
         "filters",
         "limits",
-        "own_group",
         "plan",
-        "pty_slave",
         "ruleset_fd",
         "supervisor",
+        "watch",
     )
 
     def __init__(self, plan: Plan, watch: Watch, environment: list[bytes], ruleset_fd: int, error_fd: int) -> None:
         self.argument = 0
         self.plan = plan
-        self.own_group = watch.own_group
-        self.pty_slave = watch.pty_slave
+        self.watch = watch
         self.supervisor = os.getpid()
         self.ruleset_fd = ruleset_fd
         self.close = fds.gaps((0, 1, 2, *plan.pass_fds, error_fd, *((ruleset_fd,) if ruleset_fd >= 0 else ())))
@@ -89,15 +90,12 @@ class _Job:
 
 
 def _terminal(job: _Job) -> None:
-    if job.plan.tty == TTY_PTY:
+    if job.watch.new_session:
         os.setsid()
-        fcntl.ioctl(job.pty_slave, termios.TIOCSCTTY, 0)
-        for fd in range(3):
-            os.dup2(job.pty_slave, fd)
-    elif job.plan.tty == TTY_NEW_SESSION:
-        os.setsid()
-    elif job.own_group:
+    elif job.watch.own_group:
         os.setpgid(0, 0)
+        if job.watch.foreground:
+            os.tcsetpgrp(job.watch.terminal, os.getpid())
 
 
 def _descriptors(job: _Job) -> None:
@@ -106,7 +104,7 @@ def _descriptors(job: _Job) -> None:
 
 def _signals(job: _Job) -> None:
     for signal in range(1, libc.NSIG + 1):
-        if signal not in (libc.SIGKILL, libc.SIGSTOP):
+        if signal not in (libc.SIGKILL, libc.SIGSTOP) and not job.watch.ignored & libc.signal_bit(signal):
             job.argument = signal
             libc.rt_sigaction(signal, libc.SIGACTION_DEFAULT)
     libc.rt_sigprocmask(libc.SIG_SETMASK, 0)
@@ -186,7 +184,7 @@ def _execve(job: _Job) -> None:
 
 
 CHILD_STEPS = (
-    # First, while the pseudoterminal is still open: the next step closes it.
+    # While signals are blocked: a group in the background is stopped for taking the terminal.
     ("set up the terminal", _terminal),
     # Early, so that nothing below can act on a descriptor of the caller. Passed ones and our error pipe stay.
     ("close file descriptors", _descriptors),
@@ -247,7 +245,7 @@ def launch(plan: Plan, values: Mapping[bytes, bytes], watch: Watch) -> Child:
     signals blocked, SIGCHLD not ignored. Raises CommandError if the command cannot be executed, StepError if the child
     failed before, SandrunError if the parent could not prepare; no process is left then, and no private directory.
     """
-    _check(plan, watch)
+    _check(plan)
     places.create_targets(plan)
     private = places.make_private(plan)
     try:
@@ -271,7 +269,7 @@ def environment_vector(plan: Plan, values: Mapping[bytes, bytes], private: tuple
     return [name + b"=" + value for name, value in merged.items()]
 
 
-def _check(plan: Plan, watch: Watch) -> None:
+def _check(plan: Plan) -> None:
     """What the caller got wrong, before anything is made."""
     try:
         threads = len(os.listdir("/proc/self/task"))
@@ -281,8 +279,6 @@ def _check(plan: Plan, watch: Watch) -> None:
         ) from None
     if threads != 1:
         raise SandrunError(f"cannot launch: this process has {threads} threads, and only the calling one would fork")
-    if plan.tty == TTY_PTY and watch.pty_slave < 0:
-        raise SandrunError("cannot launch: no pseudoterminal was opened")
     fds.check(plan.pass_fds)
     ids.check(plan)
 

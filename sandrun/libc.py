@@ -56,19 +56,29 @@ RESOLVE_BENEATH = 0x08
 
 # rt_sigprocmask(2), signal(7), signalfd(2). Not from the module `signal`: it costs 6 ms and wraps numbers in an enum.
 SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK = range(3)
-SIGKILL, SIGSTOP, SIGCHLD = 9, 19, 17
+SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGUSR1, SIGUSR2, SIGTERM = 1, 2, 3, 9, 10, 12, 15
+SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH = 17, 18, 19, 20, 21, 22, 28
+SI_KERNEL, SI_TIMER = 0x80, -2
+"""Origins of a signal (sigaction(2)): the kernel, which is how a terminal sends, and a timer."""
 NSIG = 64
 ALL_SIGNALS = 2**NSIG - 1
 SIGACTION_DEFAULT = bytes(32)
 """struct sigaction of the kernel, all zero: SIG_DFL, no flags, no mask."""
 SFD_NONBLOCK, SFD_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
 _SIGSET_SIZE = NSIG // 8
+_SIG_IGN = 1
+_SIGINFO = struct.Struct("=IiiI112x")
+"""struct signalfd_siginfo: signal, errno, code, pid and what nobody here asks for."""
+_CLOCK_MONOTONIC = 1
 
 # Numbers as in asm/unistd_64.h and asm-generic/unistd.h; from 424 on all architectures agree.
 _NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {
         "rt_sigaction": 13,
         "rt_sigprocmask": 14,
+        "timer_create": 222,
+        "timer_settime": 223,
+        "timer_delete": 226,
         "capget": 125,
         "capset": 126,
         "signalfd4": 289,
@@ -77,6 +87,9 @@ _NUMBERS: dict[str, dict[str, int]] = {
     "aarch64": {
         "rt_sigaction": 134,
         "rt_sigprocmask": 135,
+        "timer_create": 107,
+        "timer_settime": 110,
+        "timer_delete": 111,
         "capget": 90,
         "capset": 91,
         "signalfd4": 74,
@@ -144,6 +157,9 @@ _pidfd_send_signal = _syscall("pidfd_send_signal", _int, _int, _pointer, _uint)
 _pidfd_getfd = _syscall("pidfd_getfd", _int, _int, _uint)
 _rt_sigaction = _syscall("rt_sigaction", _int, _pointer, _pointer, ctypes.c_size_t)
 _rt_sigprocmask = _syscall("rt_sigprocmask", _int, _pointer, _pointer, ctypes.c_size_t)
+_timer_create = _syscall("timer_create", _int, _pointer, _pointer)
+_timer_settime = _syscall("timer_settime", _int, _int, _pointer, _pointer)
+_timer_delete = _syscall("timer_delete", _int)
 _signalfd4 = _syscall("signalfd4", _int, _pointer, ctypes.c_size_t, _int)
 _landlock_create_ruleset = _syscall("landlock_create_ruleset", _pointer, ctypes.c_size_t, _uint)
 _landlock_add_rule = _syscall("landlock_add_rule", _int, _int, _pointer, _uint)
@@ -237,6 +253,13 @@ def rt_sigaction(signal: int, action: bytes) -> None:
     _rt_sigaction(signal, action, None, _SIGSET_SIZE)
 
 
+def is_ignored(signal: int) -> bool:
+    """Whether this process ignores the signal (sigaction(2))."""
+    old = ctypes.create_string_buffer(len(SIGACTION_DEFAULT))
+    _rt_sigaction(signal, None, old, _SIGSET_SIZE)
+    return int.from_bytes(old.raw[:8], "little") == _SIG_IGN
+
+
 def signal_bit(signal: int) -> int:
     """The bit of a signal number in a mask."""
     return 1 << (signal - 1)
@@ -252,6 +275,34 @@ def rt_sigprocmask(how: int, mask: int) -> int:
 def signalfd4(fd: int, mask: int, flags: int = 0) -> int:
     """signalfd(2): a descriptor to read the signals of `mask` from; `fd` -1 makes a new one."""
     return _signalfd4(fd, struct.pack("=Q", mask), _SIGSET_SIZE, flags)
+
+
+def read_signals(signal_fd: int) -> list[tuple[int, int, int]]:
+    """The (signal, si_code, sender's pid) of each signal that a non-blocking signalfd(2) holds now."""
+    try:
+        data = os.read(signal_fd, _SIGINFO.size * NSIG)
+    except BlockingIOError:
+        return []
+    return [(signal, code, sender) for signal, _, code, sender in _SIGINFO.iter_unpack(data)]
+
+
+def timer_create(signal: int) -> int:
+    """timer_create(2): a timer on the monotonic clock that sends `signal` to this process."""
+    event = struct.pack("=Qii48x", 0, signal, 0)
+    timer = ctypes.create_string_buffer(4)
+    _timer_create(_CLOCK_MONOTONIC, event, timer)
+    return int.from_bytes(timer.raw, "little")
+
+
+def timer_settime(timer: int, seconds: float) -> None:
+    """timer_settime(2): expire once, after so many seconds; 0 disarms."""
+    whole = int(seconds)
+    _timer_settime(timer, 0, struct.pack("=4q", 0, 0, whole, int((seconds - whole) * 1e9)), None)
+
+
+def timer_delete(timer: int) -> None:
+    """timer_delete(2)."""
+    _timer_delete(timer)
 
 
 class Execve:

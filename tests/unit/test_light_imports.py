@@ -34,7 +34,7 @@ LIGHT = {
     name
     for name in MODULES
     if name in {"sandrun.errors", "sandrun.libc", "sandrun.plan.format", "sandrun.places", "sandrun.failure"}
-    or name in {"sandrun.launch", "sandrun.supervise"}
+    or name in {"sandrun.launch", "sandrun.supervise", "sandrun.proxy"}
     or (name.startswith("sandrun.primitives") and name not in HEAVY_ADAPTERS)
 }
 STDLIB = {
@@ -73,7 +73,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sandrun.failure", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
     ("sandrun.places", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
     ("sandrun.launch", ("sandrun.primitives.*", "sandrun.failure", "sandrun.places", *FOUNDATION, *NOUNS)),
-    ("sandrun.supervise", ("sandrun.primitives.*", "sandrun.launch", *FOUNDATION, *NOUNS)),
+    ("sandrun.proxy", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
+    ("sandrun.supervise", ("sandrun.primitives.*", "sandrun.launch", "sandrun.proxy", *FOUNDATION, *NOUNS)),
     ("sandrun.kernel", ("sandrun.primitives.*", *FOUNDATION)),
     ("sandrun.host", ("sandrun.errors",)),
     ("sandrun.elf", ("sandrun.errors",)),
@@ -225,8 +226,10 @@ def test_no_import_after_fork() -> None:
         from sandrun.primitives import landlock
 
         class Watch:
+            new_session = foreground = False
             own_group = True
-            pty_slave = -1
+            terminal = -1
+            ignored = 0
 
         full = {
             "umask": 0o77,

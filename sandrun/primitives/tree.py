@@ -1,0 +1,283 @@
+"""The tree of processes below this one: who is in it, signals to all of it, and its end.
+
+LIGHT. This process must be a child subreaper (PR_SET_CHILD_SUBREAPER): an orphan of the tree then becomes its child and
+not init's, so every process of the tree has a line of parents that ends here, whatever it did with `setsid` and double
+forks.
+
+Where Landlock scopes signals (ABI 6), `scope_signals` puts this process into a domain of its own before it starts
+anything, and kill(-1) means "all below me": one atomic call that no fork can outrun. Elsewhere the tree is searched.
+Two facts keep that safe: a direct child keeps its process id until it is reaped, and only this process reaps it; all
+others are verified behind a pidfd.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import struct
+import time
+
+from sandrun import libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+PF_FORKNOEXEC = 0x40
+"""include/linux/sched.h: forked, and has not called execve since."""
+_SIGNAL_SCOPE = struct.pack("=QQQ", 0, 0, 2)
+"""struct landlock_ruleset_attr: no file access, no network, LANDLOCK_SCOPE_SIGNAL."""
+_SETTLE_MS = 20
+_STATE, _PPID, _FLAGS = 0, 1, 6
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields of /proc/PID/stat behind the command's name, which may hold spaces and brackets itself."""
+    fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        line = os.read(fd, 4096)
+    finally:
+        os.close(fd)
+    return line[line.rindex(b")") + 2 :].split()
+
+
+def has_executed(pid: int) -> bool:
+    """Whether a child that is not yet reaped got past `execve`. A zombie still tells.
+
+    Raises OSError if /proc does not tell.
+    """
+    return not int(_stat(pid)[_FLAGS]) & PF_FORKNOEXEC
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process is stopped by a signal now. Raises OSError if /proc does not tell."""
+    return _stat(pid)[_STATE] == b"T"
+
+
+def _is_living_child(pid: int) -> bool:
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
+
+
+def _line_of_parents(pid: int) -> list[int]:
+    """The ancestors of a process up to this one; empty if it is not below this one."""
+    here = os.getpid()
+    line: list[int] = []
+    while pid != here:
+        try:
+            pid = int(_stat(pid)[_PPID])
+        except OSError:
+            return []
+        if pid <= 0 or pid in line:
+            return []
+        line.append(pid)
+    return line
+
+
+def _is_below(pid: int) -> bool:
+    """Whether a process descends from this one.
+
+    An id could be reused between two looks. If a second climb finds the same line, then every parent was still alive,
+    and so the same process, when the first climb looked at it: a parent's death would have moved its children.
+    """
+    line = _line_of_parents(pid)
+    return bool(line) and _line_of_parents(pid) == line
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _send(pid: int, signals: tuple[int, ...]) -> None:
+    """Signals to one process of the tree; nothing if it has gone, is not of the tree, or may not be signalled."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        if _is_below(pid):
+            for signal in signals:
+                libc.pidfd_send_signal(pidfd, signal)
+    except (ProcessLookupError, PermissionError):
+        pass
+    finally:
+        os.close(pidfd)
+
+
+def scope_signals() -> bool:
+    """From here on signals of this process, and of all it starts, reach only this process and what it starts.
+
+    Needs Landlock ABI 6 and CAP_SYS_ADMIN, or no_new_privs (which it sets). False if it is not in force. That is
+    proved, since kill(-1) by root rests on it: a process that could be signalled before cannot be any more. The domain
+    handles no file access, so mounting stays possible (landlock(7)). Irreversible.
+    """
+    witness = os.getppid()
+    zombie = 0
+    if not _can_signal(witness):
+        witness = zombie = _zombie()
+    try:
+        ruleset = libc.landlock_create_ruleset(_SIGNAL_SCOPE)
+        try:
+            libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
+            libc.landlock_restrict_self(ruleset)
+        finally:
+            os.close(ruleset)
+        return not _can_signal(witness)
+    except OSError:
+        return False
+    finally:
+        if zombie:
+            os.waitpid(zombie, 0)
+
+
+def _zombie() -> int:
+    """A child that has ended and is not reaped; it is checked for permission like any process (kill(2))."""
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return pid
+
+
+def _can_signal(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
+def signal_tree(scoped: bool, *signals: int) -> None:
+    """Send the signals, in this order, to every process of the tree.
+
+    `scoped` is the answer of `scope_signals`. Without it a process that is forked meanwhile can be missed.
+    """
+    if scoped:
+        for signal in signals:
+            try:
+                os.kill(-1, signal)
+            except (ProcessLookupError, PermissionError):
+                continue
+        return
+    parents: dict[int, int] = {}
+    for pid in _pids():
+        try:
+            parents[pid] = int(_stat(pid)[_PPID])
+        except OSError:
+            continue
+    inside = {os.getpid()}
+    while found := {pid for pid, parent in parents.items() if parent in inside} - inside:
+        inside |= found
+    for pid in sorted(inside - {os.getpid()}):
+        _send(pid, signals)
+
+
+def stop_here(signal: int) -> None:
+    """Stop this process by SIGTSTP, SIGTTIN or SIGTTOU, which must be blocked; returns when it is continued.
+
+    Returns at once where no shell could continue it: in an orphaned process group (credentials(7)) the kernel drops
+    these signals. So a command that stops itself on a build server does not stop its supervisor.
+    """
+    os.kill(os.getpid(), signal)
+    libc.rt_sigprocmask(libc.SIG_UNBLOCK, libc.signal_bit(signal))
+    libc.rt_sigprocmask(libc.SIG_BLOCK, libc.signal_bit(signal))
+
+
+def reap(but: int = 0) -> tuple[int, bool]:
+    """Reap zombie children, up to the one whose id is `but`.
+
+    Returns how many of them SIGKILL had ended, and whether a child is left.
+    """
+    killed = 0
+    while True:
+        try:
+            info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return killed, False
+        if info is None or info.si_pid == but:
+            return killed, True
+        os.waitpid(info.si_pid, 0)
+        killed += info.si_code == os.CLD_KILLED and info.si_status == libc.SIGKILL
+
+
+def kill_tree(seconds: float, signal_fd: int, *, scoped: bool, group: int = 0) -> tuple[int, tuple[int, ...]]:
+    """Kill every descendant and reap it, for at most so many seconds.
+
+    Returns the number killed and the ids of the children that would not die (another user's, or stuck in the kernel).
+    `signal_fd` reports SIGCHLD, to wait on; what else it reports is dropped. `group` is a process group that only the
+    tree is in, or 0.
+
+    Without the scope: killing children makes their children ours, so the tree ends level by level, and a process with
+    a pending SIGKILL cannot fork, so each kill is final. A chain that forks and exits all the time is always a child
+    of ours, and the look for one costs less than a fork.
+    """
+    killed, any_left = reap()
+    if not any_left:
+        return killed, ()
+    _hurry()
+    poll = select.poll()
+    poll.register(signal_fd, select.POLLIN)
+    end = time.monotonic() + seconds
+    strangers: set[int] = set()
+    rounds = 0
+    while any_left and time.monotonic() < end:
+        if group:
+            _kill_group(group)
+        if scoped:
+            signal_tree(scoped, libc.SIGKILL)
+        else:
+            _kill_children(_pids(), strangers)
+            if rounds % 16 == 2:
+                signal_tree(scoped, libc.SIGKILL)
+                _kill_children(_all_ids(end), strangers)
+                strangers.clear()  # an id among them may by now be a child's
+        more, any_left = reap()
+        killed += more
+        rounds += 1
+        if any_left and more == 0 and poll.poll(_SETTLE_MS):
+            os.read(signal_fd, 4096)
+    return killed, tuple(pid for pid in _pids() if _is_living_child(pid)) if any_left else ()
+
+
+def _kill_children(pids: Iterable[int], strangers: set[int]) -> None:
+    """Kill those that are children of this process, remember those that are not and skip them next time."""
+    for pid in pids:
+        if pid in strangers:
+            continue
+        if not _is_living_child(pid):
+            strangers.add(pid)
+            continue
+        try:
+            os.kill(pid, libc.SIGKILL)
+        except PermissionError:
+            continue  # it changed its user: it shows up among the survivors
+
+
+def _kill_group(group: int) -> None:
+    try:
+        os.killpg(group, libc.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _hurry() -> None:
+    """Against a thousand busy processes, this one gets a thousandth of the time, unless it may ask for more."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
+    except PermissionError:
+        return
+
+
+def _all_ids(end: float) -> Iterator[int]:
+    """Every possible process id, newest first: a /proc mounted with hidepid does not list all children (proc(5))."""
+    with open("/proc/sys/kernel/pid_max", "rb") as file:
+        highest = int(file.read())
+    with open("/proc/loadavg", "rb") as file:
+        newest = int(file.read().split()[-1])
+    for ids in (range(newest, 0, -1), range(highest, newest, -1)):
+        for pid in ids:
+            if not pid % 4096 and time.monotonic() > end:
+                return
+            yield pid

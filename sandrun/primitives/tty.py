@@ -1,0 +1,80 @@
+"""The terminal: who has it, its size and its modes. What stands between two terminals is `sandrun.proxy`.
+
+LIGHT. See credentials(7) for sessions and process groups, termios(3), ioctl_tty(2). Callers block all signals: to set
+something of a terminal stops a process in the background unless SIGTTOU is blocked.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import termios
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def controlling() -> int:
+    """Which of descriptors 0 to 2 is the controlling terminal of this process, or -1."""
+    for fd in range(3):
+        if is_controlling(fd):
+            return fd
+    return -1
+
+
+def is_controlling(fd: int) -> bool:
+    """Whether a descriptor is the controlling terminal of this process."""
+    try:
+        return os.tcgetpgrp(fd) >= 0
+    except OSError:
+        return False
+
+
+def hand_over(terminal: int, group: int) -> None:
+    """Make `group` the foreground process group if ours is."""
+    try:
+        if os.tcgetpgrp(terminal) == os.getpgrp():
+            os.tcsetpgrp(terminal, group)
+    except OSError:
+        return
+
+
+def give_back(terminal: int) -> None:
+    """If the terminal's foreground group has no process any more, be it: a shell script goes on reading after us."""
+    try:
+        foreground = os.tcgetpgrp(terminal)
+        if foreground > 0:
+            os.killpg(foreground, 0)
+    except ProcessLookupError:
+        os.tcsetpgrp(terminal, os.getpgrp())
+    except OSError:
+        return
+
+
+def copy_size(source: int, target: int) -> None:
+    """Give `target` the rows and columns of `source`; its foreground group gets SIGWINCH if they changed."""
+    try:
+        fcntl.ioctl(target, termios.TIOCSWINSZ, fcntl.ioctl(source, termios.TIOCGWINSZ, bytes(8)))
+    except OSError:
+        return  # a terminal that hung up has no size
+
+
+def raw(attributes: list[Any]) -> list[Any]:
+    """The attributes of raw mode, as cfmakeraw(3) makes them: every key comes as it is, at once."""
+    iflag, oflag, cflag, lflag, ispeed, ospeed, cc = attributes
+    iflag &= ~(
+        termios.IGNBRK
+        | termios.BRKINT
+        | termios.PARMRK
+        | termios.ISTRIP
+        | termios.INLCR
+        | termios.IGNCR
+        | termios.ICRNL
+        | termios.IXON
+    )
+    lflag &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
+    cflag = cflag & ~(termios.CSIZE | termios.PARENB) | termios.CS8
+    cc = list(cc)
+    cc[termios.VMIN], cc[termios.VTIME] = 1, 0
+    return [iflag, oflag & ~termios.OPOST, cflag, lflag, ispeed, ospeed, cc]

@@ -1,0 +1,303 @@
+"""supervise: stand between the caller and the command until nothing of the command is left.
+
+LIGHT. `prepare` comes before the fork, `supervise` after it. In between and afterwards all signals are blocked and read
+from one signalfd, which also tells who sent them; nothing runs while nothing happens.
+
+How far the end of the tree is promised: when `supervise` returns, every process that the command started is gone, or is
+named in `Outcome.survivors`. If the supervisor itself gets SIGKILL, the kernel kills the command with it (PDEATHSIG) but
+nobody is left to kill what the command started: only a pid namespace or a cgroup could, which this version does not use.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import select
+import time
+
+from sandrun import libc, proxy
+from sandrun.errors import SandrunError
+from sandrun.plan.format import TTY_NEW_SESSION, TTY_PTY
+from sandrun.primitives import landlock, private, tree, tty
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sandrun.launch import Child
+    from sandrun.plan.format import Plan
+
+FORWARDED = (
+    libc.SIGHUP,
+    libc.SIGINT,
+    libc.SIGQUIT,
+    libc.SIGUSR1,
+    libc.SIGUSR2,
+    libc.SIGTERM,
+    libc.SIGCONT,
+    libc.SIGTSTP,
+    libc.SIGWINCH,
+)
+KEPT_IGNORED = (libc.SIGHUP, libc.SIGINT, libc.SIGQUIT)
+"""Signals that the command ignores as well if the caller does: nohup(1), and `&` in a shell without job control."""
+KILL_SECONDS = 10.0
+"""How long processes may take to die of SIGKILL before they count as survivors."""
+_LONGEST_POLL_MS = 2**31 - 1
+_KIB = 1024
+
+
+class Watch:
+    """What was decided before the fork, for the child and for `supervise`.
+
+    `new_session`: the child calls setsid(2). `own_group`: it makes itself a process group. `foreground`: and that the
+    foreground group of `terminal`, which is the controlling terminal that it shares with us, or -1.
+    `ignored`: mask of the signals whose disposition stays "ignore".
+    """
+
+    __slots__ = (
+        "cpu",
+        "foreground",
+        "ignored",
+        "new_session",
+        "own_group",
+        "scoped",
+        "signal_fd",
+        "terminal",
+        "to_proxy",
+    )
+
+    def __init__(self, plan: Plan) -> None:
+        self.to_proxy, self.foreground = -1, False
+        self.terminal = tty.controlling()
+        if plan.tty == TTY_PTY and self.terminal >= 0:
+            self.to_proxy, self.foreground = proxy.split(self.terminal)
+        self.new_session = plan.tty in (TTY_NEW_SESSION, TTY_PTY) and self.to_proxy < 0
+        if self.new_session:
+            self.terminal = -1
+        # Without a terminal, a signal sent to the caller's whole group must arrive once, by us. With one, the command
+        # stays in the group that the shell made, so that pipelines and Ctrl-C work.
+        self.own_group = self.terminal < 0 or self.to_proxy >= 0
+        self.ignored = sum(libc.signal_bit(signal) for signal in KEPT_IGNORED if libc.is_ignored(signal))
+        scope = landlock.SCOPES["signal"]
+        self.scoped = bool(plan.landlock_scoped & scope and plan.no_new_privs) and tree.scope_signals()
+        self.signal_fd = libc.signalfd4(-1, libc.ALL_SIGNALS, libc.SFD_NONBLOCK | libc.SFD_CLOEXEC)
+        self.cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+
+class Outcome:
+    """How the command ended. Times are seconds, `max_rss` is bytes.
+
+    `status` is its exit status if `signal` is 0. `user` and `system` are the processor time of the whole tree;
+    `max_rss` is the peak of the largest single process (getrusage(2)), never below the launcher's own at the fork.
+    `killed` counts the processes that the command left behind; `survivors` are ids that would not die of SIGKILL, and
+    `left` the private directories that could not be removed, with the reason.
+    """
+
+    __slots__ = (
+        "killed",
+        "left",
+        "max_rss",
+        "signal",
+        "started",
+        "status",
+        "survivors",
+        "system",
+        "timed_out",
+        "user",
+        "wall",
+    )
+
+    def __init__(self, **fields: object) -> None:
+        for name in self.__slots__:
+            setattr(self, name, fields[name])
+
+    if TYPE_CHECKING:
+        killed: int
+        left: tuple[tuple[bytes, int], ...]
+        max_rss: int
+        signal: int
+        started: bool
+        status: int
+        survivors: tuple[int, ...]
+        system: float
+        timed_out: bool
+        user: float
+        wall: float
+
+
+def prepare(plan: Plan) -> Watch:
+    """Make this process a supervisor. Call it once, in a process with one thread, right before `launch`.
+
+    With TTY_PTY and a terminal, this process splits: the original becomes the proxy between the two terminals and ends
+    with the supervisor's exit status, and the supervisor that returns from here is its child.
+    Raises SandrunError. Irreversible: all signals stay blocked, and the process stays non-dumpable.
+    """
+    _open_standard_descriptors()
+    try:
+        if os.readlink("/proc/self") != str(os.getpid()):
+            raise OSError(errno.ESRCH, "of another pid namespace")
+    except OSError as error:
+        raise SandrunError(
+            f"cannot supervise: /proc: {libc.strerror(error.errno or 0)}", hint="mount proc(5) on /proc"
+        ) from None
+    # Before anything else exists that could be read: the environment in our memory is not the command's business.
+    libc.prctl(libc.PR_SET_DUMPABLE, 0)
+    libc.rt_sigprocmask(libc.SIG_SETMASK, libc.ALL_SIGNALS)
+    # A caller that ignores SIGCHLD would make the kernel reap the command and throw its status away (wait(2)).
+    libc.rt_sigaction(libc.SIGCHLD, libc.SIGACTION_DEFAULT)
+    try:
+        watch = Watch(plan)
+    except OSError as error:
+        raise SandrunError(f"cannot supervise: {libc.strerror(error.errno or 0)}") from None
+    libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
+    return watch
+
+
+def _open_standard_descriptors() -> None:
+    """If 0, 1 or 2 is closed, the next open file would get its number and be taken for the command's input or output."""
+    while True:
+        fd = os.open("/dev/null", os.O_RDWR)
+        if fd > 2:
+            os.close(fd)
+            return
+        os.set_inheritable(fd, True)
+
+
+def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
+    """Wait for the command, pass signals on, keep its time, and clear away all it leaves."""
+    run = _Run(child, watch, plan)
+    try:
+        run.until_the_end()
+    finally:
+        killed, survivors = tree.kill_tree(
+            KILL_SECONDS, watch.signal_fd, scoped=watch.scoped, group=child.pid if watch.own_group else 0
+        )
+    left = tuple((path, number) for path in child.private if (number := private.remove(path)))
+    tty.give_back(watch.terminal)
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Outcome(
+        started=True,
+        status=os.WEXITSTATUS(run.status) if os.WIFEXITED(run.status) else 0,
+        signal=os.WTERMSIG(run.status) if os.WIFSIGNALED(run.status) else 0,
+        timed_out=run.timed_out,
+        wall=run.ended - run.began,
+        user=now.ru_utime - watch.cpu.ru_utime,
+        system=now.ru_stime - watch.cpu.ru_stime,
+        max_rss=now.ru_maxrss * _KIB,
+        killed=killed,
+        survivors=survivors,
+        left=left,
+    )
+
+
+class _Run:
+    """The state of one `supervise` call: what was seen of the command, and the deadline that counts now."""
+
+    __slots__ = ("began", "child", "deadline", "ended", "gone", "grace", "status", "timed_out", "watch")
+
+    def __init__(self, child: Child, watch: Watch, plan: Plan) -> None:
+        self.child, self.watch = child, watch
+        self.began = self.ended = time.monotonic()
+        self.deadline = self.began + plan.deadline_ms / 1000 if plan.deadline_ms >= 0 else None
+        self.grace = max(plan.grace_ms, 0) / 1000
+        self.status = 0
+        self.gone = self.timed_out = False
+
+    def until_the_end(self) -> None:
+        """Return when the command has ended; after a timeout, when all have ended or the grace is over."""
+        poll = select.poll()
+        poll.register(self.watch.signal_fd, select.POLLIN)
+        self._children()  # it may be over before we look for the first time
+        while not self.gone or (self.timed_out and tree.reap()[1]):
+            poll.poll(self._wait_ms())
+            for signal, code, sender in libc.read_signals(self.watch.signal_fd):
+                if signal == libc.SIGCHLD:
+                    self._children()
+                elif not self.gone:
+                    self._forward(signal, code, sender)
+            if self.deadline is not None and time.monotonic() >= self.deadline:
+                if self.timed_out:
+                    return
+                self._time_is_up()
+
+    def _wait_ms(self) -> float | None:
+        if self.deadline is None:
+            return None
+        return min(max(0.0, self.deadline - time.monotonic()) * 1000, _LONGEST_POLL_MS)
+
+    def _time_is_up(self) -> None:
+        if self.gone:
+            return
+        self.timed_out = True
+        self.deadline = time.monotonic() + self.grace
+        # CONT after TERM: a stopped process must be able to act on it.
+        tree.signal_tree(self.watch.scoped, libc.SIGTERM, libc.SIGCONT)
+
+    def _children(self) -> None:
+        """Look at what SIGCHLD announced: the command's stop or end, and orphans to be reaped."""
+        while not self.gone:
+            pid, status = os.waitpid(self.child.pid, os.WNOHANG | os.WUNTRACED)
+            if not pid:
+                break
+            if os.WIFSTOPPED(status):
+                self._stop(os.WSTOPSIG(status))
+            else:
+                self.gone, self.status, self.ended = True, status, time.monotonic()
+        if not self.gone:
+            tree.reap(but=self.child.pid)
+
+    # --- signals ---
+
+    def _forward(self, signal: int, code: int, sender: int) -> None:
+        """Pass one signal on to the command, unless it had it already or nobody meant it for us."""
+        watch = self.watch
+        if signal not in FORWARDED or code == libc.SI_TIMER or watch.ignored & libc.signal_bit(signal):
+            return
+        if code == libc.SI_KERNEL:
+            if watch.terminal < 0:
+                # The terminal means all that run in it, and programs like make count on that.
+                self._send(signal, group=True)
+            return
+        if not watch.own_group and sender == self.child.pid:
+            return  # the command signalled its whole group, which is ours
+        if signal == libc.SIGCONT and watch.own_group:
+            tty.hand_over(watch.terminal, self.child.pid)
+        elif signal == libc.SIGCONT and not self._is_stopped():
+            return  # the shell continued the whole group
+        self._send(signal, group=signal == libc.SIGCONT and watch.own_group)
+
+    def _send(self, signal: int, *, group: bool = False) -> None:
+        try:
+            if group:
+                os.killpg(self.child.pid, signal)
+            else:
+                libc.pidfd_send_signal(self.child.pidfd, signal)
+        except (ProcessLookupError, PermissionError):
+            return  # it ended, or took another user's id; its end is seen by SIGCHLD
+
+    def _is_stopped(self) -> bool:
+        try:
+            return tree.is_stopped(self.child.pid)
+        except OSError:
+            return False
+
+    def _stop(self, signal: int) -> None:
+        """The command stopped: stop as well, so that an interactive shell shows the job as stopped.
+
+        If there is a deadline, a timer continues us at its time: being stopped is no way around it.
+        """
+        if self.timed_out or not self._is_stopped():
+            return
+        if signal not in (libc.SIGTTIN, libc.SIGTTOU):
+            signal = libc.SIGTSTP
+        timer = -1
+        if self.deadline is not None:
+            timer = libc.timer_create(libc.SIGCONT)
+            libc.timer_settime(timer, max(0.001, self.deadline - time.monotonic()))
+        if self.watch.to_proxy >= 0:
+            # The proxy decides: it stops us and itself, or answers with SIGCONT.
+            os.write(self.watch.to_proxy, bytes((signal,)))
+            os.kill(os.getpid(), libc.SIGSTOP)
+        else:
+            tree.stop_here(signal)
+        if timer >= 0:
+            libc.timer_delete(timer)
