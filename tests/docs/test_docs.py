@@ -11,6 +11,7 @@ import pytest
 
 from sandrun import errors, kernel
 from sandrun.cli import VERBS, options
+from sandrun.cli.profile import profile
 from sandrun.launch import CHILD_STEPS
 from sandrun.plan import environment
 from sandrun.policy import families, promises, syscalls
@@ -23,6 +24,8 @@ from tests.support import CHECKOUT, need_program, sandrun
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import click
 
     from tests.support import Who
 
@@ -130,14 +133,29 @@ def test_every_exit_status_is_documented() -> None:
     assert "128 + n" in COMMANDS.tags("EXIT STATUS")
 
 
-def test_every_verb_is_documented() -> None:
-    """SYNOPSIS and DESCRIPTION have each verb."""
-    for usage in options.VERB_USAGE:
-        verb, *subs = usage.removeprefix("sandrun ").replace("|", " ").split()
-        assert verb in VERBS
-        for words in ([verb, sub] for sub in subs) if subs else [[verb]]:
-            assert " ".join(words) in COMMANDS.text("SYNOPSIS")
-            assert any(tag.startswith(" ".join(words)) for tag in COMMANDS.tags("Verbs")), words
+def _verbs() -> dict[str, click.Command | None]:
+    """Every verb as its words; those of `profile` with what click knows of them."""
+    found: dict[str, click.Command | None] = {verb: None for verb in VERBS if verb != "profile"}
+    return found | {f"profile {name}": command for name, command in profile.commands.items()}
+
+
+@pytest.mark.parametrize("verb", _verbs())
+def test_a_verb_is_documented(verb: str) -> None:
+    """SYNOPSIS and DESCRIPTION have the verb, and its options and arguments."""
+    command = _verbs()[verb]
+    tags = [tag for tag in COMMANDS.tags("Verbs") if tag.startswith(verb)]
+    assert len(tags) == 1
+    assert f"sandrun {tags[0]}" in COMMANDS.text("SYNOPSIS")
+    for parameter in command.params if command else ():
+        word = parameter.opts[0] if parameter.param_type_name == "option" else parameter.make_metavar(None)
+        assert word.removesuffix("...") in tags[0]
+
+
+def test_no_verb_is_documented_that_does_not_exist() -> None:
+    """The verbs of the man page and of the help text are those there are."""
+    assert len(COMMANDS.tags("Verbs")) == len(_verbs())
+    usages = [usage.removeprefix("sandrun ").partition(" ") for usage in options.VERB_USAGE]
+    assert {f"{verb} {sub}".rstrip() for verb, _, subs in usages for sub in subs.split("|")} == set(_verbs())
 
 
 def test_the_steps_of_the_child_are_documented_in_their_order() -> None:
@@ -234,17 +252,16 @@ def test_the_secret_looking_words_are_listed() -> None:
 # --- what else refers to the pages ---------------------------------------------------------------------------------
 
 
-def test_hints_refer_to_sections_that_exist() -> None:
-    """A message that sends the user to a page, or to a section of it, sends it to one that is there."""
+def test_messages_refer_to_sections_that_exist() -> None:
+    """A message or help text that names a page, or a section of it, names one that is there."""
     pages = {"sandrun(1)": COMMANDS, "sandrun-profile(5)": PROFILE}
-    found = 0
+    found = []
     for path in sorted((CHECKOUT / "sandrun").rglob("*.py")):
-        text = path.read_text()
-        for name, section in re.findall(r"see (sandrun(?:-profile)?\(\d\))(?:, \\?[\"']([^\"'\\]+))?", text):
-            found += 1
-            assert name in pages, f"{path}: {name}"
+        for name, section in re.findall(r"(sandrun[\w-]*\(\d\))(?:, ([A-Z][A-Z ]+[A-Z]))?", path.read_text()):
+            found.append(name)
+            assert name in pages, f"{path}: no page {name}"
             assert not section or section in pages[name].parents, f"{path}: {name} has no section {section}"
-    assert found or "see sandrun(1)" not in COMMANDS.text()
+    assert set(found) == set(pages), "the help text sends the reader to both"
 
 
 # --- Markdown ------------------------------------------------------------------------------------------------------
@@ -282,7 +299,7 @@ def test_a_profile_shown_is_a_profile(block: Block, who: Who, box: Path) -> None
     path = box / "example.toml"
     path.write_text(block.text)
     done = sandrun("profile", "check", path, who=who)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("block", SESSIONS, ids=_place)
