@@ -171,6 +171,8 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
         killed, survivors = tree.kill_tree(
             KILL_SECONDS, watch.signal_fd, scoped=watch.scoped, group=child.pid if watch.own_group else 0
         )
+    if not run.gone:
+        run.status, run.ended, killed = libc.SIGKILL, time.monotonic(), max(0, killed - 1)
     left = tuple((path, number) for path in child.private if (number := private.remove(path)))
     tty.give_back(watch.terminal)
     now = resource.getrusage(resource.RUSAGE_CHILDREN)
