@@ -230,9 +230,9 @@ def _rule_condition(draft: Draft, value: Value, table: _Filter) -> Condition | N
         draft.refuse(value.origin, f"{name} has {count} arguments, counted from 0: there is no argument {rule.arg}")
         return None
     width = syscalls.argument_width(name, rule.arg)
-    test = Arg(
-        rule.arg, rule.op, _signed(rule.value, width), mask=_signed(rule.mask, width) & ((1 << (width or 64)) - 1)
-    )
+    mask = _signed(rule.mask, width)
+    mask = mask if mask >= 0 else mask & ((1 << (width or 32)) - 1)
+    test = Arg(rule.arg, rule.op, _signed(rule.value, width), mask=mask)
     try:
         return _condition(name, (test,), grant=rule.action == "allow")
     except ValueError as error:

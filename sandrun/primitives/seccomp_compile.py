@@ -26,7 +26,7 @@ from sandrun.primitives.seccomp import ALLOW, KILL_PROCESS, LOG, MAX_INSTRUCTION
 from sandrun.primitives.seccomp_match import TooComplexError, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sandrun.primitives.seccomp_match import Condition
 
@@ -91,7 +91,9 @@ def compile_program(arch: str, default: int, rules: Iterable[Rule]) -> bytes:
     number_of = _select_arch(pyseccomp, program, arch)
     for rule in effective:
         tests = [pyseccomp.Arg(index, pyseccomp.MASKED_EQ, mask, value) for index, mask, value in rule.tests]
-        program.add_rule(rule.action, number_of(rule.number), *tests)
+        number = number_of(rule.number)
+        if number is not None:
+            program.add_rule(rule.action, number, *tests)
     instructions = _export(program)
     if len(instructions) > MAX_INSTRUCTIONS * INSTRUCTION_SIZE:
         length = len(instructions) // INSTRUCTION_SIZE
@@ -165,11 +167,11 @@ def _check(rules: Sequence[Rule]) -> None:
             raise ValueError(f"syscall {rule.number} has rules of two kinds in one program")
 
 
-def _select_arch(pyseccomp: Any, program: Any, arch: str) -> Any:
+def _select_arch(pyseccomp: Any, program: Any, arch: str) -> Callable[[int], int | None]:
     """Make the program one for `arch`; the function gives the number that libseccomp wants for a rule.
 
-    It wants the native number, and looks the name up for another architecture: only there are numbers that this
-    libseccomp does not know out of reach. That is for tests; a launch compiles for the machine it runs on.
+    It wants the native number, and looks the name up for another architecture. There a call that this libseccomp does
+    not know has no number: its rule is left out. That is for tests; a launch compiles for the machine it runs on.
     """
     wanted = {"x86_64": pyseccomp.Arch.X86_64, "aarch64": pyseccomp.Arch.AARCH64}[arch]
     native = pyseccomp.system_arch()
@@ -177,7 +179,15 @@ def _select_arch(pyseccomp: Any, program: Any, arch: str) -> Any:
         return lambda number: number
     program.add_arch(wanted)
     program.remove_arch(native)
-    return lambda number: pyseccomp.resolve_syscall(native, pyseccomp.resolve_syscall(wanted, number).decode())
+
+    def translate(number: int) -> int | None:
+        try:
+            found: int = pyseccomp.resolve_syscall(native, pyseccomp.resolve_syscall(wanted, number).decode())
+        except ValueError:
+            return None
+        return found if found >= 0 else None
+
+    return translate
 
 
 class _Descriptor:
