@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import subprocess
 import tomllib
 from typing import TYPE_CHECKING
@@ -161,6 +163,23 @@ def test_no_verb_is_documented_that_does_not_exist() -> None:
 def test_the_steps_of_the_child_are_documented_in_their_order() -> None:
     """NOTES has the steps between fork and execve as they are taken, by the names that messages use."""
     assert COMMANDS.tags("Steps in the child") == [name for name, _ in CHILD_STEPS]
+
+
+def test_the_records_are_documented(who: Who, box: Path) -> None:
+    """NOTES has every event of --status-fd and every member of --report, and no other, as runs produce them."""
+    events, record = box / "events", box / "record"
+    words = f"{shlex.join(who.sandrun)} --status-fd 3"
+    who.run(["bash", "-c", f"exec 3>{events}; {words} -- true; {words} -- no-such-command"], cwd=box)
+    seen = [json.loads(text) for text in events.read_text().splitlines()]
+    assert sorted({event["event"] for event in seen}) == sorted(COMMANDS.tags("Events"))
+    for event in seen:
+        text = COMMANDS.entries["Events"][event["event"]]
+        assert [member for member in event if member not in ("sandrun", "event") and member not in text] == []
+    sandrun("--report", record, "--", "true", who=who, cwd=box)
+    members = json.loads(record.read_text())
+    assert list(members) == COMMANDS.tags("Record of a run")
+    for name, inner in (("outcome", members["outcome"]), ("protections", members["protections"][0])):
+        assert [member for member in inner if member not in COMMANDS.entries["Record of a run"][name]] == []
 
 
 # --- sandrun-profile(5): keys and what may stand in them -----------------------------------------------------------
@@ -329,7 +348,6 @@ def _stage(who: Who, box: Path) -> None:
     (project / "Makefile").write_text("hello.txt:\n\techo hello > hello.txt\n")
     (project / ".env").write_text("TOKEN=secret\n")
     program = box / "sandrun"
-    words = " ".join(f"'{word}'" for word in who.sandrun)
-    program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(who.sandrun)} "$@"\n')
     program.chmod(0o755)
     who.own(program, *who.home.rglob("*"))
