@@ -103,7 +103,7 @@ def contradictions(values: Mapping[str, tuple[Value, ...]]) -> list[Problem]:
             granted += [
                 Value(key.removeprefix("environment.set."), several[-1].origin)
                 for key, several in values.items()
-                if key.startswith("environment.set.")
+                if key.startswith("environment.set.") and several
             ]
         for value in granted:
             clash = denied.get(_entry(value))
