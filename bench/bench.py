@@ -58,7 +58,12 @@ def environment(home: str) -> dict[str, str]:
 def why_not(command: str, uid: int, home: str) -> str:
     """The last line of what a command says that does not run for this user, or "" if it runs."""
     done = subprocess.run(
-        [*as_user(uid), "sh", "-c", command], capture_output=True, text=True, env=environment(home), cwd=home
+        [*as_user(uid), "sh", "-c", command],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment(home),
+        cwd=home,
     )
     return ([*done.stderr.strip().splitlines(), f"status {done.returncode}"][0]) if done.returncode else ""
 
