@@ -312,20 +312,25 @@ def _judge_hard_links(request: Request) -> None:
 def _judge_links(request: Request) -> None:
     """A link that an earlier command in this sandbox could have made must not choose what this launch grants."""
     host = request.context.host
-    writable = [grant.path for grant in request.grants if grant.is_directory and grant.access & FS["make_sym"]]
-
-    def is_writable(path: str) -> bool:
-        return any(is_below(path, directory) for directory in writable)
-
+    linked = {grant for _, path, grant in request.asked if path != grant.path}
+    linked -= {grant for _, path, grant in request.asked if path == grant.path}
+    writable = [grant for grant in request.grants if grant.is_directory and grant.access & FS["make_sym"]]
+    certain = [grant for grant in writable if grant not in linked]
     for ask, path, grant in request.asked:
-        at = "/" if path == grant.path or is_writable(grant.path) else path
+        # A target that the command can write anyway gives it nothing.
+        at = "/" if path == grant.path or _covers(certain, grant.path) else path
         while at != "/":
             found = host.lstat(at)
-            if found is not None and stat.S_ISLNK(found.mode) and is_writable(host.realpath(posixpath.dirname(at))):
+            is_link = found is not None and stat.S_ISLNK(found.mode)
+            if is_link and _covers(writable, host.realpath(posixpath.dirname(at))):
                 message = f"{at} is a link to {grant.path} that a command in this sandbox could have made"
                 request.refuse(ask, message, f"grant its target by name if it is meant: {grant.path}")
                 break
             at = posixpath.dirname(at)
+
+
+def _covers(grants: list[Grant], path: str) -> bool:
+    return any(is_below(path, grant.path) for grant in grants)
 
 
 def _judge_files(request: Request) -> None:
