@@ -14,7 +14,7 @@ import struct
 from sandrun import failure, libc, places
 from sandrun.errors import EXIT_SANDRUN, SandrunError
 from sandrun.plan.format import KEEP, NICE_KEEP
-from sandrun.primitives import caps, fds, ids, landlock, rlimits
+from sandrun.primitives import caps, fds, ids, landlock, rlimits, tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,8 +42,6 @@ _RECORD = struct.Struct("=iii")
 
 errno 0: the kernel said yes and holds something else than was asked for. -1: no system call failed, a bug.
 """
-_PF_FORKNOEXEC = 0x40
-"""Flag in /proc/PID/stat: forked, but never executed anything (linux/sched.h)."""
 
 
 class Child:
@@ -330,21 +328,15 @@ def _wait_for_execve(plan: Plan, pid: int, reader: int) -> int:
 
 
 def _has_executed(pid: int) -> bool:
-    """Whether this child, whose error pipe is closed, got past execve; it must not have been reaped.
+    """Whether this child, whose error pipe is closed, got past execve.
 
-    A closed pipe alone does not tell: a filter that kills execve closes it as well. The kernel clears the flag before
-    it closes the pipe. A /proc that hides the process from us (hidepid) shows it again once it runs as our user.
+    A closed pipe alone does not tell: a filter that kills execve closes it as well. The kernel clears its own mark
+    before it closes the pipe. A /proc that hides the process from us (hidepid) shows it again once it runs as our user.
     """
     try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        return tree.has_executed(pid)
     except FileNotFoundError:
         return False
-    try:
-        line = os.read(fd, 4096)
-    finally:
-        os.close(fd)
-    # The second field is the command's name in parentheses and may hold anything; the flags are the ninth field.
-    return not int(line[line.rindex(b")") + 2 :].split()[6]) & _PF_FORKNOEXEC
 
 
 def _reap(pid: int, pidfd: int) -> tuple[int, int]:
