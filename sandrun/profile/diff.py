@@ -145,11 +145,19 @@ def _entries(key: Key, having: Profile, lacking: Profile) -> list[str]:
     """The entries of a list in `having` that nothing in `lacking` covers, as text."""
     covering = [value for path in IMPLIED.get(key.path, (key.path,)) for value in lacking.items(path)]
     return [
-        escaped(to_toml(value, key).strip('"'))
+        _entry(value, key)
         for value in having.items(key.path)
         if not any(covers(other, value) for other in covering)
         and not (key.path == "environment.pass" and value.value == "@basic" and key.path not in lacking.values)
     ]
+
+
+def _entry(value: Value, key: Key) -> str:
+    if isinstance(value.value, AccessRule):
+        return escaped(f"the rights {', '.join(value.value.access)} on {value.value.path.text}")
+    if isinstance(value.value, PathEntry):
+        return escaped(value.value.text)
+    return escaped(to_toml(value, key).strip('"'))
 
 
 def covers(wide: Value, narrow: Value) -> bool:

@@ -28,11 +28,13 @@ class Found(NamedTuple):
 
     @property
     def directory(self) -> str:
-        """What `${PROFILE_DIR}` means in it: absolute, links not resolved. Raises Bad if the cwd was deleted."""
+        """What `${PROFILE_DIR}` means in it: absolute; links and `..` as written. Raises Bad if the cwd was deleted."""
+        place = os.path.dirname(self.path)
         try:
-            return os.path.dirname(os.path.abspath(self.path))
+            place = place if place.startswith("/") else os.path.join(os.getcwd(), place)
         except FileNotFoundError:
             raise Bad("the working directory was deleted", "give an absolute path") from None
+        return "/" + "/".join(name for name in place.split("/") if name not in ("", "."))
 
 
 def builtin_directory() -> str:
@@ -56,7 +58,7 @@ def directories() -> list[str]:
 
 
 def locate(word: str, base: str = "") -> Found:
-    """The file that a word names; a relative path is relative to the directory `base`, "" for the working directory.
+    """The file that a word names; a relative path is relative to the file `base`, else to the working directory.
 
     A path is not looked at here. Raises Bad for a name that nothing has.
     """
@@ -69,7 +71,7 @@ def locate(word: str, base: str = "") -> Found:
             raise _unknown(word, [BUILTIN + found for found in names_in(builtin_directory())])
         return Found(name, path, escaped(word))
     if "/" in word:
-        path = os.path.normpath(os.path.join(base, word)) if base else word
+        path = os.path.join(os.path.dirname(base), word.removeprefix("./")) if base else word
         return Found(word, path, escaped(path))
     for directory in directories() if _is_name(word) else ():
         path = os.path.join(directory, word + SUFFIX)

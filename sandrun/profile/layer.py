@@ -66,14 +66,10 @@ class _Collector:
         self.optional: frozenset[str] = frozenset()
 
     def origin(self, place: Place) -> Origin:
-        line = self.lines.get(place, 0)
-        while not line and place:
-            place_above = place[:-1]
-            line = self.lines.get(place_above, 0)
-            if line or not place_above:
-                break
-            place = place_above
-        return Origin(self.source, dotted(place), line, self.directory)
+        known = place
+        while known and known not in self.lines:
+            known = known[:-1]
+        return Origin(self.source, dotted(place), self.lines.get(known, 0), self.directory)
 
     def bad(self, origin: Origin, error: Bad) -> None:
         for one in error.all():

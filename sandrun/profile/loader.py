@@ -50,7 +50,7 @@ class _Loader:
             raise Bad(f"more than {MAX_DEPTH} profiles extend each other: " + " -> ".join([*names, found.source]))
         self.chain.append((identity, found.source))
         try:
-            base = _all(layer.extends, lambda value: self.named(str(value.value), found.directory), _where)
+            base = _all(layer.extends, lambda value: self.named(str(value.value), found.path), _where)
         finally:
             self.chain.pop()
         profile = compose(base, layer)._replace(name=found.word)
