@@ -309,6 +309,24 @@ def test_each_claim_is_held_by_a_test() -> None:
         assert re.search(r"\]\(tests/escape/\w+\.py\)", claim), claim
 
 
+def test_every_make_target_is_explained() -> None:
+    """CONTRIBUTING has each target that `make help` lists."""
+    targets = re.findall(r"^(\w+):.*##", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
+    text = (CHECKOUT / "CONTRIBUTING.md").read_text()
+    assert [target for target in targets if target != "help" and f"`make {target}`" not in text] == []
+
+
+def test_every_dependency_has_its_reason() -> None:
+    """CONTRIBUTING has a reason for each package that is asked for by name."""
+    asked = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["dependencies"]
+    for name in ("build", "dev"):
+        asked += (CHECKOUT / "requirements" / f"{name}.in").read_text().splitlines()
+    names = {match[0] for line in asked if (match := re.match(r"[a-z][\w-]*", line))}
+    text = (CHECKOUT / "CONTRIBUTING.md").read_text().partition("## Dependencies")[2]
+    table = {name for row in re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE) for name in row.split(", ")}
+    assert names <= table
+
+
 # --- examples ------------------------------------------------------------------------------------------------------
 
 
