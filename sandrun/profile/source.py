@@ -176,7 +176,7 @@ class _Scanner:
                 index = self.arrays.get(header, -1) + 1
                 self.arrays[header] = index
                 header = (*header, index)
-            self.note(header, start)
+            self.note_all(header, 1, start)
         return self.lines
 
     def below_arrays(self, key: Place) -> Place:
@@ -187,6 +187,11 @@ class _Scanner:
             if place in self.arrays and number < len(key) - 1:
                 place = (*place, self.arrays[place])
         return place
+
+    def note_all(self, place: Place, shortest: int, at: int) -> None:
+        """Note a place and the tables that naming it makes, from those of `shortest` parts."""
+        for length in range(shortest, len(place) + 1):
+            self.note(place[:length], at)
 
     def note(self, place: Place, at: int) -> None:
         self.line += self.text.count("\n", self.counted, at)
@@ -234,8 +239,7 @@ class _Scanner:
         self.skip_blank()
         start = self.at
         key = self.key()
-        for length in range(1, len(key) + 1):
-            self.note((*header, *key[:length]), start)
+        self.note_all((*header, *key), len(header) + 1, start)
         self.at += 1
         self.value((*header, *key))
 
