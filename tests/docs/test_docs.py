@@ -22,7 +22,7 @@ from sandrun.primitives import caps, landlock
 from sandrun.profile import names, paths
 from sandrun.profile.keys import KEYS, TABLES, TOP_KEYS
 from tests.docs.documents import Block, Page, anchors, commands, fenced, links, matches, script
-from tests.support import CHECKOUT, need_program, sandrun
+from tests.support import CHECKOUT, need_landlock, need_program, sandrun
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +51,7 @@ PROFILES = [
     *(block for path in MARKDOWN for block in fenced(path, "toml")),
     *(block for page in PAGES for block in page.blocks("profile")),
 ]
+NOTES = "pears\napples\n"
 
 
 def _place(block: Block) -> str:
@@ -332,11 +333,15 @@ def test_every_dependency_has_its_reason() -> None:
 
 @pytest.mark.parametrize("block", PROFILES, ids=_place)
 def test_a_profile_shown_is_a_profile(block: Block, who: Who, box: Path) -> None:
-    """Each profile in the documentation passes `sandrun profile check`."""
+    """Each profile in the documentation passes `sandrun profile check`, and a command runs under it."""
+    _stage(who, box)
     path = box / "example.toml"
     path.write_text(block.text)
     done = sandrun("profile", "check", path, who=who)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    need_landlock(4)  # single TCP ports
+    done = sandrun("-q", "-p", path, "--", "cat", "notes.txt", who=who, cwd=who.home / "project")
+    assert (done.returncode, done.stdout, done.stderr) == (0, NOTES, "")
 
 
 @pytest.mark.parametrize("block", SESSIONS, ids=_place)
@@ -362,7 +367,7 @@ def _stage(who: Who, box: Path) -> None:
     for folder in (who.home / ".ssh", project):
         folder.mkdir()
     (who.home / ".ssh" / "id_ed25519").write_text("a private key\n")
-    (project / "notes.txt").write_text("pears\napples\n")
+    (project / "notes.txt").write_text(NOTES)
     (project / "Makefile").write_text("hello.txt:\n\techo hello > hello.txt\n")
     (project / ".env").write_text("TOKEN=secret\n")
     program = box / "sandrun"
