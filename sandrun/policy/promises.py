@@ -69,7 +69,7 @@ def _sockets(*families: int) -> tuple[Limited, ...]:
 
 _ROUTE = (Limited("socket", (Arg(0, "eq", _AF_NETLINK), Arg(2, "eq", _NETLINK_ROUTE))),)
 _OWN_LIMITS = (Limited("prlimit64", (Arg(0, "eq", 0),)),)
-_SOCKET_CALLS = _words("bind connect listen accept accept4 setsockopt getsockname getpeername sendmmsg recvmmsg")
+_SOCKET_CALLS = _words("bind connect listen accept accept4 setsockopt sendmmsg recvmmsg")
 
 STDIO = Promise(
     calls=(
@@ -86,7 +86,7 @@ STDIO = Promise(
         *_words("mremap madvise mincore msync pkey_alloc pkey_free"),
         *_words("getrusage getcpu getpriority getsid capget sysinfo uname umask"),
         *_words("sched_getparam sched_getscheduler sched_setaffinity sched_get_priority_max sched_get_priority_min"),
-        *_words("sendto sendmsg recvfrom recvmsg shutdown getsockopt"),
+        *_words("sendto sendmsg recvfrom recvmsg shutdown getsockopt getsockname getpeername"),
     ),
     limited=(
         *_opening(_ACCMODE | _CREAT | _TRUNC | _TMPFILE),
@@ -130,7 +130,7 @@ PROMISES: dict[str, Promise] = {
     "flock": Promise(("flock", "fcntl")),
     "unix": Promise(_SOCKET_CALLS, _sockets(AF_UNIX)),
     "dns": Promise(
-        _words("bind connect setsockopt getsockname getpeername sendmmsg recvmmsg"),
+        _words("bind connect setsockopt sendmmsg recvmmsg"),
         (*_sockets(_AF_INET, _AF_INET6), *_ROUTE),
     ),
     "getpw": Promise(("connect",), _sockets(AF_UNIX)),
@@ -151,8 +151,8 @@ PROMISES: dict[str, Promise] = {
     "vminfo": Promise(note="reading /proc is [filesystem]'s to allow: " + _NO_OP),
     "id": Promise(("@setuid", "capset", "setpriority", "setrlimit"), _OWN_LIMITS),
     "pf": Promise(note=_NO_OP),
-    "route": Promise(("bind", "getsockname", "setsockopt"), _ROUTE),
-    "wroute": Promise(("bind", "getsockname", "setsockopt"), _ROUTE),
+    "route": Promise(("bind", "setsockopt"), _ROUTE),
+    "wroute": Promise(("bind", "setsockopt"), _ROUTE),
     "audio": Promise((), (Limited("ioctl", (Arg(1, "not_in", values=(TIOCSTI, TIOCLINUX)),)),)),
     "video": Promise((), (Limited("ioctl", (Arg(1, "not_in", values=(TIOCSTI, TIOCLINUX)),)),)),
     "bpf": Promise(note="OpenBSD's packet filter device; Linux's bpf(2) is never part of it: " + _NO_OP),
