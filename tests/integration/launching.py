@@ -67,17 +67,20 @@ def run_here(
         child = launch.launch(plan, values, watch)
     except SandrunError as error:
         assert os.listdir("/proc/self/fd") == open_before, "a descriptor leaked"
-        step, number = (error.step, error.errno) if isinstance(error, StepError) else ("", 0)
         assert not has_children(), "a process is left"
-        return Ran(
-            error.status, *map(whole, output), type(error).__name__, error.message, error.hint or "", step, number
-        )
+        return failed(error)
     status = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
     os.close(child.pidfd)
     assert os.listdir("/proc/self/fd") == open_before, "a descriptor leaked"
     for path in child.private:
         os.rmdir(path)
     return Ran(status, *map(whole, output))
+
+
+def failed(error: SandrunError) -> Ran:
+    """What an error says."""
+    step, number = (error.step, error.errno) if isinstance(error, StepError) else ("", 0)
+    return Ran(error.status, b"", b"", type(error).__name__, error.message, error.hint or "", step, number)
 
 
 def whole(fd: int) -> bytes:

@@ -26,10 +26,10 @@ from sandrun.plan.format import (
 )
 from sandrun.primitives import landlock
 from tests.integration.launching import STATUS, Ran, Watch, has_children, launched, proc_status
-from tests.support import USER_UID, Who, a_who, in_child, need, need_landlock, need_program, need_root
+from tests.support import USER_UID, Who, in_child, need, need_landlock, need_program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 def bpf(*allowed: int, default: int = 0x80000000) -> bytes:
@@ -49,14 +49,6 @@ def no_execute(*rules: tuple[int, int, bytes]) -> dict[str, object]:
     """The fields of a plan where only these rules let anything be executed."""
     need_landlock(1)
     return {"landlock_abi": 1, "landlock_fs": landlock.FS["execute"], "path_rules": rules}
-
-
-@pytest.fixture
-def root() -> Iterator[Who]:
-    """Root, for what only root can do; such a test is not there for a session of an ordinary user."""
-    need_root()
-    with a_who("root") as made:
-        yield made
 
 
 # --- it runs ---------------------------------------------------------------------------------------------------------

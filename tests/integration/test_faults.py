@@ -1,0 +1,215 @@
+"""Faults: whichever system call of the child fails, or only says that it worked, the command does not run.
+
+The child is stopped right after the fork and continued under strace(1), which makes one of its calls fail: the real
+program, the real libraries, no stand-in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import resource
+import signal
+import struct
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sandrun import launch, libc
+from sandrun.errors import SandrunError
+from sandrun.plan.format import KIND_DIRECTORY, Plan
+from tests.integration.launching import Ran, Watch, failed
+from tests.support import USER_UID, Who, a_directory, in_child, need_landlock, need_program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NET_BIND = 1 << 10
+ALLOW_ALL = struct.pack("HBBI", 6, 0, 0, 0x7FFF0000)
+PR_SET_PTRACER, PR_SET_PTRACER_ANY = 0x59616D61, 2**64 - 1
+
+EVERYONE = [
+    # a call of the child, as strace shows it, and the step that it belongs to
+    (r"setsid\(", "set up the terminal"),
+    (r"close_range\(", "close file descriptors"),
+    (r"rt_sigaction\(", "reset signals"),
+    (r"rt_sigprocmask\(SIG_SETMASK, \[\]", "reset signals"),
+    (r"setpriority\(", "set umask and nice value"),
+    (r"capset\(", "set capabilities"),
+    (r"prctl\(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL", "set capabilities"),
+    (r"prctl\(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET", "verify ids and capabilities"),
+    (r"prctl\(PR_CAPBSET_READ", "verify ids and capabilities"),
+    (r"chdir\(", "enter the working directory"),
+    (r"prctl\(PR_SET_PDEATHSIG", "die with the supervisor"),
+    (r"prlimit64\(", "set resource limits"),
+    (r"prctl\(PR_SET_NO_NEW_PRIVS", "set no_new_privs"),
+    (r"landlock_restrict_self\(|syscall_0x1be\(", "enter the Landlock ruleset"),
+    (r"seccomp\(", "load the seccomp filter"),
+]
+ROOT = [
+    (r"prctl\(PR_CAPBSET_DROP", "drop the bounding set"),
+    (r"setgroups\(", "set groups"),
+    (r"setresgid\(", "set gid"),
+    (r"prctl\(PR_SET_KEEPCAPS", "set uid"),
+    (r"setresuid\(", "set uid"),
+    (r"prctl\(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE", "set capabilities"),
+    (r"prctl\(PR_SET_SECUREBITS", "set capabilities"),
+]
+LIES = [
+    # a call that says yes and does nothing, and the step that notices
+    (r"prctl\(PR_CAPBSET_DROP", "verify ids and capabilities"),
+    (r"setgroups\(", "verify ids and capabilities"),
+    (r"setresgid\(", "verify ids and capabilities"),
+    (r"setresuid\(", "verify ids and capabilities"),
+    (r"setresuid\(-1, 0, -1\)", "verify ids and capabilities"),
+    (r"prctl\(PR_SET_SECUREBITS", "verify ids and capabilities"),
+    (r"prctl\(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE", "verify ids and capabilities"),
+    (r"prctl\(PR_SET_NO_NEW_PRIVS", "enter the Landlock ruleset"),
+]
+
+
+class Session(Watch):
+    """A supervisor whose child makes a session of its own."""
+
+    new_session = True
+
+
+def plan_for(who: Who, marker: Path) -> Plan:
+    """A plan with something to do for every step."""
+    need_landlock(1)
+    fields: dict[str, Any] = {
+        "umask": 0o22,
+        "nice": 1,
+        "cwd": b"/",
+        "rlimits": ((resource.RLIMIT_CORE, 0, 0),),
+        "landlock_abi": 1,
+        "landlock_fs": 1,
+        "path_rules": ((1, KIND_DIRECTORY, b"/"),),
+        "seccomp": (ALLOW_ALL,),
+    }
+    if who.is_root:
+        fields.update(uid=USER_UID, gid=USER_UID, set_groups=1, groups=(USER_UID,), securebits=3)
+        fields.update(dict.fromkeys(("permitted", "inheritable", "ambient", "bounding"), NET_BIND))
+    words = (b"/bin/sh", b"-c", b"echo ran > " + os.fsencode(marker))
+    return Plan(executable=words[0], argv=words, **fields)
+
+
+def traced(plan: Plan, who: Who, trace: Path, *options: str) -> Ran:
+    """Launch the plan with the child, and nothing else, under strace with these options."""
+    strace = need_program("strace")
+    real_fork = os.fork
+
+    def fork_under_strace() -> int:
+        os.fork = real_fork
+        pid = real_fork()
+        if not pid:
+            with contextlib.suppress(OSError):  # EINVAL where there is no Yama to ask
+                libc.prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            return 0
+        os.waitpid(pid, os.WUNTRACED)
+        words = [strace, "-o", trace, *options, "-p", str(pid)]
+        tracers.append(subprocess.Popen(words, stderr=said, stdin=subprocess.DEVNULL))
+        while b"attached" not in os.pread(said, 4096, 0):
+            assert tracers[0].poll() is None, os.pread(said, 4096, 0)
+            time.sleep(0.002)
+        os.kill(pid, signal.SIGCONT)
+        return pid
+
+    tracers: list[subprocess.Popen[bytes]] = []
+    said = os.memfd_create("what strace says")
+
+    def run() -> Ran:
+        os.fork = fork_under_strace
+        try:
+            child = launch.launch(plan, {}, Session())
+        except SandrunError as error:
+            return failed(error)
+        else:
+            return Ran(os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1]))
+        finally:
+            for tracer in tracers:
+                tracer.wait()
+
+    try:
+        return in_child(run, who)
+    finally:
+        os.close(said)
+
+
+def calls(trace: Path) -> list[str]:
+    """The child's system calls from its first step to execve."""
+    lines = [line for line in trace.read_text().splitlines() if re.match(r"\w+\(", line)]
+    return lines[: 1 + next(number for number, line in enumerate(lines) if line.startswith("execve("))]
+
+
+def inject(who: Who, pattern: str, what: str) -> Ran:
+    """Launch with this injection at the first call that matches; the command must not run."""
+    with a_directory() as place:
+        place.chmod(0o777)  # the command may leave its mark, whoever it runs as
+        marker, trace = place / "ran", place / "trace"
+        plan = plan_for(who, marker)
+        assert traced(plan, who, trace).status == 0
+        assert marker.read_text() == "ran\n", "the control: without a fault it runs"
+        marker.unlink()
+        lines = calls(trace)
+        first = next((number for number, line in enumerate(lines) if re.match(pattern, line)), None)
+        assert first is not None, f"no {pattern} among\n" + "\n".join(lines)
+        name = lines[first].partition("(")[0]
+        count = sum(line.startswith(name + "(") for line in lines[: first + 1])
+        ran = traced(plan, who, trace, "-e", f"inject={name}:{what}:when={count}")
+        assert re.search(r"\(INJECTED\)|killed by", trace.read_text())
+        assert not marker.exists(), "the command ran"
+        return ran
+
+
+@pytest.mark.parametrize(("pattern", "step"), EVERYONE)
+def test_failing_call(who: Who, pattern: str, step: str) -> None:
+    """A call that fails ends the launch with 125, the step's name and the errno, and the command does not run."""
+    ran = inject(who, pattern, "error=EIO")
+    assert (ran.status, ran.step, ran.errno) == (125, step, errno.EIO)
+
+
+@pytest.mark.parametrize(("pattern", "step"), ROOT)
+def test_failing_call_of_root(root: Who, pattern: str, step: str) -> None:
+    """The same for the calls that only root makes."""
+    ran = inject(root, pattern, "error=EIO")
+    assert (ran.status, ran.step, ran.errno) == (125, step, errno.EIO)
+
+
+def test_failing_execve(who: Who) -> None:
+    """A failing execve is 126."""
+    ran = inject(who, r"execve\(", "error=EIO")
+    assert (ran.status, ran.error) == (126, "CommandError")
+
+
+@pytest.mark.parametrize(("pattern", "step"), LIES)
+def test_lying_call(root: Who, pattern: str, step: str) -> None:
+    """A call that says yes and does nothing is noticed before the command runs."""
+    ran = inject(root, pattern, "retval=0")
+    assert (ran.status, ran.step) == (125, step)
+
+
+def test_lying_no_new_privs(who: Who) -> None:
+    """The one of these that an ordinary user's launch has."""
+    pattern, step = LIES[-1]
+    ran = inject(who, pattern, "retval=0")
+    assert (ran.status, ran.step) == (125, step)
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGSEGV"])
+def test_killed_on_the_way(who: Who, name: str) -> None:
+    """A child that a signal ends before execve is no command that died of it."""
+    ran = inject(who, r"chdir\(", f"signal={name}")
+    assert (ran.status, ran.error) == (125, "StepError")
+    assert ran.message == f"cannot execute /bin/sh: the child ended before it, by {name}"
+
+
+def test_every_step_is_covered() -> None:
+    """Each step has a call that was made to fail here."""
+    steps = {step for _, step in (*EVERYONE, *ROOT)}
+    assert steps == {name for name, _ in launch.CHILD_STEPS[:-1]}
