@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TTY_MODES = {"protected": TTY_PROTECTED, "new-session": TTY_NEW_SESSION, "pty": TTY_PTY, "inherit": TTY_INHERIT}
 SIGNAL_ABI = landlock.SCOPES_ABI["signal"]
-VIEW = "other processes stay visible in /proc, and priorities and System V IPC reach them"
+VIEW = "other processes stay visible, and priorities and System V IPC reach them"
 VIEW_HINT = 'a pid namespace is needed, which this version does not make: isolate = "signals", or optional = ["process.isolate"]'
 
 
