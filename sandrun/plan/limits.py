@@ -68,7 +68,8 @@ def _resolve_time(draft: Draft) -> None:
     for key, name in (("time.timeout", "deadline_ms"), ("time.grace", "grace_ms")):
         value = draft.profile.scalar(key)
         if value is not None:
-            draft.fields[name] = value.value
+            seconds: float = value.value  # type: ignore[assignment]
+            draft.fields[name] = round(seconds * 1000)
     if draft.profile.scalar("time.timeout") is not None:
         draft.record("time.timeout", "supervisor")
 

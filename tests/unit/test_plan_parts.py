@@ -137,6 +137,12 @@ def test_cgroup_limits_fail_closed_or_weaken_by_name():
     assert made.protections[0].state == LOST
 
 
+def test_times_are_seconds_in_profiles_and_milliseconds_in_plans():
+    made = draft(time__timeout=2, time__grace=0.3)
+    limits.resolve_limits(made, Machine())
+    assert (made.fields["deadline_ms"], made.fields["grace_ms"]) == (2000, 300)
+
+
 def test_no_capability_is_kept_unless_named():
     """Root too ends without capabilities; ambient implies the other sets."""
     made = draft()
