@@ -10,8 +10,9 @@ from tests.probes.inside import see
 if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
+# The interpreter itself does not start on a directory; outside that ends sandrun, inside the shell takes it away.
 SHELL = 'exec "$@" 3<&0 </dev/null'
-STATUSES = (3, 125)
+STATUSES = (1, 3, 125)
 
 
 def setup(out: Outside) -> None:
@@ -22,3 +23,7 @@ def setup(out: Outside) -> None:
 
 def attempt() -> None:
     see(os.read(os.open("secret", os.O_RDONLY, dir_fd=3), 100))
+
+
+def unharmed(out: Outside) -> bool:
+    return out.status in (3, 125) or "<stdin> is a directory" in out.output

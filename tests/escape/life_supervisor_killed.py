@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from tests.escape.outside import Outside
 
+# The default profile's private temporary directory would have nobody left to remove it.
+SANDRUN = ("-p", "none", "-x", "@system", "-w", "{work}")
 STATUSES = (137,)
 CONTROL_STATUS = 137
 

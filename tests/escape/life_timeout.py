@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
-SANDRUN = ("--timeout", "300ms", "--grace", "100ms")
+SANDRUN = ("--timeout", "2s", "--grace", "100ms")
 STATUSES = (124,)
 
 
@@ -22,7 +22,7 @@ def attempt() -> None:
             file.write(str(os.getpid()))
         time.sleep(60)
         os._exit(0)
-    time.sleep(1)
+    time.sleep(3)
 
 
 def unharmed(out: Outside) -> bool:

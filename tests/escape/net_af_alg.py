@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tests.probes.inside import reaches_the_kernel
+from tests.probes.inside import family_reaches_the_kernel
 
 SANDRUN = ("--connect", "*")
-AF_ALG, SOCK_SEQPACKET = 38, 5
+REFUSALS = ("EAFNOSUPPORT",)
+AF_ALG = 38
 
 
 def attempt() -> None:
-    reaches_the_kernel("socket", AF_ALG, SOCK_SEQPACKET, 0, answers=("EAFNOSUPPORT",))
+    family_reaches_the_kernel(AF_ALG)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.probes.inside import syscall
 
+REFUSALS = ("EAFNOSUPPORT",)
 AF_INET, SOCK_STREAM = 2, 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 SANDRUN = ("--connect", "*")
+REFUSALS = ("EAFNOSUPPORT",)
 
 
 def attempt() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.probes.inside import reaches_the_kernel
+from tests.probes.inside import family_reaches_the_kernel
 
 if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
 SANDRUN = ("--connect", "tcp:{other}")
-AF_SMC, SOCK_STREAM = 43, 1
+REFUSALS = ("EAFNOSUPPORT",)
+AF_SMC = 43
 
 
 def setup(out: Outside) -> None:
@@ -18,4 +19,4 @@ def setup(out: Outside) -> None:
 
 
 def attempt() -> None:
-    reaches_the_kernel("socket", AF_SMC, SOCK_STREAM, 0, answers=("EAFNOSUPPORT",))
+    family_reaches_the_kernel(AF_SMC)

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
 
+REFUSALS = ("EAFNOSUPPORT",)
+
+
 def setup(out: Outside) -> None:
     from tests import support
 

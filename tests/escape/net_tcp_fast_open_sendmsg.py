@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
 SANDRUN = ("--connect", "tcp:{other}")
+REFUSALS = ("ENOTSUP", "EOPNOTSUPP")
 
 
 def setup(out: Outside) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 
+REFUSALS = ("EAFNOSUPPORT",)
+
 
 def attempt() -> None:
     with socket.socket(type=socket.SOCK_DGRAM) as server:

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
 
+REFUSALS = ("EAFNOSUPPORT",)
+
+
 def setup(out: Outside) -> None:
     out.kept = out.listen(socket.SOCK_DGRAM)
     out.arguments += [out.kept.getsockname()[1]]

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
 
+REFUSALS = ("EAFNOSUPPORT",)
+
+
 def setup(out: Outside) -> None:
     out.kept = out.keep(socket.socket(socket.AF_UNIX))
     out.kept.bind(f"\0{out.box}")

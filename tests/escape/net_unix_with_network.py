@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
 SANDRUN = ("--connect", "*", "--bind", "*")
+REFUSALS = ("EAFNOSUPPORT",)
 
 
 def setup(out: Outside) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tests.probes.inside import reaches_the_kernel
+from tests.probes.inside import family_reaches_the_kernel
 
 SANDRUN = ("--connect", "*")
-AF_VSOCK, SOCK_STREAM = 40, 1
+REFUSALS = ("EAFNOSUPPORT",)
+AF_VSOCK = 40
 
 
 def attempt() -> None:
-    reaches_the_kernel("socket", AF_VSOCK, SOCK_STREAM, 0, answers=("EAFNOSUPPORT",))
+    family_reaches_the_kernel(AF_VSOCK)

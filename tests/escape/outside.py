@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import subprocess
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,9 +198,11 @@ def run(module: ModuleType, out: Outside, prefix: Sequence[str]) -> None:
         code,
         *map(str, out.arguments),
     ]
-    # Files, not pipes: a process that is left behind with a pipe in its hands would make us wait for it.
-    with tempfile.TemporaryFile("w+") as errors, open(os.devnull, "r+b") as nothing:
-        options = {"cwd": out.work, "stdin": nothing, "stdout": nothing, "stderr": errors, **out.options}
+    # A file, not a pipe: a process that is left behind with a pipe in its hands would make us wait for it.
+    log = out.box / "errors"
+    with log.open("w") as errors:
+        options = {"cwd": out.work, "stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": errors}
+        options.update(out.options)
         if terminal := options.pop("terminal", None):
             argv = [*_ON_TERMINAL, terminal, *argv]
             options["start_new_session"] = True
@@ -214,8 +215,7 @@ def run(module: ModuleType, out: Outside, prefix: Sequence[str]) -> None:
             process.kill()
             process.wait()
             raise
-        errors.seek(0)
-        out.output = errors.read()
+    out.output = log.read_text()
     if out.status < 0:
         out.status = 128 - out.status
 

@@ -1,9 +1,20 @@
-"""The supervisor's descriptors cannot be listed or opened in /proc."""
+"""The supervisor's descriptors can be neither identified nor opened in /proc (root may see their numbers)."""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.escape.outside import Outside
+
+
+def setup(out: Outside) -> None:
+    out.secret()
 
 
 def attempt() -> None:
-    os.listdir(f"/proc/{os.getppid()}/fd")
+    try:
+        os.readlink(f"/proc/{os.getppid()}/fd/2")
+    except PermissionError:
+        os.close(os.open(f"/proc/{os.getppid()}/fd/2", os.O_WRONLY))

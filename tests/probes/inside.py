@@ -98,6 +98,11 @@ def reaches_the_kernel(name: str, *arguments: int | bytes | None, answers: Seque
             raise
 
 
+def family_reaches_the_kernel(family: int) -> None:
+    """Ask for a socket of a type that does not exist: a kernel that gets to see it says EINVAL, whatever it supports."""
+    reaches_the_kernel("socket", family, 12, 0, answers=("EINVAL",))
+
+
 def see(data: str | bytes) -> None:
     """The attempt read this: it is the secret, or the attempt is broken."""
     text = data.decode() if isinstance(data, bytes) else data
