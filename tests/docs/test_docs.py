@@ -126,6 +126,42 @@ def test_an_option_names_its_key(key: object) -> None:
     assert re.search(rf"\[[^\]]*\b{re.escape(key.path)}\b[^\]]*\]", COMMANDS.text(*COMMANDS.titles("OPTIONS")))
 
 
+LATER = {
+    "--root": "/",
+    "--overlay": ".",
+    "--loopback": "",
+    "--hostname": "x",
+    "--namespace": "net",
+    "--apparmor": "x",
+    "--selinux": "x",
+    "--memory": "1G",
+    "--pids": "1000",
+    "--cpu": "50%",
+    "--io": "1M",
+}
+"""The options of which OPTIONS says that this version cannot keep them, each with a value."""
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_what_is_not_in_this_version_is_refused(name: str, who: Who, box: Path) -> None:
+    """An option that is only for a later version ends in 125 with the remedy, and runs if it is made optional."""
+    word = f"{name}={LATER[name]}" if LATER[name] else name
+    done = sandrun("-q", word, "--", "true", who=who, cwd=box)
+    assert done.returncode == 125
+    assert "hint: " in done.stderr
+    key = next(option.key for option in options.key_options() if option.name == name)
+    assert sandrun("-q", word, "--optional", key, "--", "true", who=who, cwd=box).returncode == 0
+
+
+def test_what_is_not_in_this_version_is_marked() -> None:
+    """The manual marks these options and no other."""
+    entries = [entry for title in COMMANDS.titles("OPTIONS") for entry in COMMANDS.entries.get(title, {}).items()]
+    marked = {
+        tag.split(",")[0].split()[0] for tag, text in entries if re.search("[Nn]ot in this version|control group", text)
+    }
+    assert marked == set(LATER)
+
+
 def test_every_exit_status_is_documented() -> None:
     """EXIT STATUS has each number that sandrun itself exits with, in the man page and in the README."""
     numbers = {str(value) for name, value in vars(errors).items() if name.startswith("EXIT_")}
@@ -181,6 +217,15 @@ def test_the_records_are_documented(who: Who, box: Path) -> None:
     assert list(members) == COMMANDS.tags("Record of a run")
     for name, inner in (("outcome", members["outcome"]), ("protections", members["protections"][0])):
         assert [member for member in inner if member not in COMMANDS.entries["Record of a run"][name]] == []
+
+
+def test_the_kernel_table_has_every_abi() -> None:
+    """The README says of each Landlock ABI what it adds."""
+    readme = (CHECKOUT / "README.md").read_text()
+    table = readme[readme.index("\n## Kernel support") :].split("\n## ")[1]
+    assert [int(number) for number in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)] == list(
+        range(1, landlock.NEWEST_ABI + 1)
+    )
 
 
 # --- sandrun-profile(5): keys and what may stand in them -----------------------------------------------------------
