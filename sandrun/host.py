@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+NO_ID = 2**32 - 1
+"""(uid_t) -1: "leave as it is" to the kernel, and nobody's number."""
+
+
 class Stat(NamedTuple):
     """The fields of stat(2) that plans use. `mode` has the type bits."""
 
@@ -131,11 +135,13 @@ class System:
         return os.getegid()
 
     def account(self, user: str | int) -> Account | None:
+        if isinstance(user, int) and not 0 <= user < NO_ID:
+            return None
         try:
             entry = pwd.getpwuid(user) if isinstance(user, int) else pwd.getpwnam(user)
         except KeyError:
             return Account("", user, user, "", "") if isinstance(user, int) else None
-        except (OverflowError, ValueError):
+        except ValueError:
             return None
         return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir, entry.pw_shell)
 

@@ -173,7 +173,7 @@ class FakeHost:
         if not path or "\0" in path:
             return None
         found = self._bound(self._resolve(posixpath.join(self.cwd, path)))
-        if found not in self.tree:
+        if found not in self.tree or self.tree[found].target:
             return None
         above = posixpath.dirname(found)
         while not self._unsearchable(above):

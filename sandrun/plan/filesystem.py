@@ -39,6 +39,8 @@ NO_LANDLOCK = {
     "refused": ("an outer sandbox refuses Landlock", "allow the landlock_* system calls in its seccomp profile"),
 }
 MOUNT_MASK = "leave the directories around it out of the writable grants, or say optional"
+DAC_CAPABILITIES = 1 << 1 | 1 << 2
+"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (capabilities(7))."""
 CHANGE_FILES = CHANGE & ~(FS["ioctl_dev"] | FS["resolve_unix"])
 
 
@@ -47,13 +49,16 @@ def resolve_filesystem(draft: Draft, kernel: Kernel, host: Host, argv: Sequence[
 
     Raises CommandError if the command cannot be found (127) or executed (126).
     """
+    fields = draft.fields
     home = home_of(host, account)
     start = _find_command(draft, host, argv, account, home)
-    context = Context(host, account.uid if account else host.uid, home, start)
+    uid = account.uid if account else host.uid
+    context = Context(
+        host, uid, home, start, beyond_modes=uid == 0 or bool(fields.get("permitted", 0) & DAC_CAPABILITIES)
+    )
     request = collect(draft, context)
     abi = min(kernel.landlock_abi, NEWEST_ABI)
     handled = fs_mask(abi)
-    fields = draft.fields
     fields["create"] = tuple(os.fsencode(path) for path in sorted(request.create))
     fields["private_dirs"] = tuple(request.private_dirs)
     if request.private_dirs:

@@ -25,6 +25,8 @@ UNLIMITED = 2**64 - 1
 
 TTY_INHERIT, TTY_PROTECTED, TTY_NEW_SESSION, TTY_PTY = range(4)
 KIND_FILE, KIND_DIRECTORY = range(2)
+MAY_VANISH = 2
+"""Added to a kind: found by listing a directory, so there is no rule if it is gone or another kind by the launch."""
 
 FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("executable", "b", b""),  # absolute path for execve; argv[0] is in argv
@@ -52,7 +54,7 @@ FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("landlock_net", "Q", 0),
     ("landlock_scoped", "Q", 0),
     ("landlock_flags", "Q", 0),  # landlock_restrict_self(2)
-    ("path_rules", "P", ()),  # (access, KIND_*, canonical path)
+    ("path_rules", "P", ()),  # (access, KIND_* [+ MAY_VANISH], canonical path)
     ("port_rules", "N", ()),  # (access, port)
     ("holes", "B", ()),  # canonical paths that no path rule may turn out to be, by (device, inode)
     ("create", "B", ()),  # made before the launch as the command's user; a final "/" is a directory

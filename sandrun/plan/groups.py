@@ -109,6 +109,8 @@ DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom",
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (names to plan with, nothing is made there)
 SHARED_PREFIXES = ("/", "/usr", "/usr/local")
 """Prefixes that are not one interpreter's own; its tree there lies below LIBRARIES."""
+SHIM_PARTS = ("shims", "libexec", "bin", "versions", "version", "plugins", "completions")
+"""What a shim of pyenv, rbenv and nodenv needs: it is a script that starts another version of the same name."""
 PREFIX_PARTS = ("bin", "lib", "lib64", "libexec", "include", "pyvenv.cfg")
 """What is granted of an interpreter's prefix: never all of it, since ~/.local is such a prefix too."""
 TREE_NAMES = ("python2", "python3", "pypy", "node_modules", "ruby", "perl5")
@@ -123,12 +125,16 @@ MOST_LIBRARIES = 200
 
 
 class Context(NamedTuple):
-    """Whom the groups are for: the host, the command's uid and home, and what its file needs to start."""
+    """Whom the groups are for: the host, the command's uid and home, and what its file needs to start.
+
+    `beyond_modes`: file modes do not keep it out, since it is root or keeps CAP_DAC_OVERRIDE or CAP_DAC_READ_SEARCH.
+    """
 
     host: Host
     uid: int
     home: str
     start: Start
+    beyond_modes: bool = False
 
 
 def members(group: str, access: int, context: Context) -> tuple[Grant, ...]:
@@ -167,7 +173,7 @@ def _grants(paths: Iterable[str], access: int, host: Host) -> tuple[Grant, ...]:
 
 
 def _public_etc(access: int, context: Context) -> tuple[Grant, ...]:
-    """/etc; for root, whom file modes do not stop, without what others may not read (shadow, host keys, ssl/private).
+    """/etc; for whom file modes do not stop, without what others may not read (shadow, host keys, ssl/private).
 
     Their names stay visible, so that listing needs no rule for each directory.
     """
@@ -175,7 +181,7 @@ def _public_etc(access: int, context: Context) -> tuple[Grant, ...]:
     real = host.realpath("/etc")
     if host.stat(real) is None:
         return ()
-    holes = tuple(_closed_to_others(real, host)) if context.uid == 0 else ()
+    holes = tuple(_closed_to_others(real, host)) if context.beyond_modes else ()
     return (Grant(real, access, is_directory=True, holes=holes),)
 
 
@@ -273,6 +279,7 @@ def _prefix_parts(program: str, context: Context) -> list[str]:
     prefix = host.realpath(posixpath.dirname(directory))
     if prefix in SHARED_PREFIXES or is_below(context.home or "/", prefix):
         return []
+    wanted: tuple[str, ...] = PREFIX_PARTS
     parts: list[str] = []
     config = host.read(prefix + "/pyvenv.cfg", 4096)
     if config is not None:
@@ -280,9 +287,13 @@ def _prefix_parts(program: str, context: Context) -> list[str]:
         # A base is no virtual environment itself, so this ends.
         if _is_program(base, host) and host.stat(posixpath.dirname(posixpath.dirname(base)) + "/pyvenv.cfg") is None:
             parts = _prefix_parts(base, context)
+    elif posixpath.basename(directory) == "shims" and any(
+        _is_program(f"{prefix}/libexec/{manager}", host) for manager in ("pyenv", "rbenv", "nodenv")
+    ):
+        wanted = SHIM_PARTS
     elif not any(name.startswith(TREE_NAMES) for name in host.listdir(prefix + "/lib") or ()):
         return []
-    own = (host.realpath(f"{prefix}/{part}") for part in PREFIX_PARTS)
+    own = (host.realpath(f"{prefix}/{part}") for part in wanted)
     return [*parts, *(part for part in own if is_below(part, prefix) and part != prefix)]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun.errors import ProfileError
-from sandrun.plan.groups import TEMPORARY, members
+from sandrun.plan.groups import SYSTEM, TEMPORARY, members
 from sandrun.plan.siblings import ALL_RIGHTS, CHANGE, Grant, aliases, is_below, make_hole
 from sandrun.primitives.landlock import EXECUTE, FS, READ, WRITE
 from sandrun.profile.model import AccessRule, PathEntry
@@ -34,6 +34,8 @@ GRANTING = {
 MAGIC = ("/proc/self", "/proc/thread-self", "/dev/fd", "/dev/stdin", "/dev/stdout", "/dev/stderr")
 """They mean another thing to each process, so a grant of them would be one of sandrun's own files."""
 HOMES = ("/", "/home", "/root")
+NO_HOMES = (*SYSTEM, "/dev", "/proc", "/sys", "/run")
+"""passwd(5) gives system accounts homes such as /bin: hiding them would hide the system."""
 NAMESPACE = "needs a mount namespace, which this version does not make"
 EVERYTHING = ALL_RIGHTS & ~FS["resolve_unix"]
 """What `@all` gives when it stands in all three lists; which sockets may be reached is the network's promise."""
@@ -261,7 +263,11 @@ def _hide(request: Request, key: str, places: tuple[str, ...]) -> None:
     """Take these directories out of wider grants; what is granted inside them, or they themselves by name, stays."""
     host = request.context.host
     for place in dict.fromkeys(host.realpath(place) for place in places if place.startswith("/")):
-        if place != "/" and host.stat(place) is not None:
+        if host.stat(place) is None:
+            continue
+        if key == "filesystem.home" and (place == "/" or any(is_below(place, host.realpath(top)) for top in NO_HOMES)):
+            request.note(key, f"{place} is no home of anyone's and is not hidden")
+        else:
             request.holes.append(make_hole(place, ALL_RIGHTS, key, host, soft=True))
 
 

@@ -16,7 +16,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from sandrun.plan.format import KIND_DIRECTORY, KIND_FILE
+from sandrun.plan.format import KIND_DIRECTORY, KIND_FILE, MAY_VANISH
 from sandrun.primitives.landlock import FILE_RIGHTS, FS, WRITE
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Expansion:
     """The rules, and what they cost."""
 
     rules: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Access and KIND_* by canonical path."""
+    """Access and KIND_* (+ MAY_VANISH) by canonical path."""
     frozen: dict[Hole, list[str]] = field(default_factory=dict)
     """Directories of a writable grant in which nothing can be made, renamed or removed because of this hole."""
     narrowed: dict[Hole, list[str]] = field(default_factory=dict)
@@ -84,13 +84,17 @@ class Expansion:
     unlisted: list[str] = field(default_factory=list)
     """Directories on the way to a hole that cannot be listed: their entries get nothing."""
 
-    def add(self, path: str, access: int, is_directory: bool) -> None:
-        """Unite with what this path already has; a file takes only what means something on a file."""
+    def add(self, path: str, access: int, is_directory: bool, *, listed: bool = False) -> None:
+        """Unite with what this path already has; a file takes only what means something on a file.
+
+        `listed`: nobody named it, it was found beside a hole.
+        """
         access &= ALL_RIGHTS if is_directory else FILE_RIGHTS
         if not access:
             return
-        known, _ = self.rules.get(path, (0, 0))
-        self.rules[path] = (known | access, KIND_DIRECTORY if is_directory else KIND_FILE)
+        known, may_vanish = self.rules.get(path, (0, MAY_VANISH))
+        may_vanish &= MAY_VANISH if listed else 0
+        self.rules[path] = (known | access, (KIND_DIRECTORY if is_directory else KIND_FILE) | may_vanish)
         if len(self.rules) > MOST_RULES:
             raise TooManyRulesError(path)
 
@@ -131,7 +135,7 @@ def _descend(
     while work:
         directory, access, below = work.pop()
         moved = _moved(directory, access, below, result)
-        result.add(directory, access & ~moved, is_directory=True)
+        result.add(directory, access & ~moved, is_directory=True, listed=directory != grant.path)
         if not moved:
             continue
         names = host.listdir(directory)
@@ -158,7 +162,7 @@ def _descend(
             if deeper and stat.S_ISDIR(found.mode):
                 work.append((path, rest, deeper))
             else:
-                result.add(path, rest, stat.S_ISDIR(found.mode))
+                result.add(path, rest, stat.S_ISDIR(found.mode), listed=True)
 
 
 def _moved(directory: str, access: int, below: Sequence[Hole], result: Expansion) -> int:

@@ -13,7 +13,7 @@ import struct
 
 from sandrun import libc
 from sandrun.errors import SandrunError
-from sandrun.plan.format import KEEP, KIND_DIRECTORY
+from sandrun.plan.format import KEEP, KIND_DIRECTORY, MAY_VANISH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,9 +142,9 @@ def create(plan: Plan, private: Iterable[bytes] = ()) -> int:
     try:
         holes = _identities(plan.holes, skip_unreachable=plan.uid in (KEEP, os.geteuid()))
         for access, kind, path in plan.path_rules:
-            _add_path(ruleset_fd, access, kind == KIND_DIRECTORY, path, holes)
+            _add_path(ruleset_fd, access, kind, path, holes)
         for path in private:
-            _add_path(ruleset_fd, plan.private_access, True, path, holes)
+            _add_path(ruleset_fd, plan.private_access, KIND_DIRECTORY, path, holes)
         for access, port in plan.port_rules:
             _add_rule(ruleset_fd, libc.LANDLOCK_RULE_NET_PORT, struct.pack("=QQ", access, port), f"port {port}")
     except BaseException:
@@ -183,16 +183,20 @@ def _identities(paths: Iterable[bytes], *, skip_unreachable: bool) -> dict[tuple
     return found
 
 
-def _add_path(
-    ruleset_fd: int, access: int, is_directory: bool, path: bytes, holes: dict[tuple[int, int], bytes]
-) -> None:
+def _add_path(ruleset_fd: int, access: int, kind: int, path: bytes, holes: dict[tuple[int, int], bytes]) -> None:
+    may_vanish = bool(kind & MAY_VANISH)
+    is_directory = kind & ~MAY_VANISH == KIND_DIRECTORY
     try:
         fd = open_path(path)
     except OSError as error:
+        if may_vanish and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return
         raise _failed(path, error) from None
     try:
         status = os.fstat(fd)
         if stat.S_ISDIR(status.st_mode) != is_directory:
+            if may_vanish:
+                return
             now, before = ("a file", "a directory") if is_directory else ("a directory", "a file")
             raise SandrunError(f"cannot grant {os.fsdecode(path)}: it was {before} and is {now} now")
         hole = holes.get((status.st_dev, status.st_ino))

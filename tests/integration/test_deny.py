@@ -385,3 +385,20 @@ def test_a_granted_link_grants_its_target_only(who: Who, box: Path) -> None:
     assert confined(plan, (box / "link/file").read_text, who) == "x"
     assert confined(plan, (box / "link/../beside/file").read_text, who) == "EACCES"
     assert confined(plan, lambda: os.listdir(box), who) == "EACCES"
+
+
+def test_a_sibling_that_is_gone_by_the_launch_is_no_failure(box: Path) -> None:
+    """Files come and go beside a hole (processes in /proc); what the profile names itself must be there."""
+    need_landlock(1)
+    for name in ("secret", "gone", "exchanged", "stays"):
+        (box / name).write_text("x")
+    plan, _ = make_plan({"read": [str(box)], "deny": [str(box / "secret")]})
+    (box / "gone").unlink()
+    (box / "exchanged").unlink()
+    (box / "exchanged").symlink_to(box / "secret")
+    assert confined(plan, (box / "stays").read_text) == "x"
+    assert confined(plan, (box / "exchanged").read_text) == "EACCES"
+    plan, _ = make_plan({"read": [str(box / "stays")]})
+    (box / "stays").unlink()
+    with pytest.raises(SandrunError, match="ENOENT"):
+        landlock.create(plan)

@@ -328,7 +328,7 @@ def test_a_writable_root_cannot_hide_a_home() -> None:
     assert draft.problems[0].where == "--home"
 
 
-@pytest.mark.parametrize("home", ["/", "", "/absent"])
+@pytest.mark.parametrize("home", ["/", "", "/absent", "/bin", "/dev"])
 def test_odd_homes_hide_nothing_else(home: str) -> None:
     """An account without a home, or with `/`, must not hide the machine."""
     host = FakeHost(
@@ -484,6 +484,17 @@ def test_a_missing_interpreter_is_predicted() -> None:
     )
     assert "needs /no/such, which is absent" in resolved(host, argv=["x"], execute=["/usr"]).warnings[0]
     assert "needs /lib/ld-musl.so.1, which is absent" in resolved(host, argv=["musl"], execute=["/usr"]).warnings[0]
+
+
+def test_a_capability_beyond_file_modes_is_like_root() -> None:
+    """With CAP_DAC_READ_SEARCH an ordinary user would read /etc/shadow, so @system leaves it out."""
+    for permitted in (0, 1 << 1, 1 << 2):
+        values = {"filesystem.read": (Value(parse("@system"), Origin(COMMAND_LINE, "--read")),)}
+        draft = Draft(Profile("test", values=values))
+        draft.fields.update(env_set=(), env_pass=(), permitted=permitted)
+        resolve_filesystem(draft, Kernel(landlock_abi=7), debian_host(), ["/bin/busybox"], ALICE)
+        readable = allowed(draft.fields["path_rules"], "/etc/shadow") & FS["read_file"]
+        assert bool(readable) == (permitted == 0)
 
 
 def test_another_user_has_another_home() -> None:

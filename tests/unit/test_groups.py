@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def context(host: FakeHost, command: str = "/usr/bin/true") -> Context:
     account = host.account(host.uid)
     start = trace(command, host, lambda name: f"/usr/bin/{name}")
-    return Context(host, host.uid, account.home if account else "", start)
+    return Context(host, host.uid, account.home if account else "", start, host.uid == 0)
 
 
 def granted(group: str, host: FakeHost, command: str = "/usr/bin/true", access: int = READ) -> dict[str, Grant]:
@@ -180,6 +180,17 @@ def test_a_library_beside_the_program_is_granted_by_file() -> None:
         "/opt/app/lib/liba.so",
         "/opt/app/lib/libb.so",
     }
+
+
+def test_a_pyenv_shim_brings_its_versions() -> None:
+    """A shim starts another program of its manager's tree; a directory that is only called shims brings nothing."""
+    top = "/home/alice/.pyenv"
+    tree = venv_tree() | {f"{top}/shims/python": program(b"#!/usr/bin/env bash\n"), f"{top}/README": file()}
+    assert f"{top}/versions" not in granted("@runtime", debian_host(tree=tree), f"{top}/shims/python")
+    tree[f"{top}/libexec/pyenv"] = program(b"#!/usr/bin/env bash\n")
+    found = granted("@runtime", debian_host(tree=tree), f"{top}/shims/python")
+    assert {f"{top}/versions", f"{top}/libexec", f"{top}/shims"} <= found.keys()
+    assert not {top, f"{top}/README"} & found.keys()
 
 
 def test_a_home_is_no_prefix() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sandrun.plan import siblings
-from sandrun.plan.format import KIND_DIRECTORY, KIND_FILE
+from sandrun.plan.format import KIND_DIRECTORY, KIND_FILE, MAY_VANISH
 from sandrun.plan.siblings import (
     ALL_RIGHTS,
     CHANGE,
@@ -59,8 +59,9 @@ def test_a_file_hole_keeps_listing_on_the_way() -> None:
         "/top/file": READ_FILE,
         "/top/sock": READ_FILE,
     }
-    assert expansion.rules["/top/a/open"][1] == KIND_FILE
-    assert expansion.rules["/top/b"][1] == KIND_DIRECTORY
+    assert expansion.rules["/top/a/open"][1] == KIND_FILE | MAY_VANISH
+    assert expansion.rules["/top/b"][1] == KIND_DIRECTORY | MAY_VANISH
+    assert expansion.rules["/top"][1] == KIND_DIRECTORY, "what the profile names must be there at launch"
 
 
 @pytest.mark.parametrize("hole", ["/top/a", "/top/a/absent", "/top/a/sub/also/absent"])
