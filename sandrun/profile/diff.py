@@ -120,6 +120,10 @@ def _key_changes(key: Key, first: Profile, second: Profile) -> Iterator[Change]:
         yield from (Change(MORE, "may " + GRANTS[key.path].format(entry)) for entry in gained)
         yield from (Change(LESS, "may no longer " + GRANTS[key.path].format(entry)) for entry in lost)
         yield from _default_changes(key, first, second)
+    elif key.path not in DENIES:
+        # An action for an argument of a syscall may loosen or tighten, depending on everything else.
+        yield from (Change(OTHER, f"{key.path} has {entry}") for entry in _entries(key, second, first))
+        yield from (Change(OTHER, f"{key.path} no longer has {entry}") for entry in _entries(key, first, second))
     else:
         gained, lost = _entries(key, first, second), _entries(key, second, first)
         yield from (Change(MORE, f"is no longer kept from: {DENIES[key.path].format(entry)}") for entry in gained)
