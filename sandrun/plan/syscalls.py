@@ -199,7 +199,8 @@ def _apply_rules(draft: Draft, table: _Filter) -> None:
         answer = table.answers[number]
         if answer != ALLOW and number not in table.denied:
             table.answers[number] = ALLOW
-            table.refusals.append(Refusal(number, answer, _elsewhere(draft, table.name(number), conditions)))
+            elsewhere = _elsewhere(draft, table.name(number), conditions)
+            table.refusals.append(Refusal(number, answer, elsewhere, decided=True))
     for value, refusal in refusing:
         _warn_idle(draft, value, idle=not _stricter(refusal.action, table.answers[refusal.number]))
         table.refusals.append(refusal)

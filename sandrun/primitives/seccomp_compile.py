@@ -46,11 +46,15 @@ class Rule(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """An action for a syscall wherever one of its conditions holds."""
+    """An action for a syscall wherever one of its conditions holds.
+
+    `decided`: the conditions are leaves of `seccomp_match.decide` already, one cube an argument.
+    """
 
     number: int
     action: int
     conditions: Sequence[Condition]
+    decided: bool = False
 
 
 def compile_filter(arch: str, numbers: Mapping[int, int], refusals: Sequence[Refusal]) -> tuple[bytes, ...]:
@@ -133,24 +137,33 @@ def load_pyseccomp() -> Any:
 
 def _layers(refusals: Sequence[Refusal]) -> list[dict[int, Refusal]]:
     """Refusals such that each layer has one action a syscall; a syscall's first action is in the first layer."""
-    merged: dict[int, dict[int, list[Condition]]] = {}
+    merged: dict[int, dict[int, Refusal]] = {}
     for refusal in refusals:
-        merged.setdefault(refusal.number, {}).setdefault(refusal.action, []).extend(refusal.conditions)
-    layers: list[dict[int, Refusal]] = []
+        actions = merged.setdefault(refusal.number, {})
+        if refusal.action in actions:
+            conditions = [*actions[refusal.action].conditions, *refusal.conditions]
+            actions[refusal.action] = Refusal(refusal.number, refusal.action, conditions)
+        else:
+            actions[refusal.action] = refusal
+    depth = max(map(len, merged.values()), default=0)
+    layers: list[dict[int, Refusal]] = [{} for _ in range(depth)]
     for number, actions in merged.items():
-        for depth, (action, conditions) in enumerate(actions.items()):
-            if depth == len(layers):
-                layers.append({})
-            layers[depth][number] = Refusal(number, action, conditions)
+        for layer, refusal in zip(layers, actions.values(), strict=False):
+            layer[number] = refusal
     return layers
 
 
 def _rules(layer: Mapping[int, Refusal]) -> list[Rule]:
-    return [
-        Rule(number, refusal.action, tuple((index, mask, value) for index, (mask, value) in leaf.items()))
-        for number, refusal in sorted(layer.items())
-        for leaf in decide(refusal.conditions)
-    ]
+    rules = []
+    for number, refusal in sorted(layer.items()):
+        if refusal.decided:
+            leaves = [{index: cubes[0] for index, cubes in leaf.items()} for leaf in refusal.conditions]
+        else:
+            leaves = decide(refusal.conditions)
+        for leaf in leaves:
+            tests = tuple((index, mask, value) for index, (mask, value) in leaf.items())
+            rules.append(Rule(number, refusal.action, tests))
+    return rules
 
 
 def _restricts(rules: Iterable[Rule], number: int) -> bool:

@@ -246,10 +246,10 @@ def test_filters_start_with_stdio_alone(argv: tuple[str, ...], data: str, output
     assert run(made, who, need_program(argv[0]), *argv[1:], data=data) == (0, output, "")
 
 
-def test_bash_wants_its_terminal_as_well(who: Who) -> None:
-    """bash opens /dev/tty for reading and writing, which is the promise tty; a plain errno it takes as it comes."""
+def test_bash_wants_more(who: Who) -> None:
+    """bash opens /dev/tty for writing (tty) and looks its user up (getpw); a plain errno it takes as it comes."""
     argv = (need_program("bash"), "-c", "read x; echo $x $((1+2))")
-    for keys in ({"promises": ["stdio"]}, {"promises": ["stdio", "tty"], "default": "kill-process"}):
+    for keys in ({"promises": ["stdio"]}, {"promises": ["stdio", "tty", "getpw"], "default": "kill-process"}):
         assert run(programs(**keys), who, *argv, data="hi\n") == (0, "hi 3\n", "")
 
 
