@@ -49,9 +49,9 @@ def list_(names: bool) -> int:
         try:
             description = read_layer(found)[0].profile.description
         except (ProfileError, Bad) as error:
-            description = f"(cannot be used: {error})"
+            description = f"(cannot be used: {escaped(str(error))})"
         where = os.path.dirname(found.path)
-        rows.append((found.word, "built in" if where == builtin_directory() else escaped(where), description))
+        rows.append((escaped(found.word), "built in" if where == builtin_directory() else escaped(where), description))
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     report.emit(
         "".join(f"{name:{widths[0]}}  {where:{widths[1]}}  {text}".rstrip() + "\n" for name, where, text in rows)
