@@ -30,11 +30,12 @@ LIMIT = 1.3
 PYTHON = str(Path(sys.prefix) / "bin" / "python")
 SANDRUN = str(Path(sys.prefix) / "bin" / "sandrun")
 
+IMPORTS = "import gc, os; gc.disable(); import click, landlock, prctl, pyseccomp, tomli; os._exit(0)"
 COMMANDS = {
     "true": "true",
     "python -I -S -c pass": f"{PYTHON} -I -S -c pass",
     "python -I -c pass": f"{PYTHON} -I -c pass",
-    "python, the five packages": f'{PYTHON} -I -c "import click, landlock, prctl, pyseccomp, tomli"',
+    "python, the five packages": f'{PYTHON} -I -c "{IMPORTS}"',
     "sandrun strict": f"{SANDRUN} -q -p strict -- true",
     "sandrun default": f"{SANDRUN} -q -- true",
     "bwrap, all namespaces": "bwrap --unshare-all --die-with-parent --ro-bind / / --dev /dev --proc /proc --tmpfs /tmp -- true",
@@ -52,7 +53,7 @@ def as_user(uid: int) -> list[str]:
 
 def environment(home: str) -> dict[str, str]:
     """A small, fixed environment: what is in it is searched and passed on."""
-    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": home, "LANG": "C.UTF-8"}
+    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": os.path.dirname(home), "LANG": "C.UTF-8"}
 
 
 def why_not(command: str, uid: int, home: str) -> str:
@@ -74,14 +75,17 @@ def measure(command: str, uid: int, home: str, runs: int) -> list[float]:
         words = ["hyperfine", "-N", "--style", "none", "--warmup", "1", "--runs", str(runs), "--export-json", file.name]
         os.chmod(file.name, 0o666)
         subprocess.run(
-            [*as_user(uid), *words, command], check=True, stdout=subprocess.DEVNULL, env=environment(home), cwd=home
+            [*as_user(uid), *words, command], check=True, capture_output=True, env=environment(home), cwd=home
         )
         return list(json.loads(Path(file.name).read_text())["results"][0]["times"])
 
 
 def bench(uid: int, rounds: int) -> dict[str, Any]:
     """Every command for one user: name → seconds, or the reason why there are none."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as home:
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        os.chmod(base, 0o755)
+        home = f"{base}/project"
+        os.mkdir(home)
         os.chown(home, uid, uid)
         refused = {name: why for name, command in COMMANDS.items() if (why := why_not(command, uid, home))}
         times: dict[str, list[float]] = {name: [] for name in COMMANDS if name not in refused}

@@ -24,6 +24,7 @@ def main() -> NoReturn:
     gc.disable()  # a launch is short and makes no garbage worth collecting; collections cost 5 to 10 ms
     sys.excepthook = _crash
     _occupy_standard_fds()
+    _undo_locale_coercion()
     from sandrun import cli  # noqa: PLC0415 (the interrupt and crash handling above must cover the imports)
 
     os._exit(cli.main(sys.argv[1:]))
@@ -43,6 +44,21 @@ def _occupy_standard_fds() -> None:
             os.set_inheritable(
                 os.open("/dev/full" if fd == 0 else "/dev/null", os.O_RDONLY if fd else os.O_WRONLY), True
             )
+
+
+def _undo_locale_coercion() -> None:
+    """Remove the LC_CTYPE that Python itself set in the environment where the locale is C (PEP 538).
+
+    The command would inherit it. What the caller set is in /proc/self/environ, which Python cannot change.
+    """
+    if "LC_CTYPE" in os.environ:
+        try:
+            with open("/proc/self/environ", "rb") as file:
+                given = file.read().split(b"\0")
+        except OSError:
+            return
+        if not any(entry.startswith(b"LC_CTYPE=") for entry in given):
+            del os.environ["LC_CTYPE"]
 
 
 def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> NoReturn:
