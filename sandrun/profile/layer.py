@@ -197,7 +197,8 @@ def _names_in(table: str) -> list[str]:
 
 def _unknown_key(name: str, choices: Sequence[str], table: str) -> Bad:
     """An unknown key or table, with the table it belongs in if that is the mistake."""
-    homes = [key.path for key in KEYS if key.path.partition(".")[2] == name.replace("-", "_") and key.table != table]
+    like = name.replace("-", "_")
+    homes = [key.path for key in KEYS if like in (key.path, key.path.partition(".")[2]) and key.table != table]
     bad = unknown("key" if table else "key or table", name, choices)
     if homes and (bad.hint is None or not table):
         bad.hint = "it belongs in " + " or ".join(f"[{home.partition('.')[0]}]" for home in homes)
@@ -219,7 +220,7 @@ def _read_table(into: _Collector, table: str, raw: object) -> None:
     for name, value in raw.items():
         key = BY_PATH.get(f"{table}.{name}")
         place = (table, name)
-        if key is None or "." in name:
+        if key is None:
             into.bad(into.origin(place), _unknown_key(name, _names_in(table), table))
         elif key.merge == TABLE:
             _read_names(into, key, place, value)

@@ -42,6 +42,10 @@ BAD_FILES = [
     ("[filesytem]", ['FILE:1: filesytem: unknown key or table "filesytem"', 'hint: did you mean "filesystem"?']),
     ('read = ["/"]', ['FILE:1: read: unknown key or table "read"', "hint: it belongs in [filesystem]"]),
     (
+        '"filesystem.read" = []',
+        ['FILE:1: "filesystem.read": unknown key or table "filesystem.read"', "hint: it belongs in [filesystem]"],
+    ),
+    (
         "[filesystem]\nconnect = []",
         ['FILE:2: filesystem.connect: unknown key "connect"', "hint: it belongs in [network]"],
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from sandrun.errors import ProfileError
 from sandrun.profile import find, load, source
 from sandrun.profile.keys import KEYS
 from sandrun.profile.model import COMMAND_LINE, AccessRule, Limit, Origin, PathEntry, Profile, SyscallRule
+from sandrun.profile.names import RLIMITS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -487,6 +489,12 @@ def test_every_kind_has_a_reader() -> None:
     from sandrun.profile.values import READERS
 
     assert {key.kind for key in KEYS} - set(READERS) == {"env-table", "rlimit-table"}
+
+
+def test_the_names_of_limits_are_the_systems() -> None:
+    """Each limit is one of setrlimit(2) here, and none that the interpreter knows is missing."""
+    known = {name.removeprefix("RLIMIT_").lower() for name in dir(resource) if name.startswith("RLIMIT_")}
+    assert set(RLIMITS) == known - {"ofile"}  # BSD's name of nofile
 
 
 HEAVY = {"ipaddress", "difflib", "inspect", "json", "pathlib", "glob", "fnmatch", "dataclasses", "socket", "subprocess"}
