@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EPERM, EACCES, ENOSYS = "errno:EPERM", "errno:EACCES", "errno:ENOSYS"
 
 # ioctl_tty(2), ioctl_console(2)
-TIOCSTI, TIOCLINUX = 0x5412, 0x541C
+TIOCSTI, TIOCLINUX, TIOCSETD = 0x5412, 0x541C, 0x5423
 
 # clone(2), unshare(2). In clone's flags bit 0x80 belongs to the exit signal, so CLONE_NEWTIME exists in unshare only.
 CLONE_NEW = {
@@ -58,6 +58,14 @@ METADATA_IOCTLS = {
     "FS_IOC_SETFSLABEL": 0x41009432,
     "FAT_IOCTL_SET_ATTRIBUTES": 0x40047211,
     "BTRFS_IOC_SUBVOL_SETFLAGS": 0x4008941A,
+}
+SUBVOLUME_IOCTLS = {
+    "BTRFS_IOC_SNAP_CREATE": 0x50009401,
+    "BTRFS_IOC_SNAP_CREATE_V2": 0x50009417,
+    "BTRFS_IOC_SUBVOL_CREATE": 0x5000940E,
+    "BTRFS_IOC_SUBVOL_CREATE_V2": 0x50009418,
+    "BTRFS_IOC_SNAP_DESTROY": 0x5000940F,
+    "BTRFS_IOC_SNAP_DESTROY_V2": 0x5000943F,
 }
 
 PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
@@ -99,12 +107,20 @@ def prlimit_other(key: str = "process.isolate") -> tuple[Guard, ...]:
 
 
 def metadata(key: str = "filesystem.read") -> tuple[Guard, ...]:
-    """No changes of mode, owner, times, extended attributes or inode flags, which Landlock does not govern."""
-    ioctls = tuple(METADATA_IOCTLS.values())
+    """No changes of mode, owner, times, extended attributes or inode flags, which Landlock does not govern.
+
+    Includes `subvolumes`.
+    """
+    ioctls = (*METADATA_IOCTLS.values(), *SUBVOLUME_IOCTLS.values())
     return (
         *(Guard(name, EPERM, key) for name in METADATA_CALLS),
         Guard("ioctl", EPERM, key, (Arg(1, "in", values=ioctls),)),
     )
+
+
+def subvolumes(key: str = "filesystem.read") -> tuple[Guard, ...]:
+    """No making and removing of btrfs subvolumes: ioctls on a directory opened to read, which Landlock does not see."""
+    return (Guard("ioctl", EPERM, key, (Arg(1, "in", values=tuple(SUBVOLUME_IOCTLS.values())),)),)
 
 
 def truncate_by_path(key: str = "filesystem.read") -> tuple[Guard, ...]:
@@ -186,12 +202,14 @@ def kernel_surface(key: str = "syscalls.deny") -> tuple[Guard, ...]:
     """No calls that only administrators, debuggers and exploits of the kernel make.
 
     Mounts, modules, clocks, reboot, swap, raw i/o, debugging of and reading from other processes, keyrings, bpf,
-    userfaultfd, and personalities that switch protections off. `io_uring` and `namespaces` belong beside it.
+    userfaultfd, personalities that switch protections off, and TIOCSETD, which loads seldom used line disciplines.
+    `io_uring` and `namespaces` belong beside it.
     """
     names = [name for group in SURFACE_SETS for name in SETS[group]] + list(SURFACE_CALLS)
     return (
         *(Guard(name, EPERM, key) for name in dict.fromkeys(names)),
         Guard("personality", EPERM, key, (Arg(0, "not_in", values=PERSONALITIES),)),
+        Guard("ioctl", EPERM, key, (Arg(1, "eq", TIOCSETD),)),
     )
 
 

@@ -6,7 +6,6 @@ machines); a name of none is.
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun.policy._syscalls import FOREIGN, NUMBERS, SETS, WIDTHS
@@ -121,5 +120,7 @@ def _members(group: str) -> tuple[str, ...]:
 
 
 def _suggestion(text: str, names: Iterable[str]) -> str | None:
+    import difflib  # noqa: PLC0415 (only for an error)
+
     close = difflib.get_close_matches(text, list(names), n=1)
     return f"did you mean {close[0]}?" if close else None

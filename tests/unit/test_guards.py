@@ -83,9 +83,17 @@ def test_metadata() -> None:
     refused = "chmod fchmod fchmodat fchmodat2 chown lchown fchown fchownat utime utimes futimesat utimensat setxattr"
     refused += " lsetxattr fsetxattr removexattr lremovexattr fremovexattr setxattrat removexattrat file_setattr"
     assert {asked(name) for name in refused.split()} == {"EPERM"}
-    assert {asked("ioctl", 3, request | HIGH) for request in (0x40086602, 0x401C5820, 0x40046602)} == {"EPERM"}
+    assert {asked("ioctl", 3, request | HIGH) for request in (0x40086602, 0x401C5820, 0x5000940E)} == {"EPERM"}
     assert {asked("ioctl", 3, request) for request in (0x5401, 0x80086601, 0x801C581F)} == {"allow"}
     assert {asked(name) for name in ("getxattr", "statx", "openat", "write", "file_getattr")} == {"allow"}
+
+
+def test_subvolumes(arch: str) -> None:
+    """Making, snapshotting and removing a btrfs subvolume need no file opened to write."""
+    asked = Filter(guards.subvolumes(), arch)
+    requests = (0x50009401, 0x5000940E, 0x5000940F, 0x50009417, 0x50009418, 0x5000943F)
+    assert {asked("ioctl", 3, request | high) for request in requests for high in (0, HIGH)} == {"EPERM"}
+    assert {asked("ioctl", 3, request) for request in (0x40049409, 0x50009402, 0x5401)} == {"allow"}
 
 
 def test_truncate_by_path(arch: str) -> None:
@@ -168,6 +176,7 @@ def test_kernel_surface() -> None:
     assert {name: asked(name) for name in refused.split()} == dict.fromkeys(refused.split(), "EPERM")
     assert {asked("personality", persona | HIGH) for persona in (0, 8, 0x20000, 0xFFFFFFFF)} == {"allow"}
     assert {asked("personality", persona) for persona in (0x40000, 0x400000, 0x100000, 0x40008)} == {"EPERM"}
+    assert (asked("ioctl", 0, 0x5423 | HIGH), asked("ioctl", 0, 0x5424)) == ("EPERM", "allow")
     kept = "read openat clone clone3 execve socket ioctl clock_gettime prctl seccomp landlock_restrict_self rseq futex"
     assert {name: asked(name) for name in kept.split()} == dict.fromkeys(kept.split(), "allow")
 
