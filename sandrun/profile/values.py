@@ -61,7 +61,9 @@ def _isolate(raw: object, _key: Key) -> list[object]:
     if raw is True or raw is False or raw == "signals":
         return [raw]
     if isinstance(raw, str) and raw not in ("true", "false"):
-        raise unknown("value", raw, ("true", '"signals"', "false"), list_them=True)
+        bad = unknown("value", raw, ("signals",))
+        bad.hint = bad.hint or 'one of true, "signals", false'
+        raise bad
     raise expected('true, "signals" or false', raw)
 
 

@@ -203,7 +203,7 @@ BAD_FILES = [
     ),
     (
         '[process]\nisolate = "signal"',
-        ['FILE:2: process.isolate: unknown value "signal"', 'hint: did you mean ""signals""?'],
+        ['FILE:2: process.isolate: unknown value "signal"', 'hint: did you mean "signals"?'],
     ),
     ("[process]\nisolate = 1", ['FILE:2: process.isolate: expected true, "signals" or false, got an integer']),
     (

@@ -505,7 +505,8 @@ def test_loading_imports_little(places: Path) -> None:
     put(
         places / "cwd/p.toml",
         '[filesystem]\nread = ["@system", "~/x", "${HOME}/y?"]\n[network]\nconnect = ["tcp:443", "10.0.0.0/8:80"]\n'
-        '[environment]\npass = ["@basic"]\n[rlimits]\nnofile = 256\n[time]\ntimeout = "10s"\n',
+        '[environment]\npass = ["@basic"]\n[rlimits]\nnofile = 256\n[time]\ntimeout = "10s"\n'
+        '[syscalls]\nallow = ["@system-service", "openat"]\n',
     )
     script = (
         "import sys; before = set(sys.modules); from sandrun.profile import load; load(['./p.toml']);"
