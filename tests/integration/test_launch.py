@@ -403,24 +403,34 @@ def test_threads(who: Who) -> None:
 # --- life and death --------------------------------------------------------------------------------------------------
 
 
+def dies_with_the_supervisor(plan: Plan) -> bool:
+    """Launch from a supervisor, kill that, and see whether the command ends."""
+    reader, writer = os.pipe()
+    supervisor = os.fork()
+    if not supervisor:
+        child = launch.launch(plan, {}, Watch())
+        os.write(writer, struct.pack("i", child.pid))
+        signal.pause()
+    (pid,) = struct.unpack("i", os.read(reader, 4))
+    pidfd = os.pidfd_open(pid)
+    assert not select.select([pidfd], [], [], 0)[0]
+    os.kill(supervisor, signal.SIGKILL)
+    os.waitpid(supervisor, 0)
+    return bool(select.select([pidfd], [], [], 10)[0])
+
+
+SLEEP = {"executable": b"/bin/sleep", "argv": (b"sleep", b"1000")}
+
+
 def test_dies_with_the_supervisor(who: Who) -> None:
     """SIGKILL for the supervisor is SIGKILL for the command."""
+    assert in_child(lambda: dies_with_the_supervisor(Plan(**SLEEP)), who)
 
-    def run() -> bool:
-        reader, writer = os.pipe()
-        supervisor = os.fork()
-        if not supervisor:
-            child = launch.launch(Plan(executable=b"/bin/sleep", argv=(b"sleep", b"1000")), {}, Watch())
-            os.write(writer, struct.pack("i", child.pid))
-            os.pause() if hasattr(os, "pause") else signal.pause()
-        (pid,) = struct.unpack("i", os.read(reader, 4))
-        pidfd = os.pidfd_open(pid)
-        assert not select.select([pidfd], [], [], 0)[0]
-        os.kill(supervisor, signal.SIGKILL)
-        os.waitpid(supervisor, 0)
-        return bool(select.select([pidfd], [], [], 10)[0])
 
-    assert in_child(run, who)
+def test_dies_with_root(root: Who) -> None:
+    """Also where the command is another user's: the change of uid would clear what was set before it."""
+    plan = Plan(**SLEEP, uid=USER_UID, gid=USER_UID, set_groups=1)
+    assert in_child(lambda: dies_with_the_supervisor(plan), root)
 
 
 def test_supervisor_gone(who: Who) -> None:
