@@ -224,6 +224,7 @@ def _judge_metadata(request: Request, rules: Iterable[tuple[int, int, bytes]]) -
             "filesystem.write",
             "chmod, chown, utime and setxattr are not covered: they work on every file that the user owns",
         )
+        request.draft.guards.extend(guards.subvolumes("filesystem.write"))
     else:
         request.draft.guards.extend(guards.metadata("filesystem.write"))
         request.mechanisms.setdefault("filesystem.write", []).append("seccomp")
