@@ -16,7 +16,7 @@ from sandrun.profile.rules import ALL, syscall
 from sandrun.profile.units import MOST, integer, number, seconds, short, size, string
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from sandrun.profile.keys import Key
 
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 LAST_ID = 2**32 - 2
 """The largest uid or gid; 2**32 - 1 means "leave as it is" to setresuid(2)."""
 HOST_NAME_MAX = 64
-
-
-def _words(choices: Iterable[str]) -> str:
-    return ", ".join(choices)
 
 
 def _string(raw: object, key: Key) -> list[object]:
@@ -41,9 +37,8 @@ def _string(raw: object, key: Key) -> list[object]:
 
 
 def _enum(raw: object, key: Key) -> list[object]:
-    choice = f"one of {_words(key.choices)}"
     if not isinstance(raw, str):
-        raise expected("a string", raw, choice)
+        raise expected("a string", raw, f"one of {', '.join(key.choices)}")
     if raw not in key.choices:
         raise unknown("value", raw, key.choices, list_them=True)
     return [raw]
