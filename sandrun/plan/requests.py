@@ -67,6 +67,8 @@ class Request:
     """The rights that `filesystem.rules` name."""
     asked: list[tuple[_Ask, str, Grant]] = field(default_factory=list)
     """The grants by path, each with the path before links were followed."""
+    dots: list[_Ask] = field(default_factory=list)
+    """Entries that say `.` where the command starts in somebody's home."""
     notes: dict[str, list[str]] = field(default_factory=dict)
     lost: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     mechanisms: dict[str, list[str]] = field(default_factory=dict)
@@ -98,6 +100,7 @@ def collect(draft: Draft, context: Context) -> Request:
             _collect_grant(request, key, access, value)
     for value in draft.profile.items("filesystem.rules"):
         _collect_rule(request, value)
+    _judge_dots(request)
     _collect_places(request)
     if request.groups.get("@all", 0) & (READ | WRITE | EXECUTE) == READ | WRITE | EXECUTE:
         request.groups["@all"] = EVERYTHING
@@ -148,15 +151,26 @@ def _collect_grant(request: Request, key: str, access: int, value: Value) -> Non
         request.groups[ask.entry.group] = request.groups.get(ask.entry.group, 0) | access
         return
     if _is_home_by_dot(ask.entry, request.context):
-        where = request.context.host.cwd
-        hint = f"start in a directory of the project, or name it outright: {where}"
-        request.refuse(ask, f'granting "." would grant all of {where}, where the command starts', hint)
+        request.dots.append(ask)
         return
     paths = _paths(request, value)
     if paths == [] and not ask.entry.optional:
         request.refuse(ask, f"nothing matches {ask.entry.text}", 'end the entry in "?" to skip it then')
     for path in paths or ():
         _add_grant(request, ask, path)
+
+
+def _judge_dots(request: Request) -> None:
+    """`.` in a home is most likely a slip, unless the home is granted by its own name too."""
+    where = request.context.host.cwd
+    outright = any(grant.path == where for _, _, grant in request.asked)
+    for ask in request.dots:
+        if outright:
+            _add_grant(request, ask, where)
+        else:
+            flag = ask.key.replace("filesystem.", "--")
+            hint = f"start in a directory of the project, or name it outright: {flag} {where}"
+            request.refuse(ask, f'granting "." would grant all of {where}, where the command starts', hint)
 
 
 def _add_grant(request: Request, ask: _Ask, path: str) -> None:
@@ -199,7 +213,7 @@ def _add_created(request: Request, ask: _Ask, path: str, real: str) -> None:
 
 
 def _is_home_by_dot(entry: PathEntry, context: Context) -> bool:
-    """Whether the entry says `.` in somebody's home or above: most likely a slip."""
+    """Whether the entry says `.` in somebody's home or above."""
     if entry.path.startswith("/") or posixpath.normpath(entry.path) != ".":
         return False
     host = context.host
