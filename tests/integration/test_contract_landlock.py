@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def clean() -> None:
+    """The package works only where no earlier call left an errno behind: that is the first trap."""
+    ctypes.set_errno(0)
+    plumbing.landlock_abi_version.cache_clear()
+
+
 def test_version() -> None:
     """All below is said of this version."""
     assert importlib.metadata.version("landlock") == "1.0.0.dev5"
@@ -73,6 +79,7 @@ def test_one_failure_poisons_the_next(who: Who, box: Path) -> None:
     (box / "file").write_text("")
 
     def attempt() -> tuple[int, int]:
+        clean()
         ruleset = landlock.Ruleset()
         with pytest.raises(landlock.SyscallError):
             ruleset.allow(str(box / "file"))
@@ -90,6 +97,7 @@ def test_unrestricted_after_stale_errno(who: Who) -> None:
     need_landlock(1)
 
     def attempt() -> tuple[int, bool]:
+        clean()
         ruleset = landlock.Ruleset()
         ctypes.set_errno(errno.ENOENT)
         with pytest.raises(landlock.SyscallError):
@@ -106,6 +114,7 @@ def test_file_with_directory_rights(who: Who, box: Path) -> None:
     (box / "file").write_text("")
 
     def attempt() -> int:
+        clean()
         with pytest.raises(landlock.SyscallError) as caught:
             landlock.Ruleset().allow(str(box / "file"))
         return int(caught.value.errno)
@@ -136,6 +145,7 @@ def test_leaked_descriptors(who: Who) -> None:
     need_landlock(1)
 
     def attempt() -> int:
+        clean()
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(5):
             landlock.Ruleset()
@@ -149,6 +159,7 @@ def test_no_descriptor_as_path() -> None:
     need_landlock(1)
 
     def attempt() -> None:
+        clean()
         fd = os.open("/", os.O_PATH)
         with pytest.raises(TypeError):
             landlock.Ruleset().allow(fd)

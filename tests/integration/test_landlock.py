@@ -370,9 +370,13 @@ def test_hole_as_private(box: Path) -> None:
 
 def test_hole_out_of_reach(who: Who, box: Path) -> None:
     """A hole that neither we nor the command, the same user, may reach is no obstacle for the user."""
-    (box / "closed").mkdir(mode=0o000)
-    (box / "closed").chmod(0o000)
-    in_child(lambda: make((landlock.READ, KIND_DIRECTORY, box), holes=(box / "closed/secret",)), who)
+    closed = box / "closed"
+    closed.mkdir()
+    closed.chmod(0o000)
+    try:
+        in_child(lambda: make((landlock.READ, KIND_DIRECTORY, box), holes=(closed / "secret",)), who)
+    finally:
+        closed.chmod(0o700)
 
 
 def test_file_rights(who: Who, box: Path) -> None:
