@@ -99,9 +99,9 @@ def _lose(draft: Draft, kernel: Kernel, asked: Sequence[str]) -> None:
         why = "syscalls cannot be filtered: this kernel has no seccomp filters"
     hint = "use a kernel with CONFIG_SECCOMP_FILTER on x86_64 or aarch64, or make the key optional"
     for key in dict.fromkeys((*asked, *(guard.key for guard in draft.guards))):
-        mine = [protection for protection in draft.protections if protection.key == key]
-        draft.protections[:] = [protection for protection in draft.protections if protection.key != key]
-        others = (name for protection in mine for name in protection.mechanisms if name != "seccomp")
+        mine = [one for one in draft.protections if one.key == key and "seccomp" in one.mechanisms]
+        draft.protections[:] = [one for one in draft.protections if one not in mine]
+        others = (name for one in mine for name in one.mechanisms if name != "seccomp")
         draft.lose(key, why, hint, *dict.fromkeys(others))
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 UNKNOWN = errno_action(errno.ENOSYS)
 INSTRUCTION_SIZE = 8
+API_LEVEL = 3
+"""seccomp_api_set(3): KILL_PROCESS and LOG (Linux 4.14)."""
 LAST_NUMBER = 0x3FFFFFFF
 SECCOMP_NUMBERS = {"x86_64": 317, "aarch64": 277}
 """seccomp(2) itself, which loads the programs one after the other."""
@@ -86,6 +88,9 @@ def compile_program(arch: str, default: int, rules: Iterable[Rule]) -> bytes:
     pyseccomp = load_pyseccomp()
     effective = [rule for rule in rules if rule.action != default]
     _check(effective)
+    # libseccomp asks this kernel which actions it may compile, and takes none but the oldest inside another sandbox
+    # that refuses seccomp(2). What can be loaded is the kernel's to say, at loading.
+    pyseccomp.set_api(API_LEVEL)
     program = pyseccomp.SyscallFilter(default)
     program.set_attr(pyseccomp.Attr.ACT_BADARCH, KILL_PROCESS)
     program.set_attr(pyseccomp.Attr.API_SYSRAWRC, 1)

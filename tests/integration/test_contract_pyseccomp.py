@@ -148,6 +148,31 @@ def test_foreign_abis_are_killed_only_if_told(lib: ModuleType) -> None:
     assert sim.run(compile_program("x86_64", sim.ALLOW, []), WRITE | sim.X32_BIT) == sim.KILL_PROCESS
 
 
+NESTED = """
+import sys
+from sandrun import libc
+from sandrun.primitives.seccomp_compile import Rule, compile_program, load_pyseccomp
+libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
+libc.seccomp(libc.SECCOMP_SET_MODE_FILTER, 0, libc.SockFprog(bytes.fromhex(sys.argv[1])))
+if sys.argv[2] == "ours":
+    compile_program("x86_64", 0x7fff0000, [Rule(1, 0x80000000), Rule(2, 0x7ffc0000)])
+else:
+    import pyseccomp
+    pyseccomp.SyscallFilter(pyseccomp.ALLOW).add_rule(pyseccomp.LOG, 2)
+"""
+
+
+def test_it_compiles_what_this_kernel_admits_to(lib: ModuleType) -> None:
+    """Raw: inside a sandbox that refuses seccomp(2), KILL_PROCESS and LOG are EINVAL. Ours: a program is a program."""
+    outer = compile_program("x86_64", sim.ALLOW, [Rule(317, sim.ERRNO | sim.ENOSYS)]).hex()
+    done = {
+        which: subprocess.run([sys.executable, "-c", NESTED, outer, which], capture_output=True, text=True)
+        for which in ("raw", "ours")
+    }
+    assert "OSError: [Errno 22]" in done["raw"].stderr
+    assert (done["ours"].returncode, done["ours"].stderr) == (0, "")
+
+
 SPY = """
 import sys
 def hook(event, args):
