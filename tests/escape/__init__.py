@@ -9,6 +9,8 @@ An attempt is a module whose docstring is the claim that it guards. It has
 - `unharmed(out)`, if something outside can show it: afterwards, is everything as it was?
 - `SANDRUN`: the flags; absent, they are none, which is the built-in default profile. `{name}` is `out.values["name"]`.
 - `PREFIX`: a program outside that starts both the control and sandrun.
+- `BARE`: true if it must be blocked by an otherwise empty profile too, in which nothing of the syscalls is asked for.
+- `SAYS`: what sandrun's message must contain, where it is to refuse the launch.
 - `SHELL`: a line of shell inside that ends in `exec "$@"`, for a start that Python itself could not survive.
 - `WHO`: ("root",) or ("user",) where only one of them can have a control. `MACHINE`: where it makes sense at all.
 - `STATUSES`: the exit statuses of sandrun that mean "blocked", if not BLOCKED; `CONTROL_STATUS`: the control's, if not

@@ -1,4 +1,4 @@
-"""A denied file does not become readable by renaming the directory above it in a tree that may be written."""
+"""A denied file in a writable tree does not become readable by renaming the directory above it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,18 @@ from tests.probes.inside import read
 if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
-SANDRUN = ("-p", "none", "-x", "@system", "-w", "{work}", "--deny", "{work}/private/key")
-STATUSES = (3, 125)
+SANDRUN = (
+    "-p",
+    "none",
+    "-x",
+    "@system",
+    "-w",
+    "{work}",
+    "--deny",
+    "{work}/private/key",
+    "--optional",
+    "filesystem.deny",
+)
 REFUSALS = ("EXDEV",)
 
 

@@ -10,6 +10,7 @@ from tests.probes.inside import see
 if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
+BARE = True
 REFUSALS = ("EBADF",)
 
 

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
 SANDRUN = ("--pass-fd", "{fd}")
-STATUSES = (3, 125)
 
 
 def setup(out: Outside) -> None:

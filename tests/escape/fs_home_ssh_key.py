@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
 
+BARE = True
+
+
 def setup(out: Outside) -> None:
     out.arguments += [out.file(out.who.home / ".ssh" / "id_rsa")]
 

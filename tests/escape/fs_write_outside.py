@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
 
+BARE = True
+
+
 def setup(out: Outside) -> None:
     out.kept = out.secret()
     out.arguments += [out.kept]

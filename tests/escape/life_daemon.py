@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
+BARE = True
 STATUSES = (0,)
 
 

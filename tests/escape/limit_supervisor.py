@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import resource
 
+BARE = True
+
 
 def attempt() -> None:
     resource.prlimit(os.getppid(), resource.RLIMIT_CORE, (0, 0))

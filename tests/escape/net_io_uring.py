@@ -6,6 +6,8 @@ import ctypes
 
 from tests.probes.inside import syscall
 
+BARE = True
+
 
 def needs() -> None:
     from pathlib import Path

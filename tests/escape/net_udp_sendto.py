@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
 
+BARE = True
 REFUSALS = ("EAFNOSUPPORT",)
 
 

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
 
+BARE = True
+
+
 def setup(out: Outside) -> None:
     path = out.directory(out.box / "outside") / "socket"
     out.kept = out.keep(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))

@@ -31,6 +31,7 @@ inside.judge(attempt.attempt, sys.argv[1:], {refusals!r})
 _PARENT = ("/bin/sh", "-c", '"$@"; exit $?', "parent")
 # A session leader gets the first terminal that it opens as its controlling one (credentials(7)).
 _ON_TERMINAL = ("/bin/sh", "-c", 'exec "$@" <"$0" >"$0"')
+BARE = ("-p", "none", "-x", "@system", "-w", "{work}")
 
 
 @dataclass
@@ -210,7 +211,7 @@ def run(module: ModuleType, out: Outside, prefix: Sequence[str]) -> None:
         if hasattr(module, "watch"):
             module.watch(out, process)
         try:
-            out.status = process.wait(30)
+            out.status = process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -225,10 +226,10 @@ def without_sandrun() -> tuple[str, ...]:
     return _PARENT
 
 
-def with_sandrun(module: ModuleType, out: Outside) -> list[str]:
-    """The prefix that starts sandrun with the attempt's flags."""
-    flags = [flag.format(**out.values) for flag in getattr(module, "SANDRUN", ())]
-    return [*out.who.sandrun, *flags, "--"]
+def with_sandrun(module: ModuleType, out: Outside, *, bare: bool = False) -> list[str]:
+    """The prefix that starts sandrun with the attempt's flags, or with an otherwise empty profile."""
+    flags = BARE if bare else getattr(module, "SANDRUN", ())
+    return [*out.who.sandrun, *(flag.format(**out.values) for flag in flags), "--"]
 
 
 def python() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.probes.inside import Blocked
 
+BARE = True
 WHO = ("root",)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tests.probes.inside import Blocked
 
+BARE = True
+
 
 def attempt() -> None:
     with open("/proc/self/status", encoding="ascii") as file:

@@ -3,14 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from tests.escape.outside import Outside
-
-
-def setup(out: Outside) -> None:
-    out.secret()
 
 
 def attempt() -> None:

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
 
+BARE = True
+
+
 def setup(out: Outside) -> None:
     out.options["env"] = {**out.who.env, "AWS_SECRET_ACCESS_KEY": "hidden"}
 

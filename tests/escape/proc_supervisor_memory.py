@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+BARE = True
+
 
 def attempt() -> None:
     try:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
 
+BARE = True
+
+
 def needs() -> None:
     from tests import support
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 
+BARE = True
 MACHINE = "x86_64"
 STATUSES = (159,)
 GETPID_I386 = 20

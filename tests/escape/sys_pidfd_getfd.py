@@ -6,6 +6,8 @@ import os
 
 from tests.probes.inside import syscall
 
+BARE = True
+
 
 def attempt() -> None:
     syscall("pidfd_getfd", os.pidfd_open(os.getppid()), 2, 0)

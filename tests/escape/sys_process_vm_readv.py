@@ -8,6 +8,8 @@ import os
 
 from tests.probes.inside import syscall
 
+BARE = True
+
 
 def attempt() -> None:
     buffer = ctypes.create_string_buffer(8)

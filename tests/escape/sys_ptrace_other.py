@@ -9,6 +9,7 @@ from tests.probes.inside import syscall
 if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
+BARE = True
 PTRACE_SEIZE = 0x4206
 
 

@@ -7,6 +7,7 @@ import errno
 
 from tests.probes.inside import libc
 
+BARE = True
 MACHINE = "x86_64"
 STATUSES = (159,)
 X32_BIT, MOUNT = 0x40000000, 165

@@ -16,6 +16,8 @@ from tests.probes.inside import BLOCKED, ESCAPED
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from _pytest.mark.structures import ParameterSet
+
 NO_ATTEMPTS = {"__init__", "outside", "conftest", "test_escapes"}
 
 
@@ -26,15 +28,17 @@ def attempts() -> list[ModuleType]:
     return [module for module in modules if getattr(module, "MACHINE", os.uname().machine) == os.uname().machine]
 
 
-CASES = [
-    pytest.param(module, who, id=f"{module.__name__.rpartition('.')[2]}-{who}")
-    for module in attempts()
-    for who in support.WHOS
-    if who in getattr(module, "WHO", support.WHOS)
-]
+def cases(*, bare: bool = False) -> list[ParameterSet]:
+    """Each attempt with each user; `bare`: those that an otherwise empty profile must block too."""
+    return [
+        pytest.param(module, who, id=f"{module.__name__.rpartition('.')[2]}-{who}")
+        for module in attempts()
+        for who in support.WHOS
+        if who in getattr(module, "WHO", support.WHOS) and (not bare or getattr(module, "BARE", False))
+    ]
 
 
-@pytest.mark.parametrize(("module", "who"), CASES, indirect=["who"])
+@pytest.mark.parametrize(("module", "who"), cases(), indirect=["who"])
 def test_control(module: ModuleType, who: support.Who) -> None:
     """Without sandrun the attempt escapes: it is a real one."""
     if hasattr(module, "needs"):
@@ -47,15 +51,26 @@ def test_control(module: ModuleType, who: support.Who) -> None:
             assert not module.unharmed(out), "the control harmed nothing"
 
 
-@pytest.mark.parametrize(("module", "who"), CASES, indirect=["who"])
+@pytest.mark.parametrize(("module", "who"), cases(), indirect=["who"])
 def test_blocked(module: ModuleType, who: support.Who) -> None:
     """With sandrun the attempt is blocked, and nothing outside has changed."""
+    _is_blocked(module, who, bare=False)
+
+
+@pytest.mark.parametrize(("module", "who"), cases(bare=True), indirect=["who"])
+def test_blocked_by_an_empty_profile(module: ModuleType, who: support.Who) -> None:
+    """What no profile need ask for is blocked by one that asks for nothing."""
+    _is_blocked(module, who, bare=True)
+
+
+def _is_blocked(module: ModuleType, who: support.Who, *, bare: bool) -> None:
     if hasattr(module, "needs"):
         module.needs()
     with outside.prepared(module, who) as out:
-        outside.run(module, out, outside.with_sandrun(module, out))
+        outside.run(module, out, outside.with_sandrun(module, out, bare=bare))
         expected = getattr(module, "STATUSES", (BLOCKED,))
         assert out.status in expected, f"{module.__doc__}\nended with {out.status}, not {expected}\n{out.output}"
+        assert getattr(module, "SAYS", "") in out.output
         if hasattr(module, "unharmed"):
             assert module.unharmed(out), module.__doc__
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
 
+BARE = True
+
+
 def setup(out: Outside) -> None:
     out.terminal()
 
