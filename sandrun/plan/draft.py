@@ -5,8 +5,7 @@ A Draft is the only mutable thing on the way to a Plan; it lives for one call of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandrun.errors import Problem
 
@@ -18,8 +17,7 @@ PARTIAL = "partial"
 LOST = "lost"
 
 
-@dataclass(frozen=True, slots=True)
-class Protection:
+class Protection(NamedTuple):
     """One protection of the record: who asked, what keeps it here, and what is not kept.
 
     `lost` holds plain sentences. PARTIAL is kept with exceptions, LOST is not kept at all; both happen only where the
@@ -34,8 +32,7 @@ class Protection:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Arg:
+class Arg(NamedTuple):
     """A test of one syscall argument (0 to 5).
 
     `op`: eq, ne, lt, le, gt, ge (with `value`), in, not_in (with `values`), masked_eq, masked_ne
@@ -43,15 +40,14 @@ class Arg:
     compared follows from the kernel's type of that argument, not from here.
     """
 
-    index: int
+    number: int
     op: str
     value: int = 0
     values: tuple[int, ...] = ()
     mask: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
+class Guard(NamedTuple):
     """A syscall that another protection refuses by seccomp, whatever the profile's own syscall lists say.
 
     All of `when` must hold (none: always). `action` is "errno:NAME" or "kill-process"; `key` is the key path whose
@@ -64,16 +60,19 @@ class Guard:
     when: tuple[Arg, ...] = ()
 
 
-@dataclass(slots=True)
 class Draft:
     """The growing result of `resolve`."""
 
-    profile: Profile
-    fields: dict[str, Any] = field(default_factory=dict)
-    protections: list[Protection] = field(default_factory=list)
-    guards: list[Guard] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    __slots__ = ("fields", "guards", "problems", "profile", "protections", "warnings")
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self.fields: dict[str, Any] = {}
+        """Of the Plan."""
+        self.protections: list[Protection] = []
+        self.guards: list[Guard] = []
+        self.warnings: list[str] = []
+        self.problems: list[Problem] = []
 
     def record(self, key: str, *mechanisms: str, notes: tuple[str, ...] = (), requested: tuple[str, ...] = ()) -> None:
         """This protection is enforced, by these mechanisms."""

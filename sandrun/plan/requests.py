@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import posixpath
 import stat
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun.errors import ProfileError
@@ -51,28 +50,44 @@ class _Ask(NamedTuple):
     value: Value
 
 
-@dataclass(slots=True)
 class Request:
     """The growing list of what is asked; lives for one call of `resolve`."""
 
-    draft: Draft
-    context: Context
-    grants: list[Grant] = field(default_factory=list)
-    groups: dict[str, int] = field(default_factory=dict)
-    """Access by group, so that each is looked up once."""
-    holes: list[Hole] = field(default_factory=list)
-    create: list[str] = field(default_factory=list)
-    private_dirs: list[bytes] = field(default_factory=list)
-    named: int = 0
-    """The rights that `filesystem.rules` name."""
-    asked: list[tuple[_Ask, str, Grant]] = field(default_factory=list)
-    """The grants by path, each with the path before links were followed."""
-    dots: list[_Ask] = field(default_factory=list)
-    """Entries that say `.` where the command starts in somebody's home."""
-    notes: dict[str, list[str]] = field(default_factory=dict)
-    lost: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
-    mechanisms: dict[str, list[str]] = field(default_factory=dict)
-    """What keeps a key besides Landlock."""
+    __slots__ = (
+        "asked",
+        "context",
+        "create",
+        "dots",
+        "draft",
+        "grants",
+        "groups",
+        "holes",
+        "lost",
+        "mechanisms",
+        "named",
+        "notes",
+        "private_dirs",
+    )
+
+    def __init__(self, draft: Draft, context: Context) -> None:
+        self.draft = draft
+        self.context = context
+        self.grants: list[Grant] = []
+        self.groups: dict[str, int] = {}
+        """Access by group, so that each is looked up once."""
+        self.holes: list[Hole] = []
+        self.create: list[str] = []
+        self.private_dirs: list[bytes] = []
+        self.named = 0
+        """The rights that `filesystem.rules` name."""
+        self.asked: list[tuple[_Ask, str, Grant]] = []
+        """The grants by path, each with the path before links were followed."""
+        self.dots: list[_Ask] = []
+        """Entries that say `.` where the command starts in somebody's home."""
+        self.notes: dict[str, list[str]] = {}
+        self.lost: dict[str, list[tuple[str, str]]] = {}
+        self.mechanisms: dict[str, list[str]] = {}
+        """What keeps a key besides Landlock."""
 
     @property
     def is_everything(self) -> bool:

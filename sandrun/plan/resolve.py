@@ -6,8 +6,7 @@ problems are reported at once, before anything runs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun.errors import Problem, ProfileError, UnsupportedError
 from sandrun.kernel import names as kernel_names
@@ -30,12 +29,10 @@ if TYPE_CHECKING:
     from sandrun.kernel import Kernel
     from sandrun.profile.model import Profile, Value
 
-NEWEST_ABI = 10
 COMPARISONS = (">=", "<=", "==", ">", "<")
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(NamedTuple):
     """The result: what to execute, what it enforces, and what the user should know before it runs."""
 
     plan: Plan
@@ -77,7 +74,7 @@ def _finish_landlock(draft: Draft, kernel: Kernel) -> None:
     """Name the ABI that the masks were made for, or 0 when no ruleset is needed."""
     fields = draft.fields
     wanted = any(fields.get(name) for name in ("landlock_fs", "landlock_net", "landlock_scoped"))
-    fields["landlock_abi"] = min(kernel.landlock_abi, NEWEST_ABI) if wanted else 0
+    fields["landlock_abi"] = min(kernel.landlock_abi, landlock.NEWEST_ABI) if wanted else 0
 
 
 def _guard_namespaces(draft: Draft) -> None:

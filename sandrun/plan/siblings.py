@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import posixpath
 import stat
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun.plan.format import KIND_DIRECTORY, KIND_FILE, MAY_VANISH
@@ -69,20 +68,22 @@ class TooManyRulesError(Exception):
         self.path = path
 
 
-@dataclass(slots=True)
 class Expansion:
     """The rules, and what they cost."""
 
-    rules: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Access and KIND_* (+ MAY_VANISH) by canonical path."""
-    frozen: dict[Hole, list[str]] = field(default_factory=dict)
-    """Directories of a writable grant in which nothing can be made, renamed or removed because of this hole."""
-    narrowed: dict[Hole, list[str]] = field(default_factory=dict)
-    """Grants that a hole at or above them took rights from."""
-    split: dict[Hole, list[str]] = field(default_factory=dict)
-    """Directories whose entries stand in for them because of this hole."""
-    unlisted: list[str] = field(default_factory=list)
-    """Directories on the way to a hole that cannot be listed: their entries get nothing."""
+    __slots__ = ("frozen", "narrowed", "rules", "split", "unlisted")
+
+    def __init__(self) -> None:
+        self.rules: dict[str, tuple[int, int]] = {}
+        """Access and KIND_* (+ MAY_VANISH) by canonical path."""
+        self.frozen: dict[Hole, list[str]] = {}
+        """Directories of a writable grant in which nothing can be made, renamed or removed because of this hole."""
+        self.narrowed: dict[Hole, list[str]] = {}
+        """Grants that a hole at or above them took rights from."""
+        self.split: dict[Hole, list[str]] = {}
+        """Directories whose entries stand in for them because of this hole."""
+        self.unlisted: list[str] = []
+        """Directories on the way to a hole that cannot be listed: their entries get nothing."""
 
     def add(self, path: str, access: int, is_directory: bool, *, listed: bool = False) -> None:
         """Unite with what this path already has; a file takes only what means something on a file.

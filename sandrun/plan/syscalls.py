@@ -254,9 +254,9 @@ def _condition(syscall: str, when: Sequence[Arg], *, grant: bool = False) -> Con
     condition: dict[int, list[Cube]] = {}
     for test in when:
         operands = test.values if test.op.endswith("in") else (test.value,)
-        width = syscalls.argument_width(syscall, test.index)
+        width = syscalls.argument_width(syscall, test.number)
         found = cubes(test.op, operands, test.mask, width, grant=grant)
-        condition[test.index] = both(condition[test.index], found) if test.index in condition else found
+        condition[test.number] = both(condition[test.number], found) if test.number in condition else found
     return condition
 
 

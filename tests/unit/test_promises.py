@@ -53,7 +53,7 @@ def test_a_promise_names_what_exists(name: str) -> None:
         native = any(syscalls.meaning(entry, arch).numbers for arch in syscalls.ARCHES)
         assert native or entry in SETS["@default"], entry
     for call, when in promises.limited(name):
-        assert all(test.index < syscalls.argument_count(call) for test in when)
+        assert all(test.number < syscalls.argument_count(call) for test in when)
         assert promises.calls(name).count(call) <= (name in {"cpath", "tmppath", "flock", "prot_exec"})
 
 
