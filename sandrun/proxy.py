@@ -41,35 +41,55 @@ _PASSED_ON = (
 )
 
 
-def split(terminal: int) -> tuple[int, bool]:
+class Link:
+    """The supervisor's side of the two pipes to its proxy."""
+
+    __slots__ = ("_from_proxy", "_has_keyboard", "_to_proxy")
+
+    def __init__(self, from_proxy: int, to_proxy: int, *, has_keyboard: bool) -> None:
+        self._from_proxy, self._to_proxy, self._has_keyboard = from_proxy, to_proxy, has_keyboard
+
+    def has_keyboard(self) -> bool:
+        """Whether what is typed on the caller's terminal comes to the command's now."""
+        news = _read(self._from_proxy)
+        if news:
+            self._has_keyboard = bool(news[-1])
+        return self._has_keyboard
+
+    def stop(self, signal: int) -> None:
+        """Tell the proxy by which signal the command was stopped, and stop until the proxy says SIGCONT."""
+        os.write(self._to_proxy, bytes((signal,)))
+        os.kill(os.getpid(), libc.SIGSTOP)
+
+
+def split(terminal: int) -> Link:
     """Put a pseudoterminal between `terminal` and the rest of this program. All signals must be blocked.
 
     Returns only in a new child: there, those of descriptors 0 to 2 that were the terminal are the pseudoterminal. The
-    first number is a descriptor that `_Proxy` reads announcements of a stop from; the second tells whether the command
-    gets the keyboard from the start. It does not in `sandrun ... | less`, until it asks for it.
+    command has the keyboard from the start, except in the background and in `sandrun ... | less`: then only when it
+    reads its terminal (the kernel stops it for that with SIGTTIN, as any program in the background).
     """
     ours = [fd for fd in range(3) if tty.is_controlling(fd)]
     has_keyboard = 1 in ours and os.tcgetpgrp(terminal) == os.getpgrp()
     master, slave = os.openpty()
     termios.tcsetattr(slave, termios.TCSANOW, termios.tcgetattr(terminal))
     tty.copy_size(terminal, slave)
-    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    proxy = os.getpid()
+    from_proxy, to_supervisor = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    from_supervisor, to_proxy = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    pid = os.getpid()
     supervisor = os.fork()
     if supervisor:
-        os.close(slave)
-        os.close(writer)
-        _run(_Proxy(terminal, master, reader, supervisor), has_keyboard=has_keyboard)
+        _run(_Proxy(terminal, master, from_supervisor, to_supervisor, supervisor), has_keyboard=has_keyboard)
     libc.prctl(libc.PR_SET_PDEATHSIG, libc.SIGKILL)
-    if os.getppid() != proxy:
+    if os.getppid() != pid:
         os._exit(1)
     os.setsid()
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
     for fd in ours:
         os.dup2(slave, fd)
-    for fd in (master, slave, reader):
+    for fd in (master, slave, from_supervisor, to_supervisor):
         os.close(fd)
-    return writer, has_keyboard
+    return Link(from_proxy, to_proxy, has_keyboard=has_keyboard)
 
 
 def _run(proxy: _Proxy, *, has_keyboard: bool) -> NoReturn:
@@ -97,10 +117,10 @@ class _Proxy:
     """The state of the proxy: two bytearrays on their way, and the attributes to put back."""
 
     __slots__ = (
-        "announcements",
         "attributes",
         "from_command",
         "from_keyboard",
+        "from_supervisor",
         "has_terminal",
         "hung_up",
         "master",
@@ -108,13 +128,15 @@ class _Proxy:
         "status",
         "supervisor",
         "terminal",
+        "to_supervisor",
     )
 
-    def __init__(self, terminal: int, master: int, announcements: int, supervisor: int) -> None:
+    def __init__(self, terminal: int, master: int, from_supervisor: int, to_supervisor: int, supervisor: int) -> None:
         self.signal_fd = libc.signalfd4(-1, libc.ALL_SIGNALS, libc.SFD_NONBLOCK | libc.SFD_CLOEXEC)
         self.terminal = _reopened(terminal)
         os.set_blocking(master, False)
-        self.master, self.announcements, self.supervisor = master, announcements, supervisor
+        self.master, self.supervisor = master, supervisor
+        self.from_supervisor, self.to_supervisor = from_supervisor, to_supervisor
         self.attributes: list[Any] = []
         self.has_terminal = self.hung_up = False
         self.from_keyboard, self.from_command = bytearray(), bytearray()
@@ -125,7 +147,7 @@ class _Proxy:
 
     def _close_the_rest(self) -> None:
         """Let go of the caller's pipes: whoever reads them waits for the command to close them, not for us."""
-        kept = sorted((self.signal_fd, self.terminal, self.master, self.announcements))
+        kept = sorted((self.signal_fd, self.terminal, self.master, self.from_supervisor, self.to_supervisor))
         for low, high in zip((2, *kept), (*kept, 2**32 - 1), strict=True):
             if low + 1 < high:
                 libc.close_range(low + 1, high - 1)
@@ -142,7 +164,7 @@ class _Proxy:
             if not self.has_terminal and os.tcgetpgrp(self.terminal) == os.getpgrp():
                 self.attributes = termios.tcgetattr(self.terminal)
                 termios.tcsetattr(self.terminal, termios.TCSADRAIN, tty.raw(self.attributes))
-                self.has_terminal = True
+                self._tell(has_terminal=True)
         except (OSError, termios.error):
             self.hung_up = True
         tty.copy_size(self.terminal, self.master)
@@ -151,11 +173,18 @@ class _Proxy:
     def leave_terminal(self) -> None:
         """Put the caller's settings back."""
         if self.has_terminal:
-            self.has_terminal = False
+            self._tell(has_terminal=False)
             try:
                 termios.tcsetattr(self.terminal, termios.TCSADRAIN, self.attributes)
             except termios.error:
                 self.hung_up = True
+
+    def _tell(self, *, has_terminal: bool) -> None:
+        self.has_terminal = has_terminal
+        try:
+            os.write(self.to_supervisor, bytes((has_terminal,)))
+        except BrokenPipeError:
+            return  # it has ended
 
     # --- the loop ---
 
@@ -267,11 +296,13 @@ class _Proxy:
 
     def _stop(self) -> None:
         """The command stopped: it wants the keyboard, which it may have, or the caller's shell is to show a stop."""
-        signal = (_read(self.announcements) or bytes((libc.SIGTSTP,)))[-1]
+        signal = (_read(self.from_supervisor) or bytes((libc.SIGTSTP,)))[-1]
         wants_keyboard = signal in (libc.SIGTTIN, libc.SIGTTOU) and not self.has_terminal
         if wants_keyboard and self.take_terminal():
             self._send(libc.SIGCONT)
             return
+        while data := _read(self.master):
+            self.from_command += data
         self._flush()
         self.leave_terminal()
         tree.stop_here(signal)

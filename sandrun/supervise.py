@@ -50,32 +50,32 @@ class Watch:
 
     `new_session`: the child calls setsid(2). `own_group`: it makes itself a process group. `foreground`: and that the
     foreground group of `terminal`, which is the controlling terminal that it shares with us, or -1.
-    `ignored`: mask of the signals whose disposition stays "ignore".
+    `ignored`: mask of the signals whose disposition stays "ignore". `link` leads to the proxy, if there is one.
     """
 
     __slots__ = (
         "cpu",
         "foreground",
         "ignored",
+        "link",
         "new_session",
         "own_group",
         "scoped",
         "signal_fd",
         "terminal",
-        "to_proxy",
     )
 
     def __init__(self, plan: Plan) -> None:
-        self.to_proxy, self.foreground = -1, False
         self.terminal = tty.controlling()
-        if plan.tty == TTY_PTY and self.terminal >= 0:
-            self.to_proxy, self.foreground = proxy.split(self.terminal)
-        self.new_session = plan.tty in (TTY_NEW_SESSION, TTY_PTY) and self.to_proxy < 0
+        is_pty = plan.tty == TTY_PTY and self.terminal >= 0
+        self.link = proxy.split(self.terminal) if is_pty else None
+        self.foreground = self.link is not None and self.link.has_keyboard()
+        self.new_session = plan.tty in (TTY_NEW_SESSION, TTY_PTY) and not is_pty
         if self.new_session:
             self.terminal = -1
         # Without a terminal, a signal sent to the caller's whole group must arrive once, by us. With one, the command
         # stays in the group that the shell made, so that pipelines and Ctrl-C work.
-        self.own_group = self.terminal < 0 or self.to_proxy >= 0
+        self.own_group = self.terminal < 0 or is_pty
         self.ignored = sum(libc.signal_bit(signal) for signal in KEPT_IGNORED if libc.is_ignored(signal))
         scope = landlock.SCOPES["signal"]
         self.scoped = bool(plan.landlock_scoped & scope and plan.no_new_privs) and tree.scope_signals()
@@ -194,14 +194,14 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
 class _Run:
     """The state of one `supervise` call: what was seen of the command, and the deadline that counts now."""
 
-    __slots__ = ("began", "child", "deadline", "ended", "gone", "grace", "status", "timed_out", "watch")
+    __slots__ = ("began", "child", "deadline", "ended", "foreground", "gone", "grace", "status", "timed_out", "watch")
 
     def __init__(self, child: Child, watch: Watch, plan: Plan) -> None:
         self.child, self.watch = child, watch
         self.began = self.ended = time.monotonic()
         self.deadline = self.began + plan.deadline_ms / 1000 if plan.deadline_ms >= 0 else None
         self.grace = max(plan.grace_ms, 0) / 1000
-        self.status = 0
+        self.status, self.foreground = 0, child.pid
         self.gone = self.timed_out = False
 
     def until_the_end(self) -> None:
@@ -261,10 +261,11 @@ class _Run:
             return
         if not watch.own_group and sender == self.child.pid:
             return  # the command signalled its whole group, which is ours
-        if signal == libc.SIGCONT and watch.own_group:
-            tty.hand_over(watch.terminal, self.child.pid)
-        elif signal == libc.SIGCONT and not self._is_stopped():
-            return  # the shell continued the whole group
+        if signal == libc.SIGCONT:
+            if not watch.own_group and not self._is_stopped():
+                return  # the shell continued the whole group
+            if watch.link and watch.link.has_keyboard():
+                tty.set_foreground(watch.terminal, self.foreground)
         self._send(signal, group=signal == libc.SIGCONT and watch.own_group)
 
     def _send(self, signal: int, *, group: bool = False) -> None:
@@ -295,10 +296,13 @@ class _Run:
         if self.deadline is not None:
             timer = libc.timer_create(libc.SIGCONT)
             libc.timer_settime(timer, max(0.001, self.deadline - time.monotonic()))
-        if self.watch.to_proxy >= 0:
-            # The proxy decides: it stops us and itself, or answers with SIGCONT.
-            os.write(self.watch.to_proxy, bytes((signal,)))
-            os.kill(os.getpid(), libc.SIGSTOP)
+        if self.watch.link:
+            # The keyboard goes back with the terminal: should the command be continued in the background, the kernel
+            # stops it again for reading. By which group it had, `fg` gives it back.
+            ours = os.getpgrp()
+            before = tty.set_foreground(self.watch.terminal, ours)
+            self.foreground = before if before not in (0, ours) else self.foreground
+            self.watch.link.stop(signal)
         else:
             tree.stop_here(signal)
         if timer >= 0:

@@ -31,13 +31,14 @@ def is_controlling(fd: int) -> bool:
         return False
 
 
-def hand_over(terminal: int, group: int) -> None:
-    """Make `group` the foreground process group if ours is."""
+def set_foreground(terminal: int, group: int) -> int:
+    """Make `group` the foreground process group; the one before, or 0 if that could not be done."""
     try:
-        if os.tcgetpgrp(terminal) == os.getpgrp():
-            os.tcsetpgrp(terminal, group)
+        before = os.tcgetpgrp(terminal)
+        os.tcsetpgrp(terminal, group)
     except OSError:
-        return
+        return 0
+    return before
 
 
 def give_back(terminal: int) -> None:

@@ -1,0 +1,127 @@
+"""Run the real program for tests of its supervisor: everything is granted, so that only supervision is seen."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pexpect
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support import Who
+
+GRANTS = ("-p", "none", "--execute", "@all", "--write", "@all")
+KILLS = {"scoped": ("--isolate", "signals"), "searched": ("--isolate", "false")}
+"""The two ways to end the tree: one kill(-1) within a Landlock scope, or a search through /proc."""
+
+
+def words(who: Who, *options: str, kill: str = "scoped") -> list[str]:
+    """The words that start sandrun, up to the `--`."""
+    return [*who.sandrun, *GRANTS, *KILLS[kill], *options, "--"]
+
+
+def python(who: Who, code: str) -> list[str]:
+    """A command that runs Python code, by an interpreter that this user can execute."""
+    return [who.sandrun[0], "-I", "-S", "-c", code]
+
+
+def start(who: Who, *command: str, options: tuple[str, ...] = (), kill: str = "scoped", **more: Any) -> Any:
+    """Start sandrun in a process group of its own, without a terminal; output is a text pipe."""
+    more.setdefault("stdin", subprocess.DEVNULL)
+    more.setdefault("process_group", 0)
+    return who.popen(
+        [*words(who, *options, kill=kill), *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **more,
+    )
+
+
+def reported(who: Who, *command: str, options: tuple[str, ...] = (), **more: Any) -> tuple[int, dict[str, Any]]:
+    """Run to the end: the exit status and the `outcome` of `--report`."""
+    report = who.home / "report.json"
+    done = who.run([*words(who, *options, "--report", str(report), **more), *command])
+    return done.returncode, json.loads(report.read_text())["outcome"]
+
+
+def state(pid: int) -> str:
+    """The state letter of /proc/PID/stat, or "" if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; who reaps an orphan, and when, is not the question."""
+    return state(pid) in ("", "Z")
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Fail if the condition does not come true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"waited {seconds} s in vain")
+        time.sleep(0.01)
+
+
+def child_of(pid: int) -> int:
+    """The only child of a process: the command of a supervisor."""
+    found: list[int] = []
+
+    def look() -> bool:
+        found[:] = [
+            int(entry)
+            for entry in os.listdir("/proc")
+            if entry.isdigit() and parent(int(entry)) == pid and state(int(entry)) != "Z"
+        ]
+        return len(found) == 1
+
+    wait_until(look)
+    return found[0]
+
+
+def parent(pid: int) -> int:
+    """The parent's id, 0 if the process is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+@contextlib.contextmanager
+def terminal(who: Who, *argv: str, **more: Any) -> Any:
+    """A program on a terminal of its own, driven by pexpect."""
+    if os.geteuid() == 0 and not who.is_root:
+        more["preexec_fn"] = who.drop
+    more.setdefault("env", {**who.env, "TERM": "dumb", "PS1": "READY> ", "HISTFILE": ""})
+    box = pexpect.spawn(argv[0], list(argv[1:]), cwd=str(who.home), timeout=15, encoding="utf-8", **more)
+    try:
+        yield box
+    finally:
+        box.close(force=True)
+
+
+@contextlib.contextmanager
+def shell(who: Who) -> Any:
+    """An interactive bash on a terminal, at its prompt; `sr` is a function that runs sandrun."""
+    with terminal(who, "/bin/bash", "--norc", "--noprofile", "-i") as bash:
+        bash.expect("READY> ")
+        bash.sendline("bind 'set enable-bracketed-paste off' 2>/dev/null; stty -echo; PS1='READY''> '; set +H")
+        bash.expect("READY> ")
+        yield bash
+
+
+def command_line(who: Who, *options: str, kill: str = "scoped") -> str:
+    """The words of `words` as a shell takes them."""
+    return " ".join(f"'{word}'" for word in words(who, *options, kill=kill))
