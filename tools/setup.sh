@@ -48,7 +48,7 @@ for group in "${@:-run}"; do
         need_command curl curl curl
         need_command fish fish fish
         need_command git git git
-        need_command groff groff groff
+        need_command groff groff-base groff-base
         need_command mandoc mandoc mandoc
         need_command nginx nginx-light nginx
         need_command npm npm nodejs-npm
