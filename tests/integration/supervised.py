@@ -37,13 +37,8 @@ def start(who: Who, *command: str, options: tuple[str, ...] = (), kill: str = "s
     """Start sandrun in a process group of its own, without a terminal; output is a text pipe."""
     more.setdefault("stdin", subprocess.DEVNULL)
     more.setdefault("process_group", 0)
-    return who.popen(
-        [*words(who, *options, kill=kill), *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        **more,
-    )
+    more.setdefault("stderr", subprocess.STDOUT)
+    return who.popen([*words(who, *options, kill=kill), *command], stdout=subprocess.PIPE, text=True, **more)
 
 
 def reported(who: Who, *command: str, options: tuple[str, ...] = (), **more: Any) -> tuple[int, dict[str, Any]]:

@@ -1,0 +1,175 @@
+"""The supervisor's own promises: the status, the times, the timeout, what it needs of its caller, what it leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.supervised import KILLS, child_of, gone, python, reported, start, state, wait_until, words
+
+if TYPE_CHECKING:
+    from tests.support import Who
+
+BOTH_KILLS = pytest.mark.parametrize("kill", KILLS)
+
+
+def shell(who: Who, script: str, *options: str, kill: str = "scoped") -> int:
+    """The exit status of a script under sandrun."""
+    return who.run([*words(who, *options, kill=kill), "/bin/sh", "-c", script]).returncode
+
+
+@pytest.mark.parametrize(
+    ("script", "status"), [("exit 0", 0), ("exit 7", 7), ("exit 125", 125), ("kill -9 $$", 137), ("kill -SEGV $$", 139)]
+)
+def test_status(who: Who, script: str, status: int) -> None:
+    """The command's own status, or 128 + the signal."""
+    assert shell(who, script) == status
+
+
+def test_outcome(who: Who) -> None:
+    """The report tells how long, how much processor time of the whole tree, and the peak memory of a process."""
+    code = "b = bytearray(64 << 20); import os, time; os.fork() or os._exit([0 for _ in iter(int, 1) if time.process_time() > 0.3 and os._exit(0)]); os.wait(); time.sleep(0.2)"
+    status, outcome = reported(who, *python(who, code))
+    assert (status, outcome["how"], outcome["status"], outcome["signal"]) == (0, "exit", 0, 0)
+    assert 0.5 <= outcome["wall"] < 20
+    assert 0.3 <= outcome["user"] + outcome["system"] < 20
+    assert 64 << 20 <= outcome["max_rss"] < 512 << 20
+
+
+def test_outcome_of_a_signal(who: Who) -> None:
+    """A command that died of a signal is reported so, not as an exit."""
+    status, outcome = reported(who, "/bin/sh", "-c", "kill -TERM $$")
+    assert (status, outcome["how"], outcome["signal"]) == (143, "signal", signal.SIGTERM)
+
+
+# --- timeout ---------------------------------------------------------------------------------------------------------
+
+
+@BOTH_KILLS
+def test_timeout_of_one_that_ignores_term(who: Who, kill: str) -> None:
+    """TERM, the grace, then KILL for the whole tree: 124."""
+    options = ("--timeout", "300ms", "--grace", "300ms")
+    began = time.monotonic()
+    assert shell(who, "trap '' TERM; sleep 30 & sleep 30; sleep 30", *options, kill=kill) == 124
+    assert 0.6 <= time.monotonic() - began < 10
+
+
+@BOTH_KILLS
+def test_timeout_asks_first(who: Who, kill: str) -> None:
+    """Every process of the tree gets TERM and may tidy up; a command that then exits 0 still ran out of time."""
+    script = (
+        "(trap 'echo child >>out; exit' TERM; touch up; while :; do sleep 0.05; done) & trap 'wait; exit 0' TERM; wait"
+    )
+    assert shell(who, script, "--timeout", "1s", "--grace", "10s", kill=kill) == 124
+    assert (who.home / "out").read_text() == "child\n"
+
+
+@BOTH_KILLS
+def test_timeout_of_a_stopped_command(who: Who, kill: str) -> None:
+    """A stopped process cannot act on TERM, so CONT follows."""
+    script = "trap 'echo bye >out; exit' TERM; kill -STOP $$; sleep 30"
+    assert shell(who, script, "--timeout", "500ms", "--grace", "10s", kill=kill) == 124
+    assert (who.home / "out").read_text() == "bye\n"
+
+
+def test_timeout_is_not_reached(who: Who) -> None:
+    """In time is in time."""
+    assert shell(who, "exit 3", "--timeout", "1h") == 3
+
+
+def test_no_grace(who: Who) -> None:
+    """A grace of nothing is KILL at once."""
+    began = time.monotonic()
+    assert shell(who, "trap '' TERM; sleep 30; sleep 30", "--timeout", "100ms", "--grace", "0") == 124
+    assert time.monotonic() - began < 5
+
+
+def test_a_timeout_longer_than_a_timer_can_be(who: Who) -> None:
+    """A hundred days are more milliseconds than poll(2) takes."""
+    assert shell(who, "exit 3", "--timeout", "100d") == 3
+
+
+# --- what it leaves and what it needs --------------------------------------------------------------------------------
+
+
+def test_idle(who: Who) -> None:
+    """While nothing happens the supervisor does not wake up."""
+
+    def switches() -> int:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+
+    with start(who, "/bin/sleep", "60") as process:
+        child_of(process.pid)
+        wait_until(lambda: state(process.pid) == "S")
+        time.sleep(0.2)
+        before = switches()
+        time.sleep(1)
+        assert switches() == before
+        process.terminate()
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_closed_standard_descriptors(who: Who, closed: tuple[int, ...]) -> None:
+    """What the caller closed is a device for the command, not the next file that anyone opened."""
+
+    def close() -> None:
+        for fd in closed:
+            os.close(fd)
+
+    code = "import os; open('out', 'w').write(' '.join(os.readlink(f'/proc/self/fd/{fd}') for fd in range(3))); os._exit(5)"
+    null = subprocess.DEVNULL
+    done = who.run([*words(who), *python(who, code)], preexec_fn=close, stdin=null, stdout=null, stderr=null)
+    assert done.returncode == 5
+    links = (who.home / "out").read_text().split()
+    assert all(links[fd] in ("/dev/null", "/dev/full") for fd in range(3)), links
+
+
+def test_supervisor_is_not_dumpable(who: Who) -> None:
+    """Its /proc files belong to root: no process of the same user can trace it or read its memory (proc(5))."""
+    with start(who, "/bin/sleep", "60") as process:
+        child_of(process.pid)
+        assert Path(f"/proc/{process.pid}/environ").stat().st_uid == 0
+        if not who.is_root:
+            done = who.run(["/bin/cat", f"/proc/{process.pid}/environ"])
+            assert "Permission denied" in done.stderr
+        process.terminate()
+
+
+def test_supervisor_killed(who: Who) -> None:
+    """The kernel ends the command with its supervisor."""
+    with start(who, "/bin/sleep", "60") as process:
+        command = child_of(process.pid)
+        process.kill()
+        wait_until(lambda: gone(command))
+
+
+def test_private_directory_is_removed(who: Who) -> None:
+    """The private directory goes with all that the command put in, however it tried to keep it."""
+    script = "echo $TMPDIR; mkdir -p $TMPDIR/a/b; ln -s / $TMPDIR/a/root; chmod 0 $TMPDIR/a/b $TMPDIR/a $TMPDIR"
+    grants = ("-p", "none", "--read", "@all", "--execute", "@all", "--tmp", "private")
+    done = who.run([*who.sandrun, *grants, "--", "/bin/sh", "-c", script], check=True)
+    path = Path(done.stdout.strip())
+    assert path.name.startswith("sandrun-")
+    assert not path.exists()
+    assert list(who.tmp.iterdir()) == []
+
+
+def test_inside_another(who: Who) -> None:
+    """sandrun runs under sandrun."""
+    done = who.run([*words(who), *words(who), "/bin/sh", "-c", "echo in; setsid sleep 60 & exit 9"])
+    assert (done.returncode, done.stdout) == (9, "in\n")
+
+
+def test_output_of_children_after_the_end(who: Who) -> None:
+    """Nobody waits for a left-over process that holds the output open."""
+    began = time.monotonic()
+    done = who.run([*words(who), "/bin/sh", "-c", "echo out; sleep 60 & exit 0"], check=True)
+    assert done.stdout == "out\n"
+    assert time.monotonic() - began < 10

@@ -1,0 +1,229 @@
+"""When the command ends, everything that it started ends, whatever it did to get away."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandrun import libc
+from sandrun.primitives import tree
+from tests.integration.supervised import KILLS, python, reported
+from tests.support import in_child, need_landlock
+
+if TYPE_CHECKING:
+    from tests.support import Who
+
+BOTH_KILLS = pytest.mark.parametrize("kill", KILLS)
+
+DAEMON = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    time.sleep(60)
+time.sleep(0.1)
+"""
+DEEP = """
+import os, time
+for _ in range(50):
+    if os.fork():
+        time.sleep(60)
+os.kill(first, 9)
+time.sleep(60)
+"""
+STUBBORN = """
+import os, signal, time
+for _ in range(5):
+    if os.fork() == 0:
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(number, signal.SIG_IGN)
+        os.setsid()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(60)
+time.sleep(0.2)
+"""
+SUBREAPER = """
+import ctypes, os, time
+if os.fork() == 0:
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+    os.setsid()
+    for _ in range(3):
+        if os.fork() == 0:
+            if os.fork():
+                os._exit(0)
+            time.sleep(60)
+    time.sleep(60)
+time.sleep(0.2)
+"""
+COMET = """
+import os, time
+for _ in range(3):
+    if os.fork() == 0:
+        while True:
+            if os.fork():
+                os._exit(0)
+            os.setsid()
+time.sleep(0.3)
+"""
+STORM = """
+import os, resource, time
+mine = sum(os.stat("/proc/" + name).st_uid == os.getuid() for name in os.listdir("/proc") if name.isdigit())
+resource.setrlimit(resource.RLIMIT_NPROC, (mine + 64, mine + 64))
+if os.fork() == 0:
+    while True:
+        try:
+            if os.fork() == 0:
+                os.setsid()
+        except OSError:
+            pass
+time.sleep(0.5)
+"""
+THREADS = """
+import os, threading, time, ctypes
+if os.fork() == 0:
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    ctypes.CDLL(None).syscall(60 if os.uname().machine == "x86_64" else 93, 0)
+time.sleep(0.2)
+"""
+"""The first thread exits and the other goes on: /proc shows a zombie that is alive."""
+
+
+@BOTH_KILLS
+@pytest.mark.parametrize(
+    ("code", "least"),
+    [(DAEMON, 1), (STUBBORN, 5), (SUBREAPER, 4), (COMET, 3), (THREADS, 1)],
+    ids=["daemon", "stubborn", "subreaper", "comet", "threads"],
+)
+def test_nothing_is_left(who: Who, kill: str, code: str, least: int) -> None:
+    """The count says that they were there, the fixture no_leaks that they are gone."""
+    status, outcome = reported(who, *python(who, code), kill=kill)
+    assert status == 0
+    assert outcome["killed"] >= least
+
+
+@BOTH_KILLS
+def test_deep_tree(who: Who, kill: str) -> None:
+    """A line of fifty parents and children, all alive."""
+    code = DEEP.replace("import os, time", "import os, time\nfirst = os.getpid()")
+    status, outcome = reported(who, *python(who, code), kill=kill)
+    assert status == 137
+    assert outcome["killed"] == 50
+
+
+@BOTH_KILLS
+def test_fork_storm(who: Who, kill: str) -> None:
+    """As many processes as the limit allows, each forking all the time in a session of its own."""
+    if who.is_root:
+        pytest.skip("root has no RLIMIT_NPROC")
+    began = time.monotonic()
+    status, outcome = reported(who, *python(who, STORM), kill=kill)
+    assert status == 0
+    assert outcome["killed"] >= 10
+    assert time.monotonic() - began < 25
+
+
+# --- the parts, where the program cannot show them -------------------------------------------------------------------
+
+
+def sleeping_child() -> int:
+    """A child that lives as long as this process at most: then the pipe that it reads from has no writer."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+    return pid
+
+
+def test_signals_of_the_scope_stay_inside(who: Who) -> None:
+    """After scope_signals kill(-1) reaches what was started afterwards and nothing else, also as root."""
+    need_landlock(6)
+
+    def run() -> tuple[bool, bool, bool]:
+        outside = sleeping_child()
+        scoped = tree.scope_signals()
+        inside = sleeping_child()
+        tree.signal_tree(scoped, libc.SIGKILL)
+        died = os.waitpid(inside, 0)[1] == libc.SIGKILL
+        alive = os.waitpid(outside, os.WNOHANG) == (0, 0)
+        return scoped, died, alive
+
+    assert in_child(run, who) == (True, True, True)
+
+
+def test_a_scope_that_is_not_in_force(who: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel or a filter that answers success without doing anything is found out: kill(-1) would hit everybody."""
+
+    def run() -> bool:
+        monkeypatch.setattr(libc, "landlock_create_ruleset", lambda _attr, flags=0: os.open("/dev/null", os.O_RDONLY))
+        monkeypatch.setattr(libc, "landlock_restrict_self", lambda _fd, flags=0: None)
+        return tree.scope_signals()
+
+    assert in_child(run, who) is False
+
+
+def test_only_the_tree_is_signalled(who: Who) -> None:
+    """The search through /proc leaves alone what is not below this process."""
+
+    def run() -> tuple[bool, bool]:
+        reader, writer = os.pipe()
+        helper = os.fork()
+        if not helper:
+            libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
+            libc.rt_sigprocmask(libc.SIG_SETMASK, libc.ALL_SIGNALS)
+            sleeping_child()
+            fd = libc.signalfd4(-1, libc.ALL_SIGNALS, libc.SFD_NONBLOCK)
+            os.write(writer, bytes(tree.kill_tree(5, fd, scoped=False)[:1]))
+            os._exit(0)
+        sibling = sleeping_child()
+        killed = os.read(reader, 1) == b"\x01"
+        os.waitpid(helper, 0)
+        alive = os.waitpid(sibling, os.WNOHANG) == (0, 0)
+        os.kill(sibling, 9)
+        os.waitpid(sibling, 0)
+        return killed, alive
+
+    assert in_child(run, who) == (True, True)
+
+
+def test_has_executed() -> None:
+    """A child that only forked is told from one that executed, also as a zombie."""
+    forked = os.fork()
+    if not forked:
+        os._exit(0)
+    executed = os.posix_spawn("/bin/true", ["true"], {})
+    for pid, expected in ((forked, False), (executed, True)):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert tree.has_executed(pid) is expected
+        os.waitpid(pid, 0)
+
+
+def test_survivors_are_named(who: Who) -> None:
+    """A process that may not be killed does not hold us for ever: it is named."""
+    if not who.is_root:
+        pytest.skip("only root can make a process that this user cannot kill")
+
+    def run() -> tuple[tuple[int, tuple[int, ...]], int, float]:
+        libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
+        libc.rt_sigprocmask(libc.SIG_SETMASK, libc.ALL_SIGNALS)
+        fd = libc.signalfd4(-1, libc.ALL_SIGNALS, libc.SFD_NONBLOCK)
+        other = sleeping_child()
+        os.setresuid(1234, 1234, 0)
+        began = time.monotonic()
+        result = tree.kill_tree(0.3, fd, scoped=False)
+        took = time.monotonic() - began
+        os.seteuid(0)
+        os.setuid(0)
+        os.kill(other, 9)
+        os.waitpid(other, 0)
+        return result, other, took
+
+    (killed, survivors), other, took = in_child(run, who)
+    assert (killed, survivors) == (0, (other,))
+    assert took < 5
