@@ -57,7 +57,7 @@ def resolve(profile: Profile, kernel: Kernel, host: Host, argv: Sequence[str]) -
     check_descriptors(draft, host, lambda path: _writable(draft, path))
     resolve_limits(draft, host)
     _finish_landlock(draft, kernel)
-    _guard_namespaces(draft)
+    _guard_syscalls(draft)
     resolve_syscalls(draft, kernel)
     check_no_new_privs(draft)
     if draft.problems:
@@ -77,16 +77,18 @@ def _finish_landlock(draft: Draft, kernel: Kernel) -> None:
     fields["landlock_abi"] = min(kernel.landlock_abi, landlock.NEWEST_ABI) if wanted else 0
 
 
-def _guard_namespaces(draft: Draft) -> None:
-    """A profile that limits syscalls at all also refuses new namespaces, unless it names `unshare`.
+def _guard_syscalls(draft: Draft) -> None:
+    """Refuse what the syscall sets would let through by argument, unless the profile names the syscall outright.
 
-    Syscall sets hold `clone` for the sake of threads and processes; with a user namespace it opens most of the
-    kernel's privileged surface.
+    Sets hold `clone` for the sake of threads and processes; with a user namespace it opens most of the kernel's
+    privileged surface. They hold `chmod`; with a set-user-ID bit it plants a program that lends our ids to others.
     """
-    limits = any(key.startswith("syscalls.") for key in draft.profile.values)
-    named = any(value.value == "unshare" for value in draft.profile.items("syscalls.allow"))
-    if limits and not named:
+    named = {value.value for value in draft.profile.items("syscalls.allow")}
+    limited = any(key.startswith("syscalls.") for key in draft.profile.values)
+    if limited and "unshare" not in named:
         draft.guards.extend(guards.namespaces())
+    if draft.fields["no_new_privs"] and "chmod" not in named:
+        draft.guards.extend(guards.set_id_bits())
 
 
 def _writable(draft: Draft, path: str) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sandrun.plan.draft import Arg, Guard
-from sandrun.policy._syscalls import SETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 EPERM, EACCES, ENOSYS = "errno:EPERM", "errno:EACCES", "errno:ENOSYS"
 
 # ioctl_tty(2), ioctl_console(2)
-TIOCSTI, TIOCLINUX, TIOCSETD = 0x5412, 0x541C, 0x5423
+TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 
 # clone(2), unshare(2). In clone's flags bit 0x80 belongs to the exit signal, so CLONE_NEWTIME exists in unshare only.
 CLONE_NEW = {
@@ -35,6 +34,9 @@ CLONE_NEWTIME = 0x00000080
 # open(2)
 O_ACCMODE, O_TRUNC = 0o3, 0o1000
 O_RDONLY, O_NOACCESS = 0, 3
+O_CREAT, O_TMPFILE = 0o100, 0o20000000
+
+S_ISUID, S_ISGID = 0o4000, 0o2000  # inode(7)
 
 # socket(2): the kernel keeps the type in four bits, SOCK_CLOEXEC and SOCK_NONBLOCK above them.
 AF_UNIX = 1
@@ -68,16 +70,6 @@ SUBVOLUME_IOCTLS = {
     "BTRFS_IOC_SNAP_DESTROY_V2": 0x5000943F,
 }
 
-PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
-"""PER_LINUX, PER_LINUX32, both with UNAME26, and the question what it is. The rest weaken the address space."""
-
-SURFACE_SETS = ("@mount", "@module", "@clock", "@reboot", "@swap", "@raw-io", "@debug", "@keyring", "@cpu-emulation")
-SURFACE_CALLS = (
-    *("bpf", "userfaultfd", "fanotify_init", "acct", "quotactl", "quotactl_fd", "open_by_handle_at"),
-    *("process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "pidfd_getfd", "vhangup", "syslog"),
-    *("nfsservctl", "_sysctl", "uselib", "sethostname", "setdomainname"),
-)
-
 
 def terminal_injection(key: str = "process.tty") -> tuple[Guard, ...]:
     """No typing into the caller's terminal: TIOCSTI, and TIOCLINUX, whose paste does the same on a console."""
@@ -95,6 +87,28 @@ def namespaces(key: str = "syscalls") -> tuple[Guard, ...]:
         Guard("clone3", ENOSYS, key),
         Guard("unshare", EPERM, key, (Arg(0, "masked_ne", 0, mask=flags | CLONE_NEWTIME),)),
         Guard("setns", EPERM, key),
+    )
+
+
+def set_id_bits(key: str = "privileges.no_new_privs") -> tuple[Guard, ...]:
+    """No file with a set-user-ID or set-group-ID bit: outside the sandbox it would lend our ids to whoever runs it.
+
+    `openat2` has the mode in memory, where a filter cannot look: ENOSYS makes its callers use `openat`.
+    """
+    modes = {"chmod": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2, "creat": 1, "mknod": 1, "mknodat": 2}
+    opens = {"open": (1, 2), "openat": (2, 3)}
+
+    def set_id(index: int) -> Arg:
+        return Arg(index, "masked_ne", 0, mask=S_ISUID | S_ISGID)
+
+    return (
+        *(Guard(name, EPERM, key, (set_id(index),)) for name, index in modes.items()),
+        *(
+            Guard(name, EPERM, key, (Arg(flags, "masked_eq", making, mask=making), set_id(mode)))
+            for name, (flags, mode) in opens.items()
+            for making in (O_CREAT, O_TMPFILE)
+        ),
+        Guard("openat2", ENOSYS, key),
     )
 
 
@@ -140,11 +154,6 @@ def truncate_by_path(key: str = "filesystem.read") -> tuple[Guard, ...]:
         *(Guard("openat", EACCES, key, (test,)) for test in empties(2)),
         Guard("openat2", ENOSYS, key),
     )
-
-
-def no_sockets(key: str = "network.connect") -> tuple[Guard, ...]:
-    """No socket of any family; connected stream pairs remain, they lead nowhere else."""
-    return socket_families({}, key)
 
 
 def socket_families(
@@ -196,21 +205,6 @@ def tcp_fast_open(key: str = "network.connect") -> tuple[Guard, ...]:
 def io_uring(key: str = "network.connect") -> tuple[Guard, ...]:
     """No io_uring: what it does is no system call, so no filter sees it."""
     return tuple(Guard(name, EPERM, key) for name in ("io_uring_setup", "io_uring_enter", "io_uring_register"))
-
-
-def kernel_surface(key: str = "syscalls.deny") -> tuple[Guard, ...]:
-    """No calls that only administrators, debuggers and exploits of the kernel make.
-
-    Mounts, modules, clocks, reboot, swap, raw i/o, debugging of and reading from other processes, keyrings, bpf,
-    userfaultfd, personalities that switch protections off, and TIOCSETD, which loads seldom used line disciplines.
-    `io_uring` and `namespaces` belong beside it.
-    """
-    names = [name for group in SURFACE_SETS for name in SETS[group]] + list(SURFACE_CALLS)
-    return (
-        *(Guard(name, EPERM, key) for name in dict.fromkeys(names)),
-        Guard("personality", EPERM, key, (Arg(0, "not_in", values=PERSONALITIES),)),
-        Guard("ioctl", EPERM, key, (Arg(1, "eq", TIOCSETD),)),
-    )
 
 
 def _families(syscall: str, allowed: Iterable[int], key: str) -> Guard:

@@ -130,7 +130,7 @@ def test_no_sockets_but_connected_pairs(who: Who) -> None:
         place = ctypes.addressof(ctypes.create_string_buffer(8))
         return [min(syscall("socketpair", 1, kind | socket.SOCK_CLOEXEC, 0, place), 0) for kind in (1, 5, 2, 3)]
 
-    assert confined(programs(guards.no_sockets()), attempt, who) == [0, 0, -errno.EPERM, -errno.EPERM]
+    assert confined(programs(guards.socket_families({})), attempt, who) == [0, 0, -errno.EPERM, -errno.EPERM]
     assert in_child(attempt, who) == [0, 0, 0, 0]
 
 
@@ -167,8 +167,9 @@ def test_every_refusal_is_the_kernels_answer_too(who: Who) -> None:
 
     Only refused calls are made: they never run.
     """
-    wanted = guards.kernel_surface() + guards.metadata() + guards.io_uring() + guards.namespaces() + guards.no_sockets()
-    made = programs((*wanted, *guards.truncate_by_path(), *guards.prlimit_other(), *guards.tcp_fast_open()))
+    wanted = guards.metadata() + guards.io_uring() + guards.namespaces() + guards.socket_families({})
+    more = (*guards.truncate_by_path(), *guards.prlimit_other(), *guards.tcp_fast_open(), *guards.set_id_bits())
+    made = programs((*wanted, *more), allow=["@system-service"], deny=["@keyring"])
     samples = [(0,) * 6, (1,) * 6, (2 | 1 << 32, 1, 0, 0x20000000, 0, 0), (0x1000, 0x1000, 0x200, 0x20000000, 0, 0)]
     samples += [(0xFFFFFFFF << 32 | 5, 0x5412, 0x203, 0, 0, 0), (0x02000000, 0x40086602 | 1 << 33, 0x20000000, 0, 0, 0)]
     expected = {}

@@ -13,6 +13,7 @@ from sandrun.plan.draft import Draft
 from sandrun.plan.syscalls import resolve_syscalls
 from sandrun.policy import guards
 from sandrun.policy._syscalls import NUMBERS
+from sandrun.profile import load
 from sandrun.profile.model import Profile
 from tests import bpf_sim as sim
 
@@ -27,11 +28,14 @@ CLOEXEC, NONBLOCK = 0o2000000, 0o4000
 TCP, UDP, SCTP, UDPLITE, MPTCP = 6, 17, 132, 136, 262
 
 
-class Filter:
-    """The filter of these guards, on one architecture; answers with the errno's name, "allow" or "kill"."""
+NOTHING = Profile("p", values=MappingProxyType({}))
 
-    def __init__(self, wanted: tuple[Guard, ...], arch: str = "x86_64") -> None:
-        draft = Draft(Profile("p", values=MappingProxyType({})))
+
+class Filter:
+    """The filter of these guards and of a profile, on one architecture; answers with the errno's name, "allow" or "kill"."""
+
+    def __init__(self, wanted: tuple[Guard, ...], arch: str = "x86_64", profile: Profile = NOTHING) -> None:
+        draft = Draft(profile)
         draft.guards.extend(wanted)
         resolve_syscalls(draft, Kernel(arch=arch))
         assert not draft.problems
@@ -108,7 +112,7 @@ def test_truncate_by_path(arch: str) -> None:
 
 def test_no_sockets(arch: str) -> None:
     """No family at all; connected stream and packet pairs remain, datagram pairs do not."""
-    asked = Filter(guards.no_sockets(), arch)
+    asked = Filter(guards.socket_families({}), arch)
     for family in (UNIX, INET, INET6, NETLINK, PACKET, ALG, VSOCK, 0, 45, 0xFFFFFFFF):
         assert {asked("socket", family | high, STREAM, 0) for high in (0, HIGH)} == {"EAFNOSUPPORT"}
     for kind in (STREAM, SEQPACKET, STREAM | CLOEXEC, SEQPACKET | NONBLOCK):
@@ -165,20 +169,33 @@ def test_io_uring(arch: str) -> None:
     assert {asked(f"io_uring_{name}") for name in ("setup", "enter", "register")} == {"EPERM"}
 
 
-def test_kernel_surface() -> None:
-    """What the default profile stops; what ordinary programs do stays."""
-    asked = Filter(guards.kernel_surface())
+def test_the_syscalls_of_ordinary_programs() -> None:
+    """What the built-in block `programs` stops, on which the default profile stands; what programs do stays."""
+    asked = Filter(guards.namespaces(), profile=load(("programs",), ()))
     refused = "mount umount2 pivot_root chroot fsopen fsmount fsconfig fspick move_mount open_tree open_tree_attr"
     refused += " mount_setattr init_module finit_module delete_module clock_settime settimeofday adjtimex clock_adjtime"
     refused += " reboot kexec_load kexec_file_load swapon swapoff iopl ioperm ptrace perf_event_open pidfd_getfd"
     refused += " process_vm_readv process_vm_writev kcmp add_key request_key keyctl bpf userfaultfd fanotify_init acct"
-    refused += " quotactl open_by_handle_at lookup_dcookie modify_ldt"
+    refused += " quotactl open_by_handle_at lookup_dcookie modify_ldt personality"
     assert {name: asked(name) for name in refused.split()} == dict.fromkeys(refused.split(), "EPERM")
-    assert {asked("personality", persona | HIGH) for persona in (0, 8, 0x20000, 0xFFFFFFFF)} == {"allow"}
-    assert {asked("personality", persona) for persona in (0x40000, 0x400000, 0x100000, 0x40008)} == {"EPERM"}
     assert (asked("ioctl", 0, 0x5423 | HIGH), asked("ioctl", 0, 0x5424)) == ("EPERM", "allow")
-    kept = "read openat clone clone3 execve socket ioctl clock_gettime prctl seccomp landlock_restrict_self rseq futex"
+    kept = "read openat clone execve socket ioctl clock_gettime prctl seccomp landlock_restrict_self rseq futex"
     assert {name: asked(name) for name in kept.split()} == dict.fromkeys(kept.split(), "allow")
+
+
+def test_set_id_bits(arch: str) -> None:
+    """Neither bit by any call that makes a file or changes its mode; a mode that is not used is not looked at."""
+    asked = Filter(guards.set_id_bits(), arch)
+    old = {"chmod": 1, "creat": 1, "mknod": 1} if arch == "x86_64" else {}
+    for name, before in ({"fchmod": 1, "fchmodat": 2, "fchmodat2": 2, "mknodat": 2} | old).items():
+        assert {asked(name, *[0] * before, mode | HIGH) for mode in (0o4755, 0o2755, 0o6000)} == {"EPERM"}
+        assert {asked(name, *[0] * before, mode | HIGH) for mode in (0o755, 0o1777, 0o100644)} == {"allow"}
+    for name, before in ({"openat": 2} | ({"open": 1} if arch == "x86_64" else {})).items():
+        front = [0] * before
+        assert {asked(name, *front, flags | HIGH, 0o4755) for flags in (0o100, 0o1102, 0o20200000)} == {"EPERM"}
+        assert {asked(name, *front, flags, 0o6755) for flags in (0, 2, 0o1001, 0o200000)} == {"allow"}
+        assert {asked(name, *front, flags, 0o644) for flags in (0o100, 0o20200000)} == {"allow"}
+    assert asked("openat2") == "ENOSYS"
 
 
 def test_together_they_stay_short() -> None:
@@ -186,11 +203,7 @@ def test_together_they_stay_short() -> None:
     tcp = ((STREAM, (0, TCP)), (DGRAM, (0, UDP)))
     wanted = guards.socket_families({INET: tcp, INET6: tcp}) + guards.terminal_injection() + guards.namespaces()
     wanted += (
-        guards.prlimit_other()
-        + guards.metadata()
-        + guards.io_uring()
-        + guards.kernel_surface()
-        + guards.tcp_fast_open()
+        guards.prlimit_other() + guards.metadata() + guards.io_uring() + guards.set_id_bits() + guards.tcp_fast_open()
     )
     programs = Filter(wanted).programs
     assert sum(len(program) for program in programs) < 8 * 1800
