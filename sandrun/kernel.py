@@ -16,6 +16,8 @@ from sandrun.primitives import landlock_names
 ACTIONS_AVAILABLE = "/proc/sys/kernel/seccomp/actions_avail"
 LAST_CAP = "/proc/sys/kernel/cap_last_cap"
 NEWEST_KNOWN_CAP = 40
+PROBED = ("cgroup", "mountns", "netns", "pidns", "userns")
+"""Facts that take a process of their own to find; `probes` finds those that are asked for."""
 SECCOMP_ACTIONS = frozenset({"kill_process", "kill_thread", "trap", "errno", "user_notif", "trace", "log", "allow"})
 """Those of Linux 5.0 and newer, where /proc cannot be asked; Landlock came with 5.13."""
 SECCOMP_RET_ERRNO = (0x00050000).to_bytes(4, sys.byteorder)
@@ -26,7 +28,8 @@ class Kernel(NamedTuple):
     """What can be had here.
 
     `landlock_abi` is 0 where there is none; `landlock_state` is "available", "disabled" (EOPNOTSUPP: not in the LSM
-    list), "missing" (ENOSYS) or "refused" (an outer filter). `capabilities` is the effective set as a mask.
+    list), "missing" (ENOSYS) or "refused" (an outer filter). `capabilities` is the effective set as a mask. `probed` has
+    the facts of PROBED that were looked for.
     """
 
     arch: str = "x86_64"
@@ -38,6 +41,7 @@ class Kernel(NamedTuple):
     last_cap: int = NEWEST_KNOWN_CAP
     capabilities: int = 0
     uid: int = 0
+    probed: tuple[tuple[str, int | bool], ...] = ()
 
     @property
     def is_root(self) -> bool:
@@ -63,8 +67,13 @@ def probe() -> Kernel:
 
 
 def names(kernel: Kernel) -> dict[str, int | bool]:
-    """The facts that a profile's `require` may ask for, by the names that `sandrun doctor` prints."""
+    """The facts that a profile's `require` may ask for, by the names that `sandrun doctor` prints.
+
+    A fact of PROBED that nobody looked for is False: a requirement then fails, which is the safe side.
+    """
     return {
+        **dict.fromkeys(PROBED, False),
+        **dict(kernel.probed),
         "landlock": kernel.landlock_abi,
         "root": kernel.is_root,
         "seccomp": kernel.seccomp_filter,

@@ -22,6 +22,7 @@ PR_GET_DUMPABLE = 3
 PR_SET_DUMPABLE = 4
 PR_GET_KEEPCAPS = 7
 PR_SET_KEEPCAPS = 8
+PR_GET_SECCOMP = 21
 PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
 PR_GET_SECUREBITS = 27
@@ -40,6 +41,7 @@ _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
 # landlock_create_ruleset(2), landlock_add_rule(2): linux/landlock.h
 LANDLOCK_CREATE_RULESET_VERSION = 1
+LANDLOCK_CREATE_RULESET_ERRATA = 2
 LANDLOCK_RULE_PATH_BENEATH = 1
 LANDLOCK_RULE_NET_PORT = 2
 
@@ -48,6 +50,15 @@ SECCOMP_SET_MODE_FILTER = 1
 SECCOMP_GET_ACTION_AVAIL = 2
 SECCOMP_FILTER_FLAG_TSYNC = 1
 SECCOMP_FILTER_FLAG_LOG = 2
+SECCOMP_FILTER_FLAG_NEW_LISTENER = 8
+
+# unshare(2), mount(2): linux/sched.h, linux/mount.h
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+MS_REC = 1 << 14
+MS_PRIVATE = 1 << 18
 
 # openat2(2): linux/openat2.h
 RESOLVE_NO_MAGICLINKS = 0x02
@@ -148,6 +159,8 @@ _int, _uint, _long, _ulong, _pointer = ctypes.c_int, ctypes.c_uint, ctypes.c_lon
 
 _prctl = _function("prctl", _int, _ulong, _ulong, _ulong, _ulong)
 _execve = _function("execve", ctypes.c_char_p, _pointer, _pointer)
+_unshare = _function("unshare", _int)
+_mount = _function("mount", ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, _ulong, ctypes.c_char_p)
 _capget = _syscall("capget", _pointer, _pointer)
 _capset = _syscall("capset", _pointer, _pointer)
 _seccomp = _syscall("seccomp", _uint, _uint, _pointer)
@@ -169,6 +182,17 @@ _landlock_restrict_self = _syscall("landlock_restrict_self", _int, _uint)
 def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
     """prctl(2)."""
     return _check(_prctl(option, arg2, arg3, arg4, arg5))
+
+
+def unshare(flags: int) -> None:
+    """unshare(2)."""
+    _check(_unshare(flags))
+
+
+def mount(source: bytes, target: bytes, fstype: bytes, flags: int = 0) -> None:
+    """mount(2) without data."""
+    _no_nul(source + target + fstype)
+    _check(_mount(source, target, fstype, flags, None))
 
 
 def capability_sets(effective: int, permitted: int, inheritable: int) -> bytes:

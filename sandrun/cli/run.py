@@ -49,7 +49,12 @@ def run(request: Request, record: Record) -> int:
         optional=request.optional,
         require=request.require,
     )
-    resolution = resolve(profile, probe(), System(), request.command)
+    kernel = probe()
+    if profile.require:
+        from sandrun.doctor.probes import with_facts  # noqa: PLC0415
+
+        kernel = with_facts(kernel, profile.require)
+    resolution = resolve(profile, kernel, System(), request.command)
     record.planned(profile, resolution)
     if request.dry_run:
         return record.shown()

@@ -140,6 +140,21 @@ def load_pyseccomp() -> Any:
     return pyseccomp
 
 
+class _Version(ctypes.Structure):
+    """struct scmp_version of seccomp_version(3)."""
+
+    _fields_ = tuple((name, ctypes.c_uint) for name in ("major", "minor", "micro"))
+
+
+def library_version() -> str:
+    """The version of libseccomp. Raises SandrunError if it cannot be loaded."""
+    load_pyseccomp()
+    version = ctypes.CDLL("libseccomp.so.2").seccomp_version
+    version.restype = ctypes.POINTER(_Version)
+    found = version().contents
+    return f"{found.major}.{found.minor}.{found.micro}"
+
+
 def _layers(refusals: Sequence[Refusal]) -> list[dict[int, Refusal]]:
     """Refusals such that each layer has one action a syscall; a syscall's first action is in the first layer."""
     merged: dict[int, dict[int, Refusal]] = {}

@@ -94,6 +94,20 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     (
+        "sandrun.doctor*",
+        (
+            "sandrun.doctor.*",
+            "sandrun.plan.*",
+            "sandrun.profile.*",
+            "sandrun.policy.*",
+            "sandrun.primitives.*",
+            "sandrun.profile",
+            "sandrun.kernel",
+            "sandrun.host",
+            *FOUNDATION,
+        ),
+    ),
+    (
         "sandrun.report",
         ("sandrun.plan.*", "sandrun.supervise", "sandrun.primitives.*", "sandrun.kernel", "sandrun.errors"),
     ),

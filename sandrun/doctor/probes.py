@@ -1,0 +1,389 @@
+"""What this kernel, this user and this container let a process do, found by doing it.
+
+Each probe is a forked child that tries the steps of one mechanism for real and ends; nothing of it is left. Too slow for
+a launch: `doctor` asks for everything, a launch only for the facts that its profile requires.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import platform
+import resource
+import struct
+from importlib import metadata
+from typing import TYPE_CHECKING, NamedTuple
+
+from sandrun import libc
+from sandrun.errors import SandrunError
+from sandrun.host import parse_mountinfo
+from sandrun.kernel import PROBED, Kernel
+from sandrun.policy import syscalls
+from sandrun.primitives import seccomp, seccomp_compile
+from sandrun.primitives.caps import NUMBERS
+from sandrun.primitives.landlock import FS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from sandrun.profile.model import Value
+
+    Step = tuple[str, Callable[[], object]]
+
+SYSCTLS = (
+    "user.max_user_namespaces",
+    "kernel.unprivileged_userns_clone",
+    "kernel.apparmor_restrict_unprivileged_userns",
+    "kernel.yama.ptrace_scope",
+    "dev.tty.legacy_tiocsti",
+)
+PACKAGES = {
+    "click": "click",
+    "landlock": "landlock",
+    "pyseccomp": "pyseccomp",
+    "prctl": "python-prctl",
+    "tomli": "tomli",
+}
+"""Each module that sandrun needs, and the package that brings it."""
+LSM_SIGNS = {"apparmor": "/sys/module/apparmor/parameters/enabled", "selinux": "/sys/fs/selinux/enforce"}
+CONTAINERS = {"/.dockerenv": "docker", "/run/.containerenv": "podman"}
+CGROUP_NAMES = ("docker", "kubepods", "libpod", "lxc")
+_NO_ANSWER = 255
+"""The exit status of a probe that ended otherwise than its steps say; no errno is as large."""
+_ANSWER = errno.EXDEV
+"""What the trial filter answers, and nothing else does."""
+
+
+class Trial(NamedTuple):
+    """What came of trying: the last step begun, and its errno or the signal that ended it there (0: all steps worked)."""
+
+    step: str
+    error: int = 0
+    signal: int = 0
+
+    @property
+    def works(self) -> bool:
+        return not self.error and not self.signal
+
+    def __str__(self) -> str:
+        if self.signal:
+            return f"{self.step}: killed by signal {self.signal}"
+        return f"{self.step}: {libc.strerror(self.error)}" if self.error else "works"
+
+
+class Cgroup(NamedTuple):
+    """The control group of this process: hierarchy version (0: none is mounted), its directory, what it controls.
+
+    `delegated`: this user can make groups below it.
+    """
+
+    version: int = 0
+    path: str = ""
+    controllers: tuple[str, ...] = ()
+    delegated: bool = False
+
+
+class Package(NamedTuple):
+    """A package that sandrun needs: its version, or why it cannot be used."""
+
+    name: str
+    version: str = ""
+    problem: str = ""
+
+
+class Facts(NamedTuple):
+    """What `doctor` knows besides the Kernel. An absent sysctl is not in `sysctls`."""
+
+    landlock: Trial
+    landlock_errata: int
+    seccomp: Trial
+    notify: Trial
+    userns: Trial
+    mountns: Trial
+    pidns: Trial
+    netns: Trial
+    cgroup: Cgroup = Cgroup()
+    lsm: tuple[str, ...] = ()
+    label: str = ""
+    no_new_privs: bool = False
+    seccomp_mode: int = 0
+    sysctls: tuple[tuple[str, str], ...] = ()
+    hidepid: str = ""
+    container: str = ""
+    python: str = ""
+    libseccomp: str = ""
+
+    def sysctl(self, name: str) -> str:
+        """The value of a sysctl, "" if there is none of that name."""
+        return dict(self.sysctls).get(name, "")
+
+
+def probe(kernel: Kernel) -> Facts:
+    """Try everything."""
+    userns = try_userns()
+    return Facts(
+        landlock=try_landlock(),
+        landlock_errata=_errata(),
+        seccomp=try_seccomp(kernel.arch),
+        notify=attempt((_no_new_privs(), ("load a notifying filter", _load_listener))),
+        userns=userns,
+        mountns=try_namespace(kernel, userns, libc.CLONE_NEWNS),
+        pidns=try_namespace(kernel, userns, libc.CLONE_NEWPID),
+        netns=try_namespace(kernel, userns, libc.CLONE_NEWNET),
+        cgroup=find_cgroup(),
+        lsm=_lsm(),
+        label=_read("/proc/self/attr/current").strip("\0\n"),
+        no_new_privs=bool(libc.prctl(libc.PR_GET_NO_NEW_PRIVS)),
+        seccomp_mode=libc.prctl(libc.PR_GET_SECCOMP),
+        sysctls=tuple((name, value) for name in SYSCTLS if (value := _sysctl(name))),
+        hidepid=_hidepid(),
+        container=_container(),
+        python=platform.python_version(),
+        libseccomp=seccomp_compile.library_version(),
+    )
+
+
+def with_facts(kernel: Kernel, required: Iterable[Value]) -> Kernel:
+    """`kernel` with those facts of PROBED that the entries of `require` name."""
+    names = {str(value.value).partition(">=")[0] for value in required} & set(PROBED)
+    if not names:
+        return kernel
+    userns = try_userns() if names - {"cgroup"} else Trial("", errno.ENOSYS)
+    flags = {"mountns": libc.CLONE_NEWNS, "pidns": libc.CLONE_NEWPID, "netns": libc.CLONE_NEWNET}
+    found: dict[str, int | bool] = {
+        name: try_namespace(kernel, userns, flag).works for name, flag in flags.items() if name in names
+    }
+    if "userns" in names:
+        found["userns"] = userns.works
+    if "cgroup" in names:
+        cgroup = find_cgroup()
+        found["cgroup"] = cgroup.version if cgroup.delegated else 0
+    return kernel._replace(probed=tuple(sorted(found.items())))
+
+
+def packages() -> tuple[Package, ...]:
+    """The packages that sandrun needs, each imported."""
+    return tuple(_package(module, name) for module, name in PACKAGES.items())
+
+
+# --- trials --------------------------------------------------------------------------------------------------------
+
+
+def attempt(steps: Sequence[Step]) -> Trial:
+    """Do these steps in a child, up to the first that raises OSError."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        status = _NO_ANSWER
+        try:
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a filter that kills would leave a core file
+            status = _do(steps, writer)
+        finally:
+            os._exit(status)
+    os.close(writer)
+    begun = b""
+    while chunk := os.read(reader, len(steps)):
+        begun += chunk
+    os.close(reader)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    step = steps[max(len(begun), 1) - 1][0]
+    return Trial(step, signal=-status) if status < 0 else Trial(step, status)
+
+
+def _do(steps: Sequence[Step], writer: int) -> int:
+    for _, step in steps:
+        os.write(writer, b".")
+        try:
+            step()
+        except OSError as error:
+            return error.errno or _NO_ANSWER
+    return 0
+
+
+def _no_new_privs() -> Step:
+    return ("set no_new_privs", lambda: libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1))
+
+
+def try_landlock() -> Trial:
+    """Enter a ruleset that lets no directory be listed, and list one."""
+    attr = struct.pack("=Q", FS["read_dir"])
+
+    def enter() -> None:
+        libc.landlock_restrict_self(libc.landlock_create_ruleset(attr))
+
+    return attempt((_no_new_privs(), ("enter a ruleset", enter), ("be refused", lambda: _refused("/"))))
+
+
+def _refused(path: str) -> None:
+    try:
+        os.listdir(path)
+    except PermissionError:
+        return
+    raise OSError(errno.ENOTSUP, "the ruleset has no effect")
+
+
+def try_seccomp(arch: str) -> Trial:
+    """Load a filter that refuses getsid(2), and call it."""
+    number = syscalls.number("getsid", arch)
+    if number is None:
+        return Trial(f"know the syscalls of {arch}", errno.ENOSYS)
+    program = libc.SockFprog(
+        struct.pack("=HBBI", 0x20, 0, 0, 0)  # load the number
+        + struct.pack("=HBBI", 0x15, 0, 1, number)  # unless it is this, skip one
+        + struct.pack("=HBBI", 0x06, 0, 0, seccomp.errno_action(_ANSWER))
+        + struct.pack("=HBBI", 0x06, 0, 0, seccomp.ALLOW)
+    )
+
+    def call() -> None:
+        try:
+            os.getsid(0)
+        except OSError as error:
+            if error.errno == _ANSWER:
+                return
+        raise OSError(errno.ENOTSUP, "the filter has no effect")
+
+    load: Step = ("load a filter", lambda: libc.seccomp(libc.SECCOMP_SET_MODE_FILTER, 0, program))
+    return attempt((_no_new_privs(), load, ("be refused", call)))
+
+
+def _load_listener() -> None:
+    program = libc.SockFprog(struct.pack("=HBBI", 0x06, 0, 0, seccomp.ALLOW))
+    libc.seccomp(libc.SECCOMP_SET_MODE_FILTER, libc.SECCOMP_FILTER_FLAG_NEW_LISTENER, program)
+
+
+def try_userns() -> Trial:
+    """Make a user namespace, map our ids in it, and mount something: under AppArmor only the last of these may fail."""
+    return attempt((*_user_namespace(), *_mounting()))
+
+
+def try_namespace(kernel: Kernel, userns: Trial, flag: int) -> Trial:
+    """Make a namespace of this kind with our own capabilities, or else inside a user namespace."""
+    steps: tuple[Step, ...] = _mounting() if flag == libc.CLONE_NEWNS else _unsharing(flag)
+    direct = None
+    if kernel.capabilities >> NUMBERS["CAP_SYS_ADMIN"] & 1:
+        direct = attempt(steps)
+        if direct.works:
+            return direct
+    if userns.works:
+        return attempt((*_user_namespace(), *steps))
+    return direct or userns
+
+
+def _user_namespace() -> tuple[Step, ...]:
+    uid, gid = os.geteuid(), os.getegid()
+
+    def map_ids() -> None:
+        for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+            with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+                file.write(text)
+
+    return ("make a user namespace", lambda: libc.unshare(libc.CLONE_NEWUSER)), ("map ids in it", map_ids)
+
+
+def _mounting() -> tuple[Step, ...]:
+    return (
+        ("make a mount namespace", lambda: libc.unshare(libc.CLONE_NEWNS)),
+        ("keep mounts to it", lambda: libc.mount(b"none", b"/", b"", libc.MS_REC | libc.MS_PRIVATE)),
+        ("mount in it", lambda: libc.mount(b"none", b"/", b"tmpfs")),
+    )
+
+
+def _unsharing(flag: int) -> tuple[Step, ...]:
+    name = {libc.CLONE_NEWPID: "pid", libc.CLONE_NEWNET: "network"}[flag]
+    make: Step = (f"make a {name} namespace", lambda: libc.unshare(flag))
+    return (make, ("fork into it", _fork)) if flag == libc.CLONE_NEWPID else (make,)
+
+
+def _fork() -> None:
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+# --- what is written somewhere -------------------------------------------------------------------------------------
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _sysctl(name: str) -> str:
+    return _read("/proc/sys/" + name.replace(".", "/")).strip()
+
+
+def _errata() -> int:
+    """The fixed errata as a mask, 0 where the kernel cannot be asked (before Linux 6.15)."""
+    try:
+        return libc.landlock_create_ruleset(None, libc.LANDLOCK_CREATE_RULESET_ERRATA)
+    except OSError:
+        return 0
+
+
+def find_cgroup() -> Cgroup:
+    """The group of this process in the hierarchy that has the controllers."""
+    groups = dict(line.split(":", 2)[1:] for line in _read("/proc/self/cgroup").splitlines() if line.count(":") > 1)
+    mounts = parse_mountinfo(_read("/proc/self/mountinfo").encode())
+    unified = Cgroup()
+    for mount in mounts:
+        if mount.fstype == "cgroup2" and "" in groups:
+            path = mount.point + os.path.relpath(groups[""], mount.root).removeprefix(".").rstrip("/").join(("/", ""))
+            unified = _group(2, path, tuple(_read(path + "/cgroup.controllers").split()))
+    if unified.controllers:
+        return unified
+    old = {name for names in groups for name in names.split(",") if name and "=" not in name}
+    for mount in mounts:
+        name = os.path.basename(mount.point)
+        if mount.fstype == "cgroup" and "memory" in old and "memory" in name.split(","):
+            own = next(path for names, path in groups.items() if "memory" in names.split(","))
+            return _group(1, mount.point + own.rstrip("/"), tuple(sorted(old)))
+    return unified
+
+
+def _group(version: int, path: str, controllers: tuple[str, ...]) -> Cgroup:
+    files = ("", "/cgroup.procs") + (("/cgroup.subtree_control",) if version == 2 else ())
+    return Cgroup(version, path, controllers, all(os.access(path + name, os.W_OK) for name in files))
+
+
+def _lsm() -> tuple[str, ...]:
+    listed = _read("/sys/kernel/security/lsm").strip()
+    if listed:
+        return tuple(listed.split(","))
+    return tuple(name for name, path in LSM_SIGNS.items() if _read(path).strip() in ("Y", "0", "1"))
+
+
+def _hidepid() -> str:
+    """The mount option hidepid of /proc (proc(5)), "" if it is not set."""
+    for line in _read("/proc/self/mountinfo").splitlines():
+        words = line.split()
+        if len(words) > 6 and words[4] == "/proc":
+            for option in words[-1].split(","):
+                if option.startswith("hidepid="):
+                    return option.removeprefix("hidepid=")
+    return ""
+
+
+def _container() -> str:
+    """What kind of container this seems to be, "" for none that is known: a hint for people, not a fact to decide by."""
+    for path, name in CONTAINERS.items():
+        if os.path.exists(path):
+            return name
+    named = _read("/run/systemd/container").strip()
+    groups = _read("/proc/1/cgroup")
+    return named or next((name for name in CGROUP_NAMES if name in groups), "")
+
+
+def _package(module: str, name: str) -> Package:
+    try:
+        if module == "pyseccomp":
+            seccomp_compile.load_pyseccomp()
+        else:
+            importlib.import_module(module)
+    except (ImportError, OSError, SandrunError) as error:
+        return Package(name, problem=str(error))
+    return Package(name, metadata.version(name))

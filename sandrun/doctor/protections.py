@@ -1,0 +1,233 @@
+"""What can be enforced here, said by the code that plans: small profiles are resolved and their records are read. Pure.
+
+A protection is looked at by a profile in which everything else may be lost, on a machine that has next to nothing on it,
+so that the answer is about the kernel and the user and nothing else.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from sandrun.doctor.rows import NO, OK, PARTIAL, Row
+from sandrun.errors import CommandError, ProblemsError
+from sandrun.host import Account, Stat
+from sandrun.plan.draft import ENFORCED, LOST
+from sandrun.plan.resolve import resolve
+from sandrun.profile import load
+from sandrun.profile.keys import KEYS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sandrun.host import Host, Mount
+    from sandrun.kernel import Kernel
+    from sandrun.plan.draft import Protection
+    from sandrun.plan.resolve import Resolution
+
+RUNS, LOSES, REFUSED = "runs", "loses", "refused"
+COMMAND = "/bin/sh"
+Flags = tuple[tuple[str, str], ...]
+
+
+class Check(NamedTuple):
+    """A protection, and what a profile says to ask for it; what is refused to every command needs no asking.
+
+    `about` picks from the notes of the record those with this word; `is_loss`: such a note is a loss.
+    """
+
+    name: str
+    key: str
+    flags: Flags = ()
+    about: str = ""
+    is_loss: bool = False
+
+
+class Verdict(NamedTuple):
+    """Whether a profile can be launched: RUNS, LOSES what it makes optional (in `lost`, by key), or REFUSED (why)."""
+
+    name: str
+    state: str
+    lost: tuple[tuple[str, str], ...] = ()
+    why: tuple[str, ...] = ()
+    todo: tuple[str, ...] = ()
+    resolution: Resolution | None = None
+
+
+OTHERS = tuple(key.path for key in KEYS if key.protection)
+WRITE = ("filesystem.write", "/data/work")
+CHECKS: tuple[Check, ...] = (
+    Check("read files and list directories", "filesystem.read"),
+    Check("write files", "filesystem.write"),
+    Check("execute files", "filesystem.execute"),
+    Check("truncate files", "filesystem.write", (WRITE,), about="truncate"),
+    Check("change modes, owners, times, attributes: nothing writable", "filesystem.write"),
+    Check("change modes, owners, times, attributes", "filesystem.write", (WRITE,), about="chmod", is_loss=True),
+    Check("ioctl(2) on devices", "filesystem.rules", (("filesystem.rules", "/data/file=ioctl_dev"),)),
+    Check(
+        "deny inside a readable tree",
+        "filesystem.deny",
+        (("filesystem.read", "/data"), ("filesystem.deny", "/data/file")),
+    ),
+    Check(
+        "deny inside a writable tree",
+        "filesystem.deny",
+        (("filesystem.write", "/data"), ("filesystem.deny", "/data/file")),
+    ),
+    Check(
+        "deny writing inside a writable tree",
+        "filesystem.deny_write",
+        (("filesystem.write", "/data"), ("filesystem.deny_write", "/data/file")),
+    ),
+    Check("private temporary directory", "filesystem.tmp", (("filesystem.tmp", "private"),)),
+    Check("hidden home", "filesystem.home", (("filesystem.read", "/"), ("filesystem.home", "hidden"))),
+    Check("private home", "filesystem.home", (("filesystem.read", "/"), ("filesystem.home", "private"))),
+    Check("/proc of its own", "filesystem.proc", (("filesystem.proc", "own"),)),
+    Check("no /proc", "filesystem.proc", (("filesystem.read", "/"), ("filesystem.proc", "none"))),
+    Check("minimal /dev", "filesystem.dev", (("filesystem.read", "/"), ("filesystem.dev", "minimal"))),
+    Check("root directory of its own", "filesystem.root", (("filesystem.root", "/data"),)),
+    Check("changes kept apart (overlay)", "filesystem.overlay", (("filesystem.overlay", "/data"),)),
+    Check("no connections", "network.connect"),
+    Check("no listening", "network.bind"),
+    Check("no unix sockets", "network.unix"),
+    Check("connect to TCP ports", "network.connect", (("network.connect", "tcp:443"),)),
+    Check("bind TCP ports", "network.bind", (("network.bind", "tcp:8080"),)),
+    Check("send to UDP ports", "network.connect", (("network.connect", "udp:53"),)),
+    Check("bind UDP ports", "network.bind", (("network.bind", "udp:5353"),)),
+    Check("connect to one host", "network.connect", (("network.connect", "tcp:192.0.2.1:443"),)),
+    Check("connect to one unix socket by path", "network.unix", (("network.unix", "/data/socket"),)),
+    Check("loopback of its own", "network.loopback", (("network.loopback", "true"),)),
+    Check("socket families", "network.families", (("network.families", "netlink"),)),
+    Check("deny endpoints", "network.deny", (("network.deny", "*"),)),
+    Check("syscalls", "syscalls", (("syscalls.deny", "@mount"),)),
+    Check("syscalls of other architectures", "syscalls", (("syscalls.deny", "@mount"),)),
+    Check("capabilities", "privileges.capabilities"),
+    Check("no_new_privs", "privileges.no_new_privs"),
+    Check("run as another user", "privileges.user", (("privileges.user", "65534"),)),
+    Check("securebits", "privileges.securebits", (("privileges.securebits", "noroot"),)),
+    Check("AppArmor profile", "privileges.apparmor", (("privileges.apparmor", "x"),)),
+    Check("SELinux context", "privileges.selinux", (("privileges.selinux", "x"),)),
+    Check("resource limits of setrlimit(2)", "rlimits.nofile", (("rlimits", "nofile=256"),)),
+    Check("memory of the whole tree", "resources.memory", (("resources.memory", "1G"),)),
+    Check("number of processes", "resources.pids", (("resources.pids", "100"),)),
+    Check("processor time", "resources.cpu", (("resources.cpu", "50%"),)),
+    Check("bytes read and written a second", "resources.io", (("resources.io", "1M"),)),
+    Check("environment", "environment.pass"),
+    Check("inherited file descriptors", "process.pass_fds"),
+    Check("terminal, shared", "process.tty", (("process.tty", "protected"),)),
+    Check("terminal, new session", "process.tty", (("process.tty", "new-session"),)),
+    Check("terminal of its own", "process.tty", (("process.tty", "pty"),)),
+    Check("signals to other processes", "process.isolate", (("process.isolate", "signals"),)),
+    Check("view of other processes", "process.isolate", (("process.isolate", "true"),)),
+    Check("end of the whole tree, time limit", "time.timeout", (("time.timeout", "1s"),)),
+    Check("host name of its own", "process.hostname", (("process.hostname", "x"),)),
+    Check("namespaces", "process.namespaces", (("process.namespaces", "net"),)),
+)
+"""Every protection of a profile, in the order of the tables. A test holds that no key is missing."""
+
+
+def protections(kernel: Kernel) -> tuple[Row, ...]:
+    """How far each protection of CHECKS can be kept by this kernel and user."""
+    host = Machine(kernel.uid)
+    return tuple(_row(check, kernel, host) for check in CHECKS)
+
+
+def verdict(name: str, kernel: Kernel, host: Host) -> Verdict:
+    """Whether the built-in profile of this name can be launched on this kernel and host."""
+    try:
+        resolution = resolve(load((f"builtin:{name}",)), kernel, host, (COMMAND, "-c", ":"))
+    except ProblemsError as error:
+        why = tuple(dict.fromkeys(map(str, error.problems)))
+        todo = tuple(dict.fromkeys(problem.hint for problem in error.problems if problem.hint))
+        return Verdict(name, REFUSED, why=why, todo=todo)
+    except CommandError as error:
+        return Verdict(name, REFUSED, why=(error.message,), todo=(error.hint,) if error.hint else ())
+    lost = tuple((one.key, text) for one in resolution.enforcement for text in one.lost)
+    return Verdict(name, LOSES if lost else RUNS, lost=lost, resolution=resolution)
+
+
+def _row(check: Check, kernel: Kernel, host: Host) -> Row:
+    """Ask for the protection; where that is refused, ask what would be left of it if it were optional."""
+    try:
+        records = _ask(check, kernel, host)
+    except ProblemsError as error:
+        why = tuple(dict.fromkeys(problem.message for problem in error.problems))
+        todo = tuple(dict.fromkeys(problem.hint for problem in error.problems if problem.hint))
+        try:
+            left = _ask(check, kernel, host, optional=(check.key,))
+        except ProblemsError:
+            left = ()
+        by = tuple(dict.fromkeys(name for record in left for name in record.mechanisms))
+        kept = bool(by) and all(record.state != LOST for record in left)
+        return Row(check.name, PARTIAL if kept else NO, check.key, by if kept else (), why, todo)
+    by = tuple(dict.fromkeys(name for record in records for name in record.mechanisms))
+    if not records or any(record.state != ENFORCED for record in records):
+        return Row(check.name, NO, check.key, why=("nothing enforces it",))
+    notes = tuple(note for record in records for note in record.notes if check.about and check.about in note)
+    if notes and check.is_loss:
+        return Row(check.name, PARTIAL, check.key, by, why=notes)
+    return Row(check.name, OK, check.key, by, notes=notes)
+
+
+def _ask(check: Check, kernel: Kernel, host: Host, optional: tuple[str, ...] = ()) -> tuple[Protection, ...]:
+    """The records of the key that is checked. Raises ProblemsError."""
+    others = [key for key in OTHERS if key not in (check.key, check.key.partition(".")[0])]
+    profile = load(("none",), [(key, text, key) for key, text in check.flags], optional=(*others, *optional))
+    resolution = resolve(profile, kernel, host, (COMMAND,))
+    return tuple(record for record in resolution.enforcement if record.key == check.key)
+
+
+DIRECTORY, FILE = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o755
+
+
+class Machine:
+    """A Host with nothing on it but what CHECKS name; the user's home is /home/user."""
+
+    cwd = "/data"
+    environ: Mapping[str, str] = {"PATH": "/bin", "HOME": "/home/user"}
+
+    def __init__(self, uid: int) -> None:
+        self.uid = self.gid = uid
+        directories = ("/", "/bin", "/data", "/data/work", "/dev", "/home", "/home/user", "/proc", "/tmp")  # noqa: S108
+        files = (COMMAND, "/data/file", "/data/socket")
+        self.modes = dict.fromkeys(directories, DIRECTORY) | dict.fromkeys(files, FILE)
+
+    def account(self, user: str | int) -> Account | None:
+        return Account("", user, user, "/home/user", "") if isinstance(user, int) else None
+
+    def group(self, group: str | int) -> int | None:
+        return group if isinstance(group, int) else None
+
+    def groups_of(self, account: Account) -> tuple[int, ...]:
+        return (account.gid,)
+
+    def lstat(self, path: str) -> Stat | None:
+        mode = self.modes.get(path)
+        return None if mode is None else Stat(mode, 1, list(self.modes).index(path) + 1, 1, self.uid, self.gid)
+
+    def stat(self, path: str) -> Stat | None:
+        return self.lstat(path)
+
+    def realpath(self, path: str) -> str:
+        return posixpath.normpath(path)
+
+    def listdir(self, path: str) -> list[str] | None:
+        if self.modes.get(path) != DIRECTORY:
+            return None
+        return sorted(posixpath.basename(one) for one in self.modes if one != "/" and posixpath.dirname(one) == path)
+
+    def read(self, path: str, limit: int, offset: int = 0) -> bytes | None:
+        return b"" if self.modes.get(path) == FILE else None
+
+    def mounts(self) -> tuple[Mount, ...]:
+        return ()
+
+    def fd_stat(self, fd: int) -> tuple[Stat, int] | None:
+        return None
+
+    def fd_path(self, fd: int) -> str:
+        return ""
+
+    def rlimit(self, resource: int) -> tuple[int, int]:
+        return (2**64 - 1, 2**64 - 1)
