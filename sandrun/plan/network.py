@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from sandrun.host import home_of
 from sandrun.plan.draft import Guard
 from sandrun.plan.format import KIND_FILE
 from sandrun.policy import guards
@@ -19,7 +20,7 @@ from sandrun.profile.paths import expand
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sandrun.host import Host
+    from sandrun.host import Account, Host
     from sandrun.kernel import Kernel
     from sandrun.plan.draft import Draft
     from sandrun.profile.model import Endpoint, PathEntry, Value
@@ -58,14 +59,14 @@ class Ports:
         return any(self.grants(protocol) for protocol in PROTOCOLS)
 
 
-def resolve_network(draft: Draft, kernel: Kernel, host: Host) -> None:
+def resolve_network(draft: Draft, kernel: Kernel, host: Host, account: Account | None = None) -> None:
     """Set the Landlock network fields, add the socket guards; call after the filesystem."""
     profile = draft.profile
     denied = profile.items("network.deny")
     closed = any(_endpoint(value).kind == "all" and not _endpoint(value).protocol for value in denied)
     connect = Ports() if closed else _collect(draft, "connect", kernel)
     bind = Ports() if closed else _collect(draft, "bind", kernel)
-    unix = _resolve_unix(draft, kernel, host) if not closed else False
+    unix = _resolve_unix(draft, kernel, host, home_of(host, account)) if not closed else False
     if not closed:
         _apply_denied(draft, denied, connect, bind)
     if closed:
@@ -158,7 +159,7 @@ def _apply_denied(draft: Draft, denied: Iterable[Value], connect: Ports, bind: P
         draft.record("network.deny", "landlock", "seccomp")
 
 
-def _resolve_unix(draft: Draft, kernel: Kernel, host: Host) -> bool:
+def _resolve_unix(draft: Draft, kernel: Kernel, host: Host, home: str) -> bool:
     """Whether unix sockets can be made at all. Named ones become path rules where Landlock knows them (ABI 9)."""
     granted = False
     right = landlock.FS["resolve_unix"]
@@ -176,7 +177,7 @@ def _resolve_unix(draft: Draft, kernel: Kernel, host: Host) -> bool:
             lost = f"{text}: one named unix socket needs Landlock ABI {needed} (Linux 7.1), here {kernel.landlock_abi}"
             draft.lose("network.unix", lost, '--unix "@all" allows every unix socket', requested=where)
         else:
-            granted |= _add_socket_rule(draft, host, value, entry, right)
+            granted |= _add_socket_rule(draft, host, home, value)
     if granted:
         draft.record("network.unix", "landlock" if kernel.landlock_abi >= needed else "seccomp")
     return granted
@@ -190,19 +191,18 @@ def _unix_target(value: Value) -> tuple[str, PathEntry | None]:
     return entry.text, entry
 
 
-def _add_socket_rule(draft: Draft, host: Host, value: Value, entry: PathEntry, right: int) -> bool:
-    added = False
-    account = host.account(host.uid)
-    for path in expand(value, host, account.home if account else ""):
+def _add_socket_rule(draft: Draft, host: Host, home: str, value: Value) -> bool:
+    """Let one named socket be connected to, by a path rule. Whether there was one."""
+    entry: PathEntry = value.value  # type: ignore[assignment]
+    added = []
+    for path in expand(value, host, home):
         real = host.realpath(path)
-        if host.lstat(real) is None:
-            if not entry.optional:
-                draft.refuse(value.origin, f"no such socket: {path}", "end the entry in ? to skip it if absent")
-            continue
-        rules = [*draft.fields.get("path_rules", ()), (right, KIND_FILE, os.fsencode(real))]
-        draft.fields["path_rules"] = tuple(rules)
-        added = True
-    return added
+        if host.lstat(real) is not None:
+            added.append((landlock.FS["resolve_unix"], KIND_FILE, os.fsencode(real)))
+        elif not entry.optional:
+            draft.refuse(value.origin, f"no such socket: {path}", "end the entry in ? to skip it if absent")
+    draft.fields["path_rules"] = (*draft.fields.get("path_rules", ()), *added)
+    return bool(added)
 
 
 def _resolve_landlock(draft: Draft, kernel: Kernel, connect: Ports, bind: Ports) -> None:

@@ -113,16 +113,24 @@ def _resolve_capabilities(draft: Draft, kernel: Kernel, uid: int) -> None:
         draft.record("privileges.no_new_privs", "prctl")
 
 
-def check_no_new_privs(draft: Draft) -> None:
+def check_no_new_privs(draft: Draft, kernel: Kernel) -> None:
     """Landlock and seccomp may only be applied with no_new_privs or by CAP_SYS_ADMIN (landlock(7), seccomp(2)).
 
     Called when the other fields are known. The capability must be one that the command keeps: the sets are already
     reduced when these two are applied.
     """
     asked = draft.profile.scalar("privileges.no_new_privs")
-    if draft.fields["no_new_privs"] or asked is None or draft.fields["permitted"] & caps.mask(("CAP_SYS_ADMIN",)):
+    if draft.fields["no_new_privs"] or asked is None:
         return
-    if draft.fields.get("landlock_abi") or draft.fields.get("seccomp"):
+    if not _has(kernel, "CAP_SETPCAP"):
+        draft.refuse(
+            asked.origin,
+            "no_new_privs = false needs CAP_SETPCAP: the bounding set could not be dropped before set-user-ID programs",
+            "remove it, or run sandrun as root",
+        )
+    elif not draft.fields["permitted"] & caps.mask(("CAP_SYS_ADMIN",)) and (
+        draft.fields.get("landlock_abi") or draft.fields.get("seccomp")
+    ):
         draft.refuse(
             asked.origin,
             "no_new_privs = false cannot go together with Landlock or seccomp",

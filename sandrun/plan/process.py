@@ -6,6 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from sandrun.host import home_of
 from sandrun.plan.format import TTY_INHERIT, TTY_NEW_SESSION, TTY_PROTECTED, TTY_PTY
 from sandrun.policy import guards
 from sandrun.primitives import landlock
@@ -85,7 +86,7 @@ def _resolve_cwd(draft: Draft, host: Host, account: Account | None) -> None:
     asked = draft.profile.scalar("process.cwd")
     if asked is None:
         return
-    paths = expand(asked, host, account.home if account else "")
+    paths = expand(asked, host, home_of(host, account))
     if not paths:
         return
     path = host.realpath(paths[0])
