@@ -13,6 +13,7 @@ import pytest
 
 from sandrun import errors, kernel
 from sandrun.cli import VERBS, options
+from sandrun.cli.doctor import doctor
 from sandrun.cli.profile import profile
 from sandrun.launch import CHILD_STEPS
 from sandrun.plan import environment
@@ -172,20 +173,19 @@ def test_every_exit_status_is_documented() -> None:
     assert "128 + n" in COMMANDS.tags("EXIT STATUS")
 
 
-def _verbs() -> dict[str, click.Command | None]:
-    """Every verb as its words; those of `profile` with what click knows of them."""
-    found: dict[str, click.Command | None] = {verb: None for verb in VERBS if verb != "profile"}
-    return found | {f"profile {name}": command for name, command in profile.commands.items()}
+def _verbs() -> dict[str, click.Command]:
+    """Every verb, by its words."""
+    assert set(VERBS) == {"doctor", "profile"}
+    return {"doctor": doctor} | {f"profile {name}": command for name, command in profile.commands.items()}
 
 
 @pytest.mark.parametrize("verb", _verbs())
 def test_a_verb_is_documented(verb: str) -> None:
     """SYNOPSIS and DESCRIPTION have the verb, and its options and arguments."""
-    command = _verbs()[verb]
     tags = [tag for tag in COMMANDS.tags("Verbs") if tag.startswith(verb)]
     assert len(tags) == 1
     assert f"sandrun {tags[0]}" in COMMANDS.text("SYNOPSIS")
-    for parameter in command.params if command else ():
+    for parameter in _verbs()[verb].params:
         word = parameter.opts[0] if parameter.param_type_name == "option" else parameter.make_metavar(None)
         assert word.removesuffix("...") in tags[0]
 
