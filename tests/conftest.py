@@ -41,6 +41,7 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     left = {pid: name for pid, name in support.descendants().items() if pid not in before}
     support.kill_all(left)
+    support.reap_orphans()
     assert not left, f"processes left behind: {left}"
     if made:
         assert not (new := support.files_below(made.tmp) - files), f"files left behind: {sorted(new)}"
