@@ -1,4 +1,4 @@
-"""The kernel's mechanisms as rows: found or not, why not, and what to do about it. Pure: Kernel and Facts in, rows out."""
+"""The kernel's mechanisms as rows: what was found, why not more, what to do. Pure: Kernel and Facts in, rows out."""
 
 from __future__ import annotations
 
@@ -7,199 +7,193 @@ from typing import TYPE_CHECKING
 
 from sandrun.doctor.rows import NO, OK, PARTIAL, Row
 from sandrun.plan.filesystem import NO_LANDLOCK
-from sandrun.primitives import landlock
-from sandrun.primitives.caps import names as capability_names
+from sandrun.primitives import caps, landlock
 
 if TYPE_CHECKING:
     from sandrun.doctor.probes import Facts, Trial
     from sandrun.kernel import Kernel
 
 UNUSED = "not used by this version of sandrun"
-OUTER_FILTER = "allow it in the outer sandbox or container, for example docker run --security-opt seccomp=FILE"
-RELEASES = {1: "5.13", 2: "5.19", 3: "6.2", 4: "6.7", 5: "6.10", 6: "6.12", 7: "6.15"}
+OUTER_FILTER = (
+    "allow it in the seccomp profile of the outer sandbox or container: docker run --security-opt seccomp=FILE"
+)
+RELEASES = {1: "5.13", 2: "5.19", 3: "6.2", 4: "6.7", 5: "6.10", 6: "6.12", 7: "6.15", 8: "7.0", 9: "7.1"}
 """The Linux that brought each Landlock ABI."""
 FILTERING = 2
-"""SECCOMP_MODE_FILTER (seccomp(2))."""
+"""SECCOMP_MODE_FILTER, as prctl(PR_GET_SECCOMP) says it."""
+CLONE, RESTRICT = "kernel.unprivileged_userns_clone", "kernel.apparmor_restrict_unprivileged_userns"
+MOST, PTRACE, TIOCSTI = "user.max_user_namespaces", "kernel.yama.ptrace_scope", "dev.tty.legacy_tiocsti"
+ID_CAPABILITIES = caps.mask(("CAP_SETUID", "CAP_SETGID"))
 
 
 def mechanisms(kernel: Kernel, facts: Facts) -> tuple[Row, ...]:
-    """One row for each mechanism that a protection may need."""
+    """One row for each mechanism that a protection may need, and for what guards processes besides sandrun."""
     return (
         _landlock(kernel, facts),
         _seccomp(kernel, facts),
         _notify(facts),
         _capabilities(kernel),
+        _ids(facts),
         _userns(kernel, facts),
-        *(
-            _namespace(name, trial, facts)
-            for name, trial in (
-                ("mount namespaces", facts.mountns),
-                ("pid namespaces", facts.pidns),
-                ("network namespaces", facts.netns),
-            )
-        ),
+        _namespace("mount namespaces", facts.mountns, facts),
+        _namespace("pid namespaces", facts.pidns, facts),
+        _namespace("network namespaces", facts.netns, facts),
         _cgroup(facts),
-        *_surroundings(facts),
+        _ptrace(facts),
+        _injection(facts),
+        _hidepid(facts),
     )
 
 
 def usable(kernel: Kernel, facts: Facts) -> Kernel:
-    """`kernel` with what was found by trying: a mechanism that answers and does not work is none; and all of PROBED."""
-    if not facts.landlock.works:
-        state = "refused" if kernel.landlock_abi else kernel.landlock_state
-        kernel = kernel._replace(landlock_abi=0, landlock_state=state)
+    """`kernel` as it was found by trying: what answers and does not work is left out, the facts of PROBED are in."""
+    if kernel.landlock_abi and not facts.landlock.works:
+        kernel = kernel._replace(landlock_abi=0, landlock_state="refused")
     if not facts.seccomp.works:
         kernel = kernel._replace(seccomp_filter=False, seccomp_actions=frozenset())
+    if not facts.ids.works:
+        kernel = kernel._replace(capabilities=kernel.capabilities & ~ID_CAPABILITIES)
     trials = {"userns": facts.userns, "mountns": facts.mountns, "pidns": facts.pidns, "netns": facts.netns}
     probed: dict[str, int | bool] = {name: trial.works for name, trial in trials.items()}
-    probed["cgroup"] = facts.cgroup.version if facts.cgroup.delegated else 0
-    return kernel._replace(probed=tuple(sorted(probed.items())))
+    return kernel._replace(probed=tuple(sorted({**probed, "cgroup": facts.cgroup.usable}.items())))
 
 
 def _landlock(kernel: Kernel, facts: Facts) -> Row:
     found = f"ABI {kernel.landlock_abi}"
     if not kernel.landlock_abi:
-        why, todo = NO_LANDLOCK.get(kernel.landlock_state, NO_LANDLOCK["missing"])
-        return Row("Landlock", NO, by=(found,), why=(why,), todo=(todo,))
+        why, hint = NO_LANDLOCK.get(kernel.landlock_state, NO_LANDLOCK["missing"])
+        return Row("Landlock", NO, by=(found,), why=(why,), hints=(hint,))
     if facts.landlock_errata:
-        found += f", fixed errata {facts.landlock_errata:#x}"
+        found += f", errata {facts.landlock_errata:#x} fixed"
     if not facts.landlock.works:
-        todo = "at most 16 rulesets can be nested" if facts.landlock.error == errno.E2BIG else NO_LANDLOCK["refused"][1]
-        return Row("Landlock", NO, by=(found,), why=(f"cannot be applied: {facts.landlock}",), todo=(todo,))
-    missing = _missing_rights(kernel.landlock_abi)
+        nested = facts.landlock.error == errno.E2BIG
+        hint = (
+            "run it with fewer sandboxes around it: 16 rulesets can be nested" if nested else NO_LANDLOCK["refused"][1]
+        )
+        return Row("Landlock", NO, by=(found,), why=(str(facts.landlock),), hints=(hint,))
+    missing: dict[int, list[str]] = {}
+    for table in (landlock.FS_ABI, landlock.NET_ABI, landlock.SCOPES_ABI):
+        for name, abi in table.items():
+            if abi > kernel.landlock_abi:
+                missing.setdefault(abi, []).append(name)
     if not missing:
         return Row("Landlock", OK, by=(found,))
-    why = "this ABI lacks " + ", ".join(f"{name} (ABI {abi})" for name, abi in missing)
-    newest = max(abi for _, abi in missing)
-    release = RELEASES.get(newest)
-    return Row("Landlock", PARTIAL, by=(found,), why=(why,), todo=(f"Linux {release}" if release else "a newer Linux",))
-
-
-def _missing_rights(abi: int) -> list[tuple[str, int]]:
-    since = landlock.FS_ABI | landlock.NET_ABI | {f"{name} scope": abi for name, abi in landlock.SCOPES_ABI.items()}
-    return sorted(((name, needed) for name, needed in since.items() if needed > abi), key=lambda right: right[1])
+    why = "; ".join(f"{', '.join(names)}: ABI {abi}" for abi, names in sorted(missing.items()))
+    hint = ", ".join(f"Linux {RELEASES.get(abi, 'newer still')} has ABI {abi}" for abi in sorted(missing))
+    return Row("Landlock", PARTIAL, by=(found,), why=(f"this ABI lacks {why}",), hints=(hint,))
 
 
 def _seccomp(kernel: Kernel, facts: Facts) -> Row:
-    mode = "a filter is in force already" if facts.seccomp_mode == FILTERING else ""
+    filtered = facts.seccomp_mode == FILTERING
+    found = ("an outer filter is in force",) if filtered else ()
     if facts.seccomp.works:
-        found = (", ".join(sorted(kernel.seccomp_actions)), *((mode,) if mode else ()))
-        return Row("seccomp filters", OK, by=found)
-    todo = OUTER_FILTER if mode else "a kernel with CONFIG_SECCOMP_FILTER on x86_64 or aarch64"
-    return Row("seccomp filters", NO, by=(mode,) if mode else (), why=(str(facts.seccomp),), todo=(todo,))
+        return Row("seccomp filters", OK, by=(*sorted(kernel.seccomp_actions), *found))
+    hint = OUTER_FILTER if filtered else "a kernel with CONFIG_SECCOMP_FILTER on x86_64 or aarch64"
+    return Row("seccomp filters", NO, by=found, why=(str(facts.seccomp),), hints=(hint,))
 
 
 def _notify(facts: Facts) -> Row:
     if facts.notify.works:
-        return Row("seccomp user notification", OK, notes=(UNUSED,))
-    todo = {
-        errno.EBUSY: "an outer sandbox listens already: run outside of it",
+        return Row("seccomp user notification", OK, by=(UNUSED,))
+    known = {
+        errno.EBUSY: "run it outside of the sandbox that listens already",
         errno.EINVAL: "Linux 5.0 or newer",
-    }.get(facts.notify.error, OUTER_FILTER)
-    return Row("seccomp user notification", NO, why=(str(facts.notify),), todo=(todo,), notes=(UNUSED,))
+    }
+    hint = known.get(facts.notify.error, OUTER_FILTER)
+    return Row("seccomp user notification", NO, by=(UNUSED,), why=(str(facts.notify),), hints=(hint,))
 
 
 def _capabilities(kernel: Kernel) -> Row:
     held = kernel.capabilities
-    every = (1 << kernel.last_cap + 1) - 1
-    if not held:
-        why, todo = "none is held", "run as root to keep some, or to change the user"
-        return Row("capabilities to give", NO, by=(f"uid {kernel.uid}",), why=(why,), todo=(todo,))
-    missing = ", ".join(capability_names(every & ~held))
+    found = f"{held.bit_count()} of {kernel.last_cap + 1} held"
+    missing = (1 << kernel.last_cap + 1) - 1 & ~held
     if not missing:
-        return Row("capabilities to give", OK, by=(f"all {kernel.last_cap + 1}",))
-    found = f"{held.bit_count()} of {kernel.last_cap + 1}"
-    return Row("capabilities to give", PARTIAL, by=(found,), why=(f"not held: {missing}",), todo=("run as full root",))
+        return Row("capabilities to keep", OK, by=(found,))
+    if not held:
+        return Row("capabilities to keep", NO, by=(found,), why=("no root privileges",), hints=("run it as root",))
+    why = "not held: " + ", ".join(caps.names(missing))
+    return Row("capabilities to keep", PARTIAL, by=(found,), why=(why,), hints=("run it with them",))
+
+
+def _ids(facts: Facts) -> Row:
+    if facts.ids.works:
+        return Row("change of user and groups", OK)
+    hint = "run it as root"
+    if facts.ids.error == errno.EINVAL:
+        hint += " outside of this user namespace, which has only some of the ids"
+    return Row("change of user and groups", NO, why=(str(facts.ids),), hints=(hint,))
 
 
 def _userns(kernel: Kernel, facts: Facts) -> Row:
     if facts.userns.works:
-        return Row("user namespaces", OK, notes=(UNUSED,))
-    why, todo = _why_no_userns(kernel, facts)
-    return Row("user namespaces", NO, why=(f"{facts.userns}: {why}",), todo=(todo,), notes=(UNUSED,))
+        return Row("user namespaces", OK, by=(UNUSED,))
+    why, hint = why_no_userns(kernel, facts)
+    return Row("user namespaces", NO, by=(UNUSED,), why=(str(facts.userns), why), hints=(hint,))
 
 
-def _why_no_userns(kernel: Kernel, facts: Facts) -> tuple[str, str]:
-    """The likeliest reason why a user namespace was refused, and what to do: what failed with what, then who does that."""
+def why_no_userns(kernel: Kernel, facts: Facts) -> tuple[str, str]:
+    """The likeliest reason why a user namespace cannot be used, from what failed, and what to do (user_namespaces(7))."""
     trial = facts.userns
-    made = trial.step != "make a user namespace"
-    if not made and trial.error == errno.ENOSPC:
-        limit = facts.sysctl("user.max_user_namespaces")
-        if limit == "0":
-            return "user.max_user_namespaces is 0", "sysctl -w user.max_user_namespaces=15000"
-        return "a limit is reached, perhaps of an outer user namespace", "raise user.max_user_namespaces there"
-    if not made and trial.error == errno.EUSERS:
-        return "user namespaces are nested too deep", "run outside of some of them"
-    if not made and trial.error in (errno.EINVAL, errno.ENOSYS):
-        return "this kernel has none", "a kernel with CONFIG_USER_NS"
-    if not made and facts.sysctl("kernel.unprivileged_userns_clone") == "0" and kernel.uid:
-        return "kernel.unprivileged_userns_clone is 0", "sysctl -w kernel.unprivileged_userns_clone=1"
-    restricted = facts.sysctl("kernel.apparmor_restrict_unprivileged_userns") == "1"
-    if restricted and trial.error in (errno.EPERM, errno.EACCES) and not kernel.capabilities:
-        todo = "an AppArmor profile for sandrun with the rule userns, or sysctl -w {}=0"
-        name = "kernel.apparmor_restrict_unprivileged_userns"
-        return f"{name} is 1: AppArmor takes the capabilities in it away", todo.format(name)
-    if facts.seccomp_mode == FILTERING:
-        place = f" ({facts.container})" if facts.container else ""
-        return f"an outer seccomp filter refuses it{place}", OUTER_FILTER
-    if made:
-        return "an outer Landlock ruleset or security module refuses it", "run outside of that sandbox"
-    return "a security module or a changed root directory (chroot) refuses it", "see the kernel log"
+    if trial.step == "make a user namespace":
+        if trial.error == errno.ENOSPC and facts.sysctl(MOST) == "0":
+            return f"{MOST} is 0", f"sysctl -w {MOST}=15000"
+        if trial.error == errno.ENOSPC:
+            return "as many as allowed are in use, here or in an outer user namespace", f"raise {MOST} there"
+        if trial.error == errno.EUSERS:
+            return "they are nested too deep", "run it in fewer of them"
+        if trial.error in (errno.EINVAL, errno.ENOSYS):
+            return "this kernel has none", "a kernel with CONFIG_USER_NS"
+        if facts.sysctl(CLONE) == "0" and kernel.uid:
+            return f"{CLONE} is 0", f"sysctl -w {CLONE}=1"
+    refused = trial.error in (errno.EPERM, errno.EACCES)
+    if facts.sysctl(RESTRICT) == "1" and kernel.uid and refused:
+        # AppArmor lets the namespace be made, and takes every capability in it away.
+        return f"{RESTRICT} is 1", f"an AppArmor profile for sandrun with the rule userns, or sysctl -w {RESTRICT}=0"
+    if facts.seccomp_mode == FILTERING and (refused or trial.signal or trial.error == errno.ENOSYS):
+        return "an outer seccomp filter is in force, as in Docker", OUTER_FILTER
+    return "an outer sandbox, a security module or a changed root directory (chroot)", "run it outside of that"
 
 
 def _namespace(name: str, trial: Trial, facts: Facts) -> Row:
     if trial.works:
-        return Row(name, OK, notes=(UNUSED,))
-    todo = "run as root, or see user namespaces" if not facts.userns.works else "a kernel with this namespace"
-    return Row(name, NO, why=(str(trial),), todo=(todo,), notes=(UNUSED,))
+        return Row(name, OK, by=(UNUSED,))
+    hint = "a kernel that has them" if facts.userns.works else "run it as root, or see user namespaces"
+    return Row(name, NO, by=(UNUSED,), why=(str(trial),), hints=(hint,))
 
 
 def _cgroup(facts: Facts) -> Row:
     cgroup = facts.cgroup
     if not cgroup.version:
-        return Row(
-            "control groups", NO, why=("none is mounted",), todo=("mount cgroup2 on /sys/fs/cgroup",), notes=(UNUSED,)
-        )
-    found = (f"version {cgroup.version}", "controllers: " + (" ".join(cgroup.controllers) or "none"))
-    if cgroup.delegated:
-        return Row("control groups", OK, by=found, notes=(UNUSED,))
-    why = f"{cgroup.path} is not ours to change"
-    todo = "systemd-run --user --scope -p Delegate=yes, or run as root"
-    return Row("control groups", NO, by=found, why=(why,), todo=(todo,), notes=(UNUSED,))
+        why, hint = "none is mounted, or none can be seen", "mount -t cgroup2 none /sys/fs/cgroup"
+        return Row("control groups", NO, by=(UNUSED,), why=(why,), hints=(hint,))
+    found = (f"version {cgroup.version}", " ".join(cgroup.controllers) or "no controllers", UNUSED)
+    if cgroup.usable:
+        return Row("control groups", OK, by=found)
+    why = f"below {cgroup.path}: {cgroup.trial}"
+    hint = "systemd-run --user --scope -p Delegate=yes sandrun ..., or run it as root"
+    return Row("control groups", NO, by=found, why=(why,), hints=(hint,))
 
 
-def _surroundings(facts: Facts) -> tuple[Row, ...]:
-    """What protects, or fails to protect, besides sandrun."""
-    rows = []
-    scope = facts.sysctl("kernel.yama.ptrace_scope")
-    if scope in ("", "0"):
-        why = "processes of the same user may debug each other" + ("" if scope else "; Yama is not there")
-        rows.append(
-            Row(
-                "Yama ptrace_scope",
-                NO,
-                by=(scope,) if scope else (),
-                why=(why,),
-                todo=_set("kernel.yama.ptrace_scope", scope, "1"),
-            )
-        )
-    else:
-        rows.append(Row("Yama ptrace_scope", OK, by=(scope,)))
-    injection = facts.sysctl("dev.tty.legacy_tiocsti")
-    if injection == "0":
-        rows.append(Row("TIOCSTI refused by the kernel", OK, by=("dev.tty.legacy_tiocsti is 0",)))
-    else:
-        why = "a process can type into its terminal; sandrun refuses that by seccomp"
-        todo = _set("dev.tty.legacy_tiocsti", injection, "0") or ("Linux 6.2 or newer",)
-        rows.append(Row("TIOCSTI refused by the kernel", NO, why=(why,), todo=todo))
-    if facts.hidepid in ("", "0", "off"):
-        why = "other users' processes are visible in /proc"
-        rows.append(Row("hidepid of /proc", NO, why=(why,), todo=("mount -o remount,hidepid=invisible /proc",)))
-    else:
-        rows.append(Row("hidepid of /proc", OK, by=(facts.hidepid,)))
-    return tuple(rows)
+def _ptrace(facts: Facts) -> Row:
+    name, scope = "ptrace restricted (Yama)", facts.sysctl(PTRACE)
+    if scope not in ("", "0"):
+        return Row(name, OK, by=(f"{PTRACE} is {scope}",))
+    why = "outside of sandrun, processes of one user can read and change each other"
+    return Row(
+        name, NO, why=(why,), hints=(f"sysctl -w {PTRACE}=1" if scope else "a kernel with CONFIG_SECURITY_YAMA",)
+    )
 
 
-def _set(name: str, value: str, wanted: str) -> tuple[str, ...]:
-    """The command that sets a sysctl; nothing to say where there is none of that name."""
-    return (f"sysctl -w {name}={wanted}",) if value else ()
+def _injection(facts: Facts) -> Row:
+    name, legacy = "TIOCSTI refused by the kernel", facts.sysctl(TIOCSTI)
+    if legacy == "0":
+        return Row(name, OK, by=(f"{TIOCSTI} is 0",))
+    why = "outside of sandrun, a process can type into its terminal"
+    return Row(name, NO, why=(why,), hints=(f"sysctl -w {TIOCSTI}=0" if legacy else "Linux 6.2 or newer",))
+
+
+def _hidepid(facts: Facts) -> Row:
+    if facts.hidepid not in ("", "0", "off"):
+        return Row("processes of others hidden", OK, by=(f"hidepid={facts.hidepid}",))
+    why = "every user can see all processes in /proc"
+    return Row("processes of others hidden", NO, why=(why,), hints=("mount -o remount,hidepid=invisible /proc",))

@@ -6,13 +6,12 @@ a launch: `doctor` asks for everything, a launch only for the facts that its pro
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import importlib
 import os
-import platform
+import posixpath
 import resource
 import struct
-from importlib import metadata
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun import libc
@@ -20,7 +19,7 @@ from sandrun.errors import SandrunError
 from sandrun.host import parse_mountinfo
 from sandrun.kernel import PROBED, Kernel
 from sandrun.policy import syscalls
-from sandrun.primitives import seccomp, seccomp_compile
+from sandrun.primitives import seccomp
 from sandrun.primitives.caps import NUMBERS
 from sandrun.primitives.landlock import FS
 
@@ -38,17 +37,10 @@ SYSCTLS = (
     "kernel.yama.ptrace_scope",
     "dev.tty.legacy_tiocsti",
 )
-PACKAGES = {
-    "click": "click",
-    "landlock": "landlock",
-    "pyseccomp": "pyseccomp",
-    "prctl": "python-prctl",
-    "tomli": "tomli",
-}
-"""Each module that sandrun needs, and the package that brings it."""
 LSM_SIGNS = {"apparmor": "/sys/module/apparmor/parameters/enabled", "selinux": "/sys/fs/selinux/enforce"}
 CONTAINERS = {"/.dockerenv": "docker", "/run/.containerenv": "podman"}
 CGROUP_NAMES = ("docker", "kubepods", "libpod", "lxc")
+NOBODY = 65534
 _NO_ANSWER = 255
 """The exit status of a probe that ended otherwise than its steps say; no errno is as large."""
 _ANSWER = errno.EXDEV
@@ -73,23 +65,20 @@ class Trial(NamedTuple):
 
 
 class Cgroup(NamedTuple):
-    """The control group of this process: hierarchy version (0: none is mounted), its directory, what it controls.
+    """The control group of this process: version of the hierarchy (0: none is mounted), its directory, what it controls.
 
-    `delegated`: this user can make groups below it.
+    `trial` is what came of making a group below it and entering that.
     """
 
-    version: int = 0
-    path: str = ""
-    controllers: tuple[str, ...] = ()
-    delegated: bool = False
+    version: int
+    path: str
+    controllers: tuple[str, ...]
+    trial: Trial
 
-
-class Package(NamedTuple):
-    """A package that sandrun needs: its version, or why it cannot be used."""
-
-    name: str
-    version: str = ""
-    problem: str = ""
+    @property
+    def usable(self) -> int:
+        """The version if groups can be made, else 0."""
+        return self.version if self.trial.works else 0
 
 
 class Facts(NamedTuple):
@@ -99,11 +88,12 @@ class Facts(NamedTuple):
     landlock_errata: int
     seccomp: Trial
     notify: Trial
+    ids: Trial
     userns: Trial
     mountns: Trial
     pidns: Trial
     netns: Trial
-    cgroup: Cgroup = Cgroup()
+    cgroup: Cgroup
     lsm: tuple[str, ...] = ()
     label: str = ""
     no_new_privs: bool = False
@@ -111,8 +101,6 @@ class Facts(NamedTuple):
     sysctls: tuple[tuple[str, str], ...] = ()
     hidepid: str = ""
     container: str = ""
-    python: str = ""
-    libseccomp: str = ""
 
     def sysctl(self, name: str) -> str:
         """The value of a sysctl, "" if there is none of that name."""
@@ -127,11 +115,12 @@ def probe(kernel: Kernel) -> Facts:
         landlock_errata=_errata(),
         seccomp=try_seccomp(kernel.arch),
         notify=attempt((_no_new_privs(), ("load a notifying filter", _load_listener))),
+        ids=attempt((("change user and groups", _change_ids),)),
         userns=userns,
         mountns=try_namespace(kernel, userns, libc.CLONE_NEWNS),
         pidns=try_namespace(kernel, userns, libc.CLONE_NEWPID),
         netns=try_namespace(kernel, userns, libc.CLONE_NEWNET),
-        cgroup=find_cgroup(),
+        cgroup=try_cgroup(),
         lsm=_lsm(),
         label=_read("/proc/self/attr/current").strip("\0\n"),
         no_new_privs=bool(libc.prctl(libc.PR_GET_NO_NEW_PRIVS)),
@@ -139,8 +128,6 @@ def probe(kernel: Kernel) -> Facts:
         sysctls=tuple((name, value) for name in SYSCTLS if (value := _sysctl(name))),
         hidepid=_hidepid(),
         container=_container(),
-        python=platform.python_version(),
-        libseccomp=seccomp_compile.library_version(),
     )
 
 
@@ -157,14 +144,8 @@ def with_facts(kernel: Kernel, required: Iterable[Value]) -> Kernel:
     if "userns" in names:
         found["userns"] = userns.works
     if "cgroup" in names:
-        cgroup = find_cgroup()
-        found["cgroup"] = cgroup.version if cgroup.delegated else 0
+        found["cgroup"] = try_cgroup().usable
     return kernel._replace(probed=tuple(sorted(found.items())))
-
-
-def packages() -> tuple[Package, ...]:
-    """The packages that sandrun needs, each imported."""
-    return tuple(_package(module, name) for module, name in PACKAGES.items())
 
 
 # --- trials --------------------------------------------------------------------------------------------------------
@@ -173,7 +154,10 @@ def packages() -> tuple[Package, ...]:
 def attempt(steps: Sequence[Step]) -> Trial:
     """Do these steps in a child, up to the first that raises OSError."""
     reader, writer = os.pipe()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        raise SandrunError(f"cannot try anything: fork: {libc.strerror(error.errno or 0)}") from None
     if not pid:
         status = _NO_ANSWER
         try:
@@ -199,6 +183,12 @@ def _do(steps: Sequence[Step], writer: int) -> int:
         except OSError as error:
             return error.errno or _NO_ANSWER
     return 0
+
+
+def _change_ids() -> None:
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
 def _no_new_privs() -> Step:
@@ -325,29 +315,45 @@ def _errata() -> int:
         return 0
 
 
-def find_cgroup() -> Cgroup:
-    """The group of this process in the hierarchy that has the controllers."""
-    groups = dict(line.split(":", 2)[1:] for line in _read("/proc/self/cgroup").splitlines() if line.count(":") > 1)
-    mounts = parse_mountinfo(_read("/proc/self/mountinfo").encode())
-    unified = Cgroup()
-    for mount in mounts:
-        if mount.fstype == "cgroup2" and "" in groups:
-            path = mount.point + os.path.relpath(groups[""], mount.root).removeprefix(".").rstrip("/").join(("/", ""))
-            unified = _group(2, path, tuple(_read(path + "/cgroup.controllers").split()))
-    if unified.controllers:
-        return unified
-    old = {name for names in groups for name in names.split(",") if name and "=" not in name}
-    for mount in mounts:
-        name = os.path.basename(mount.point)
-        if mount.fstype == "cgroup" and "memory" in old and "memory" in name.split(","):
-            own = next(path for names, path in groups.items() if "memory" in names.split(","))
-            return _group(1, mount.point + own.rstrip("/"), tuple(sorted(old)))
-    return unified
+def try_cgroup() -> Cgroup:
+    """Find the group of this process, in the hierarchy that limits memory, and make a group below it."""
+    version, path, controllers = find_cgroup(_read("/proc/self/cgroup"), _read("/proc/self/mountinfo"))
+    if not version:
+        return Cgroup(0, "", (), Trial("find a hierarchy", errno.ENOENT))
+    if version == 2:
+        controllers = tuple(sorted(_read(path + "/cgroup.controllers").split()))
+    made = f"{path}/sandrun-doctor-{os.getpid()}"
+
+    def enter() -> None:
+        with open(made + "/cgroup.procs", "w", encoding="ascii") as file:
+            file.write(str(os.getpid()))
+
+    try:
+        trial = attempt((("make a group", lambda: os.mkdir(made)), ("enter it", enter)))
+    finally:
+        with contextlib.suppress(OSError):
+            os.rmdir(made)
+    return Cgroup(version, path, controllers, trial)
 
 
-def _group(version: int, path: str, controllers: tuple[str, ...]) -> Cgroup:
-    files = ("", "/cgroup.procs") + (("/cgroup.subtree_control",) if version == 2 else ())
-    return Cgroup(version, path, controllers, all(os.access(path + name, os.W_OK) for name in files))
+def find_cgroup(groups: str, mountinfo: str) -> tuple[int, str, tuple[str, ...]]:
+    """The version, the own directory and the controllers of the hierarchy that limits memory, else of version 2.
+
+    `groups` is /proc/self/cgroup (cgroups(7)); version 2 does not name its controllers there. (0, "", ()) for none.
+    """
+    own = {}
+    for line in groups.splitlines():
+        _, names, path = line.split(":", 2)
+        own[frozenset(names.split(",")) - {""}] = path
+    old = {name for names in own for name in names if "=" not in name}
+    wanted = next((names for names in own if "memory" in names), frozenset())
+    for mount in parse_mountinfo(mountinfo.encode()):
+        is_it = "memory" in posixpath.basename(mount.point).split(",") if wanted else mount.fstype == "cgroup2"
+        if mount.fstype in ("cgroup", "cgroup2") and is_it and wanted in own:
+            below = posixpath.relpath(own[wanted], mount.root)
+            path = posixpath.normpath(posixpath.join(mount.point, below))
+            return (1, path, tuple(sorted(old))) if wanted else (2, path, ())
+    return 0, "", ()
 
 
 def _lsm() -> tuple[str, ...]:
@@ -376,14 +382,3 @@ def _container() -> str:
     named = _read("/run/systemd/container").strip()
     groups = _read("/proc/1/cgroup")
     return named or next((name for name in CGROUP_NAMES if name in groups), "")
-
-
-def _package(module: str, name: str) -> Package:
-    try:
-        if module == "pyseccomp":
-            seccomp_compile.load_pyseccomp()
-        else:
-            importlib.import_module(module)
-    except (ImportError, OSError, SandrunError) as error:
-        return Package(name, problem=str(error))
-    return Package(name, metadata.version(name))

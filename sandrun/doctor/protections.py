@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, NamedTuple
 from sandrun.doctor.rows import NO, OK, PARTIAL, Row
 from sandrun.errors import CommandError, ProblemsError
 from sandrun.host import Account, Stat
-from sandrun.plan.draft import ENFORCED, LOST
+from sandrun.plan.draft import ENFORCED
+from sandrun.plan.draft import PARTIAL as PARTLY
 from sandrun.plan.resolve import resolve
 from sandrun.profile import load
 from sandrun.profile.keys import KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sandrun.host import Host, Mount
     from sandrun.kernel import Kernel
     from sandrun.plan.draft import Protection
     from sandrun.plan.resolve import Resolution
+    from sandrun.profile.model import Profile
 
 RUNS, LOSES, REFUSED = "runs", "loses", "refused"
 COMMAND = "/bin/sh"
@@ -48,47 +50,35 @@ class Verdict(NamedTuple):
     """Whether a profile can be launched: RUNS, LOSES what it makes optional (in `lost`, by key), or REFUSED (why)."""
 
     name: str
+    description: str
     state: str
     lost: tuple[tuple[str, str], ...] = ()
     why: tuple[str, ...] = ()
-    todo: tuple[str, ...] = ()
-    resolution: Resolution | None = None
+    hints: tuple[str, ...] = ()
 
 
 OTHERS = tuple(key.path for key in KEYS if key.protection)
-WRITE = ("filesystem.write", "/data/work")
+READ, WRITE, HOLE = ("filesystem.read", "/data"), ("filesystem.write", "/data"), ("filesystem.deny", "/data/file")
 CHECKS: tuple[Check, ...] = (
-    Check("read files and list directories", "filesystem.read"),
+    Check("read files", "filesystem.read"),
     Check("write files", "filesystem.write"),
     Check("execute files", "filesystem.execute"),
     Check("truncate files", "filesystem.write", (WRITE,), about="truncate"),
-    Check("change modes, owners, times, attributes: nothing writable", "filesystem.write"),
-    Check("change modes, owners, times, attributes", "filesystem.write", (WRITE,), about="chmod", is_loss=True),
+    Check("metadata, nothing writable", "filesystem.write"),
+    Check("metadata, something writable", "filesystem.write", (WRITE,), about="chmod", is_loss=True),
     Check("ioctl(2) on devices", "filesystem.rules", (("filesystem.rules", "/data/file=ioctl_dev"),)),
-    Check(
-        "deny inside a readable tree",
-        "filesystem.deny",
-        (("filesystem.read", "/data"), ("filesystem.deny", "/data/file")),
-    ),
-    Check(
-        "deny inside a writable tree",
-        "filesystem.deny",
-        (("filesystem.write", "/data"), ("filesystem.deny", "/data/file")),
-    ),
-    Check(
-        "deny writing inside a writable tree",
-        "filesystem.deny_write",
-        (("filesystem.write", "/data"), ("filesystem.deny_write", "/data/file")),
-    ),
+    Check("deny in a readable tree", "filesystem.deny", (READ, HOLE)),
+    Check("deny in a writable tree", "filesystem.deny", (WRITE, HOLE)),
+    Check("deny writing in a writable tree", "filesystem.deny_write", (WRITE, ("filesystem.deny_write", "/data/file"))),
     Check("private temporary directory", "filesystem.tmp", (("filesystem.tmp", "private"),)),
     Check("hidden home", "filesystem.home", (("filesystem.read", "/"), ("filesystem.home", "hidden"))),
     Check("private home", "filesystem.home", (("filesystem.read", "/"), ("filesystem.home", "private"))),
-    Check("/proc of its own", "filesystem.proc", (("filesystem.proc", "own"),)),
     Check("no /proc", "filesystem.proc", (("filesystem.read", "/"), ("filesystem.proc", "none"))),
+    Check("/proc of its own", "filesystem.proc", (("filesystem.proc", "own"),)),
     Check("minimal /dev", "filesystem.dev", (("filesystem.read", "/"), ("filesystem.dev", "minimal"))),
     Check("root directory of its own", "filesystem.root", (("filesystem.root", "/data"),)),
-    Check("changes kept apart (overlay)", "filesystem.overlay", (("filesystem.overlay", "/data"),)),
-    Check("no connections", "network.connect"),
+    Check("overlay", "filesystem.overlay", (("filesystem.overlay", "/data"),)),
+    Check("no connecting", "network.connect"),
     Check("no listening", "network.bind"),
     Check("no unix sockets", "network.unix"),
     Check("connect to TCP ports", "network.connect", (("network.connect", "tcp:443"),)),
@@ -96,7 +86,7 @@ CHECKS: tuple[Check, ...] = (
     Check("send to UDP ports", "network.connect", (("network.connect", "udp:53"),)),
     Check("bind UDP ports", "network.bind", (("network.bind", "udp:5353"),)),
     Check("connect to one host", "network.connect", (("network.connect", "tcp:192.0.2.1:443"),)),
-    Check("connect to one unix socket by path", "network.unix", (("network.unix", "/data/socket"),)),
+    Check("connect to one unix socket", "network.unix", (("network.unix", "/data/socket"),)),
     Check("loopback of its own", "network.loopback", (("network.loopback", "true"),)),
     Check("socket families", "network.families", (("network.families", "netlink"),)),
     Check("deny endpoints", "network.deny", (("network.deny", "*"),)),
@@ -104,27 +94,27 @@ CHECKS: tuple[Check, ...] = (
     Check("syscalls of other architectures", "syscalls", (("syscalls.deny", "@mount"),)),
     Check("capabilities", "privileges.capabilities"),
     Check("no_new_privs", "privileges.no_new_privs"),
-    Check("run as another user", "privileges.user", (("privileges.user", "65534"),)),
+    Check("another user", "privileges.user", (("privileges.user", "65534"),)),
     Check("securebits", "privileges.securebits", (("privileges.securebits", "noroot"),)),
     Check("AppArmor profile", "privileges.apparmor", (("privileges.apparmor", "x"),)),
     Check("SELinux context", "privileges.selinux", (("privileges.selinux", "x"),)),
-    Check("resource limits of setrlimit(2)", "rlimits.nofile", (("rlimits", "nofile=256"),)),
+    Check("limits of setrlimit(2)", "rlimits.nofile", (("rlimits", "nofile=256"),)),
     Check("memory of the whole tree", "resources.memory", (("resources.memory", "1G"),)),
     Check("number of processes", "resources.pids", (("resources.pids", "100"),)),
     Check("processor time", "resources.cpu", (("resources.cpu", "50%"),)),
-    Check("bytes read and written a second", "resources.io", (("resources.io", "1M"),)),
+    Check("input and output a second", "resources.io", (("resources.io", "1M"),)),
     Check("environment", "environment.pass"),
-    Check("inherited file descriptors", "process.pass_fds"),
+    Check("inherited descriptors", "process.pass_fds"),
     Check("terminal, shared", "process.tty", (("process.tty", "protected"),)),
     Check("terminal, new session", "process.tty", (("process.tty", "new-session"),)),
     Check("terminal of its own", "process.tty", (("process.tty", "pty"),)),
     Check("signals to other processes", "process.isolate", (("process.isolate", "signals"),)),
     Check("view of other processes", "process.isolate", (("process.isolate", "true"),)),
-    Check("end of the whole tree, time limit", "time.timeout", (("time.timeout", "1s"),)),
+    Check("time limit, end of the whole tree", "time.timeout", (("time.timeout", "1s"),)),
     Check("host name of its own", "process.hostname", (("process.hostname", "x"),)),
-    Check("namespaces", "process.namespaces", (("process.namespaces", "net"),)),
+    Check("namespaces of its own", "process.namespaces", (("process.namespaces", "net"),)),
 )
-"""Every protection of a profile, in the order of the tables. A test holds that no key is missing."""
+"""Every protection. A test holds that no key is missing that a kernel could fail to keep."""
 
 
 def protections(kernel: Kernel) -> tuple[Row, ...]:
@@ -133,18 +123,31 @@ def protections(kernel: Kernel) -> tuple[Row, ...]:
     return tuple(_row(check, kernel, host) for check in CHECKS)
 
 
-def verdict(name: str, kernel: Kernel, host: Host) -> Verdict:
-    """Whether the built-in profile of this name can be launched on this kernel and host."""
+def verdict(profile: Profile, kernel: Kernel, host: Host, launch: Callable[[Resolution], Sequence[str]]) -> Verdict:
+    """Whether this profile can be launched on this kernel and host.
+
+    `launch` has the last word on what resolves: the lines of what goes wrong with it, if anything does.
+    """
+    refused = Verdict(profile.name, profile.description, REFUSED)
     try:
-        resolution = resolve(load((f"builtin:{name}",)), kernel, host, (COMMAND, "-c", ":"))
+        resolution = resolve(profile, kernel, host, (COMMAND, "-c", ":"))
     except ProblemsError as error:
-        why = tuple(dict.fromkeys(map(str, error.problems)))
-        todo = tuple(dict.fromkeys(problem.hint for problem in error.problems if problem.hint))
-        return Verdict(name, REFUSED, why=why, todo=todo)
+        return refused._replace(why=_once(map(str, error.problems)), hints=_hints(error))
     except CommandError as error:
-        return Verdict(name, REFUSED, why=(error.message,), todo=(error.hint,) if error.hint else ())
+        return refused._replace(why=(error.message,), hints=(error.hint,) if error.hint else ())
+    trouble = launch(resolution)
+    if trouble:
+        return refused._replace(why=tuple(trouble))
     lost = tuple((one.key, text) for one in resolution.enforcement for text in one.lost)
-    return Verdict(name, LOSES if lost else RUNS, lost=lost, resolution=resolution)
+    return refused._replace(state=LOSES if lost else RUNS, lost=lost)
+
+
+def _once(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))
+
+
+def _hints(error: ProblemsError) -> tuple[str, ...]:
+    return _once(problem.hint for problem in error.problems if problem.hint)
 
 
 def _row(check: Check, kernel: Kernel, host: Host) -> Row:
@@ -152,19 +155,18 @@ def _row(check: Check, kernel: Kernel, host: Host) -> Row:
     try:
         records = _ask(check, kernel, host)
     except ProblemsError as error:
-        why = tuple(dict.fromkeys(problem.message for problem in error.problems))
-        todo = tuple(dict.fromkeys(problem.hint for problem in error.problems if problem.hint))
+        why = _once(problem.message for problem in error.problems)
         try:
             left = _ask(check, kernel, host, optional=(check.key,))
         except ProblemsError:
             left = ()
-        by = tuple(dict.fromkeys(name for record in left for name in record.mechanisms))
-        kept = bool(by) and all(record.state != LOST for record in left)
-        return Row(check.name, PARTIAL if kept else NO, check.key, by if kept else (), why, todo)
-    by = tuple(dict.fromkeys(name for record in records for name in record.mechanisms))
+        kept = bool(left) and all(record.state == PARTLY for record in left)
+        by = _once(name for record in left for name in record.mechanisms) if kept else ()
+        return Row(check.name, PARTIAL if kept else NO, check.key, by, why, _hints(error))
     if not records or any(record.state != ENFORCED for record in records):
         return Row(check.name, NO, check.key, why=("nothing enforces it",))
-    notes = tuple(note for record in records for note in record.notes if check.about and check.about in note)
+    by = _once(name for record in records for name in record.mechanisms)
+    notes = _once(note for record in records for note in record.notes if check.about and check.about in note)
     if notes and check.is_loss:
         return Row(check.name, PARTIAL, check.key, by, why=notes)
     return Row(check.name, OK, check.key, by, notes=notes)

@@ -18,5 +18,5 @@ class Row(NamedTuple):
     key: str = ""
     by: tuple[str, ...] = ()
     why: tuple[str, ...] = ()
-    todo: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

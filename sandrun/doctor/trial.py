@@ -1,8 +1,19 @@
-"""A launch as the doctor tries it."""
+"""A launch as the doctor tries it: what resolves is done for real, up to the exit status of a command that does nothing."""
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING, NoReturn
+
+from sandrun import libc, report, supervise
+from sandrun.errors import SandrunError
 from sandrun.host import System
+from sandrun.launch import launch
+from sandrun.plan import environment
+
+if TYPE_CHECKING:
+    from sandrun.plan.resolve import Resolution
+    from sandrun.profile.model import Profile
 
 PLACE = "/usr"
 
@@ -15,5 +26,34 @@ class Elsewhere(System):
         return PLACE
 
     def fd_stat(self, fd: int) -> None:
-        """The doctor's own descriptors are not those of a launch."""
+        """The descriptors of the doctor are not those of a launch."""
         return
+
+
+def try_launch(profile: Profile, resolution: Resolution) -> list[str]:
+    """Launch the plan in a child and wait for it: the lines of what goes wrong, none if the command ends with 0."""
+    reader, writer = os.pipe()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        raise SandrunError(f"cannot try a launch: fork: {libc.strerror(error.errno or 0)}") from None
+    if not pid:
+        _supervisor(profile, resolution, writer)
+    os.close(writer)
+    with open(reader, encoding="utf-8", errors="replace") as file:
+        lines = file.read().splitlines()
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return lines if lines or not status else [f"the launch ended with status {status}"]
+
+
+def _supervisor(profile: Profile, resolution: Resolution, writer: int) -> NoReturn:
+    status = 1
+    try:
+        plan = resolution.plan
+        watch = supervise.prepare(plan)
+        child = launch(plan, environment.values(profile, resolution.account), watch)
+        status = report.status(supervise.supervise(child, watch, plan))
+    except SandrunError as error:
+        os.write(writer, "\n".join(error.lines()).encode("utf-8", "surrogateescape"))
+    finally:
+        os._exit(status)
