@@ -39,7 +39,7 @@ FORWARDED = (
 )
 KEPT_IGNORED = (libc.SIGHUP, libc.SIGINT, libc.SIGQUIT)
 """Signals that the command ignores as well if the caller does: nohup(1), and `&` in a shell without job control."""
-KILL_SECONDS = 10.0
+KILL_SECONDS = 30.0
 """How long processes may take to die of SIGKILL before they count as survivors."""
 _LONGEST_POLL_MS = 2**31 - 1
 _KIB = 1024

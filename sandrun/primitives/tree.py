@@ -61,47 +61,41 @@ def _is_living_child(pid: int) -> bool:
         return False
 
 
-def _line_of_parents(pid: int) -> list[int]:
-    """The ancestors of a process up to this one; empty if it is not below this one."""
-    here = os.getpid()
-    line: list[int] = []
-    while pid != here:
-        try:
-            pid = int(_stat(pid)[_PPID])
-        except OSError:
-            return []
-        if pid <= 0 or pid in line:
-            return []
-        line.append(pid)
-    return line
-
-
-def _is_below(pid: int) -> bool:
-    """Whether a process descends from this one.
-
-    An id could be reused between two looks. If a second climb finds the same line, then every parent was still alive,
-    and so the same process, when the first climb looked at it: a parent's death would have moved its children.
-    """
-    line = _line_of_parents(pid)
-    return bool(line) and _line_of_parents(pid) == line
-
-
 def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def _send(pid: int, signals: tuple[int, ...]) -> None:
-    """Signals to one process of the tree; nothing if it has gone, is not of the tree, or may not be signalled."""
+def _members() -> dict[int, int]:
+    """Every process below this one and its parent, parents first, as one look at /proc finds them."""
+    parents: dict[int, int] = {}
+    for pid in _pids():
+        try:
+            parents[pid] = int(_stat(pid)[_PPID])
+        except OSError:
+            continue
+    members: dict[int, int] = {}
+    wave = {os.getpid()}
+    while wave := {pid for pid, parent in parents.items() if parent in wave}:
+        members.update((pid, parents[pid]) for pid in wave)
+    return members
+
+
+def _send(pid: int, parent: int, signals: tuple[int, ...]) -> None:
+    """Signals to one of the members; nothing if it is not that process any more, or may not be signalled.
+
+    The second look comes when the pidfd pins the process. For a stranger to pass it, both ids would have to be given
+    out again within it, to a process and its child.
+    """
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
         return
     try:
-        if _is_below(pid):
+        if int(_stat(pid)[_PPID]) in (parent, os.getpid()):
             for signal in signals:
                 libc.pidfd_send_signal(pidfd, signal)
-    except (ProcessLookupError, PermissionError):
-        pass
+    except OSError:
+        return
     finally:
         os.close(pidfd)
 
@@ -161,17 +155,23 @@ def signal_tree(scoped: bool, *signals: int) -> None:
             except (ProcessLookupError, PermissionError):
                 continue
         return
-    parents: dict[int, int] = {}
-    for pid in _pids():
-        try:
-            parents[pid] = int(_stat(pid)[_PPID])
-        except OSError:
-            continue
-    inside = {os.getpid()}
-    while found := {pid for pid, parent in parents.items() if parent in inside} - inside:
-        inside |= found
-    for pid in sorted(inside - {os.getpid()}):
-        _send(pid, signals)
+    for pid, parent in _members().items():
+        _send(pid, parent, signals)
+
+
+def _freeze(end: float) -> None:
+    """Stop the whole tree, so that a storm of forks neither goes on nor takes the processor from us.
+
+    A stopped process keeps its place under RLIMIT_NPROC: killed ones would be replaced by those not yet found.
+    """
+    stopped: set[int] = set()
+    while time.monotonic() < end:
+        new = {pid: parent for pid, parent in _members().items() if pid not in stopped}
+        if not new:
+            return
+        for pid, parent in new.items():
+            _send(pid, parent, (libc.SIGSTOP,))
+        stopped.update(new)
 
 
 def stop_here(signal: int) -> None:
@@ -229,12 +229,15 @@ def kill_tree(seconds: float, signal_fd: int, *, scoped: bool, group: int = 0) -
             signal_tree(scoped, libc.SIGKILL)
         else:
             _kill_children(_pids(), strangers)
-            if rounds % 16 == 2:
+            if rounds % 8 == 3:
+                _freeze(end)
                 signal_tree(scoped, libc.SIGKILL)
+            if rounds % 64 == 63:
                 _kill_children(_all_ids(end), strangers)
-                strangers.clear()  # an id among them may by now be a child's
         more, any_left = reap()
         killed += more
+        if more:
+            strangers.clear()  # the children of those that died are ours now
         rounds += 1
         if any_left and more == 0 and poll.poll(_SETTLE_MS):
             os.read(signal_fd, 4096)
