@@ -379,27 +379,25 @@ def descendants(pid: int | None = None) -> dict[int, str]:
 
     A zombie is not alive, unless only its first thread ended and others go on.
     """
-    parents: dict[int, tuple[int, str, str]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError):
-                line = Path("/proc", entry, "stat").read_bytes()
-                name = line[line.index(b"(") + 1 : line.rindex(b")")].decode(errors="replace")
-                state, parent = line[line.rindex(b")") + 2 :].split()[:2]
-                parents[int(entry)] = (int(parent), state.decode(), name)
     found: dict[int, str] = {}
-    wave = {os.getpid() if pid is None else pid}
+    wave = children(os.getpid() if pid is None else pid)
     while wave:
-        wave = {child for child, (parent, _, _) in parents.items() if parent in wave}
-        found.update({child: parents[child][2] for child in wave if parents[child][1] != "Z" or _has_threads(child)})
+        for child in wave:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                line = Path(f"/proc/{child}/stat").read_text(errors="replace")
+                if line.rpartition(") ")[2][0] != "Z" or len(os.listdir(f"/proc/{child}/task")) > 1:
+                    found[child] = line[line.index("(") + 1 : line.rindex(")")]
+        wave = [grandchild for child in wave for grandchild in children(child)]
     return found
 
 
-def _has_threads(pid: int) -> bool:
-    try:
-        return len(os.listdir(f"/proc/{pid}/task")) > 1
-    except FileNotFoundError:
-        return False
+def children(pid: int) -> list[int]:
+    """The child processes of every thread of `pid`, zombies too (proc_pid_task_children(5))."""
+    found: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+    return found
 
 
 def kill_all(pids: Mapping[int, str]) -> None:
