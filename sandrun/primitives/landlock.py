@@ -160,7 +160,30 @@ def restrict_self(ruleset_fd: int, flags: int) -> None:
 
 def open_path(path: bytes) -> int:
     """An O_PATH descriptor of a canonical path. Raises OSError; ELOOP where a symbolic link stands in the way."""
-    return libc.openat2(path, os.O_PATH | os.O_CLOEXEC, resolve=libc.RESOLVE_NO_SYMLINKS)
+    try:
+        return libc.openat2(path, os.O_PATH | os.O_CLOEXEC, resolve=libc.RESOLVE_NO_SYMLINKS)
+    except OSError as error:
+        # An outer filter cannot see the flags of openat2(2) and may refuse all of it so; ours does.
+        if error.errno != errno.ENOSYS:
+            raise
+    return _open_by_names(path)
+
+
+def _open_by_names(path: bytes) -> int:
+    """What openat2(2) does with RESOLVE_NO_SYMLINKS, a name at a time."""
+    at = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    for name in path.split(b"/"):
+        if not name:
+            continue
+        try:
+            below = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+        finally:
+            os.close(at)
+        at = below
+        if stat.S_ISLNK(os.fstat(at).st_mode):
+            os.close(at)
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return at
 
 
 def _identities(paths: Iterable[bytes], *, skip_unreachable: bool) -> dict[tuple[int, int], bytes]:

@@ -325,6 +325,18 @@ def test_no_landlock() -> None:
     assert landlock.create(Plan()) == -1
 
 
+@pytest.fixture(params=["openat2", "an outer filter refuses openat2"])
+def opening(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to open a path without following a link."""
+
+    def refused(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    if request.param != "openat2":
+        monkeypatch.setattr(libc, "openat2", refused)
+
+
+@pytest.mark.usefixtures("opening")
 def test_gone(box: Path) -> None:
     """A path that vanished after planning is an error that names it."""
     with pytest.raises(SandrunError) as caught:
@@ -341,6 +353,7 @@ def test_another_kind(box: Path) -> None:
         make((landlock.READ, KIND_FILE, box))
 
 
+@pytest.mark.usefixtures("opening")
 def test_exchanged_for_a_link(box: Path) -> None:
     """A symbolic link is never followed, neither at the end nor on the way: planning had resolved them all."""
     (box / "real").mkdir()
@@ -353,6 +366,7 @@ def test_exchanged_for_a_link(box: Path) -> None:
     make((landlock.READ, KIND_FILE, box / "real/file"))
 
 
+@pytest.mark.usefixtures("opening")
 def test_hole_by_another_name(box: Path) -> None:
     """A granted hard link to a denied file is refused; a hole that does not exist stands in nobody's way."""
     (box / "secret").write_text("")
