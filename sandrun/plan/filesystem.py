@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 OTHER_KEYS = ("create", "rules", "deny", "deny_write", "tmp", "home", "proc", "dev", "root", "overlay")
 """Keys that are recorded only where a profile writes them; read, write and execute are promised to every command."""
+NOT_BY_LANDLOCK = ("filesystem.root", "filesystem.overlay")
+"""Keys that Landlock keeps no part of."""
 NO_LANDLOCK = {
     "missing": ("this kernel has no Landlock", "Linux 5.13 or newer, built with CONFIG_SECURITY_LANDLOCK"),
     "disabled": ("Landlock is disabled", "boot with landlock in the list of lsm="),
@@ -241,7 +243,8 @@ def _record(request: Request, mechanism: str) -> None:
     written = [f"filesystem.{name}" for name in OTHER_KEYS if f"filesystem.{name}" in draft.profile.values]
     for key in (*PROMISES, *written):
         own = request.mechanisms.get(key, [])
-        mechanisms = tuple(dict.fromkeys(([mechanism] if mechanism == "landlock" else []) + own))
+        by_landlock = mechanism == "landlock" and key not in NOT_BY_LANDLOCK
+        mechanisms = tuple(dict.fromkeys(([mechanism] if by_landlock else []) + own))
         lost = request.lost.get(key)
         if lost:
             draft.lose(key, "; ".join(dict.fromkeys(text for text, _ in lost)), lost[0][1], *mechanisms)

@@ -369,6 +369,7 @@ def test_an_own_proc_and_mounts_are_lost() -> None:
     assert "command lines" in messages(draft)
     assert record(resolved(proc="own", optional=["proc"]), "proc").state == PARTIAL
     assert "mount namespace" in messages(resolved(overlay=["."]))
+    assert record(resolved(overlay=["."], optional=["overlay"]), "overlay").state == LOST
 
 
 # --- kernels -------------------------------------------------------------------------------------------------------
