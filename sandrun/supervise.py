@@ -155,7 +155,10 @@ def prepare(plan: Plan) -> Watch:
 def _open_standard_descriptors() -> None:
     """If 0, 1 or 2 is closed, the next open file would get its number and be taken for the command's input or output."""
     while True:
-        fd = os.open("/dev/null", os.O_RDWR)
+        try:
+            fd = os.open("/dev/null", os.O_RDWR)
+        except OSError as error:
+            raise SandrunError(f"cannot open: /dev/null: {libc.strerror(error.errno or 0)}") from None
         if fd > 2:
             os.close(fd)
             return
