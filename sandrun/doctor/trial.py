@@ -55,5 +55,7 @@ def _supervisor(profile: Profile, resolution: Resolution, writer: int) -> NoRetu
         status = report.status(supervise.supervise(child, watch, plan))
     except SandrunError as error:
         os.write(writer, "\n".join(error.lines()).encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        os.write(writer, report.reason(error).encode())
     finally:
         os._exit(status)
