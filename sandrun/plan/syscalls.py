@@ -14,7 +14,7 @@ from sandrun.plan.draft import Arg
 from sandrun.policy import promises, syscalls
 from sandrun.primitives.seccomp import ALLOW, ERRNO, KILL_PROCESS, LOG, errno_action
 from sandrun.primitives.seccomp_compile import Refusal, compile_filter
-from sandrun.primitives.seccomp_match import TooComplexError, both, cubes, decide
+from sandrun.primitives.seccomp_match import TooComplexError, both, cubes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -199,8 +199,7 @@ def _apply_rules(draft: Draft, table: _Filter) -> None:
         answer = table.answers[number]
         if answer != ALLOW and number not in table.denied:
             table.answers[number] = ALLOW
-            elsewhere = _elsewhere(draft, table.name(number), conditions)
-            table.refusals.append(Refusal(number, answer, elsewhere, decided=True))
+            table.refusals.append(Refusal(number, answer, conditions, elsewhere=True))
     for value, refusal in refusing:
         _warn_idle(draft, value, idle=not _stricter(refusal.action, table.answers[refusal.number]))
         table.refusals.append(refusal)
@@ -211,15 +210,6 @@ def _warn_idle(draft: Draft, value: Value, *, idle: bool) -> None:
         rule = _rule(value)
         why = "allowed" if rule.action == "allow" else "answered so, or stricter,"
         draft.warnings.append(f"{value.origin}: this rule changes nothing: {rule.syscall} is {why} anyway")
-
-
-def _elsewhere(draft: Draft, name: str, conditions: Sequence[Condition]) -> list[Condition]:
-    """Where none of the conditions holds."""
-    try:
-        return [{index: (cube,) for index, cube in leaf.items()} for leaf in decide(conditions, invert=True)]
-    except TooComplexError as error:
-        draft.refuse("syscalls.rules", f"cannot make the syscall filter: {name}: {error}", "use fewer argument rules")
-        return []
 
 
 def _rule_condition(draft: Draft, value: Value, table: _Filter) -> Condition | None:

@@ -11,6 +11,8 @@ ERRNO = 0x00050000
 LOG = 0x7FFC0000
 ALLOW = 0x7FFF0000
 
+ACTION_MASK = 0xFFFF0000
+"""The bits of the answer without its data, such as the errno."""
 MAX_INSTRUCTIONS = 4096
 """BPF_MAXINSNS: the longest program that the kernel takes."""
 

@@ -8,6 +8,8 @@ split into programs that leave it no choice:
   that makes a C library fall back.
 - "arguments": default ALLOW, only rules with a refusal, one action a syscall, conditions as `seccomp_match` makes
   them. A syscall with several refusals has the next one in a further program.
+- "only": where a syscall is allowed for some arguments and refused for all others, the few are listed: the default is
+  the refusal, and every other known syscall is allowed.
 
 The kernel runs all of them and takes the most restrictive answer.
 """
@@ -22,13 +24,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandrun.errors import SandrunError
-from sandrun.primitives.seccomp import ALLOW, KILL_PROCESS, LOG, MAX_INSTRUCTIONS, errno_action
+from sandrun.primitives.seccomp import ACTION_MASK, ALLOW, ERRNO, KILL_PROCESS, LOG, MAX_INSTRUCTIONS, errno_action
 from sandrun.primitives.seccomp_match import TooComplexError, decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from sandrun.primitives.seccomp_match import Condition
+    from sandrun.primitives.seccomp_match import Condition, Leaf
 
 UNKNOWN = errno_action(errno.ENOSYS)
 INSTRUCTION_SIZE = 8
@@ -48,15 +50,12 @@ class Rule(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """An action for a syscall wherever one of its conditions holds.
-
-    `decided`: the conditions are leaves of `seccomp_match.decide` already, one cube an argument.
-    """
+    """An action for a syscall wherever one of its conditions holds; `elsewhere`: wherever none of them does."""
 
     number: int
     action: int
     conditions: Sequence[Condition]
-    decided: bool = False
+    elsewhere: bool = False
 
 
 def compile_filter(arch: str, numbers: Mapping[int, int], refusals: Sequence[Refusal]) -> tuple[bytes, ...]:
@@ -68,8 +67,13 @@ def compile_filter(arch: str, numbers: Mapping[int, int], refusals: Sequence[Ref
 
     Raises TooComplexError if a program is longer than the kernel takes, or if the programs could not all be loaded.
     """
-    layers = _layers(refusals)
+    listed = [refusal for refusal in refusals if _is_listed(refusal, SECCOMP_NUMBERS[arch])]
+    layers = _layers([refusal for refusal in refusals if refusal not in listed])
     programs = [(_rules(layer), ALLOW) for layer in reversed(layers)]
+    programs += (
+        (_only(numbers, [refusal for refusal in listed if refusal.action == action]), action)
+        for action in dict.fromkeys(refusal.action for refusal in listed)
+    )
     programs.append(([Rule(number, action) for number, action in sorted(numbers.items())], UNKNOWN))
     # A program is in force while the next one is loaded, so one that restricts seccomp(2) has to be the last.
     programs.sort(key=lambda program: _restricts(program[0], SECCOMP_NUMBERS[arch]))
@@ -155,35 +159,51 @@ def library_version() -> str:
     return f"{found.major}.{found.minor}.{found.micro}"
 
 
-def _layers(refusals: Sequence[Refusal]) -> list[dict[int, Refusal]]:
+def _is_listed(refusal: Refusal, seccomp: int) -> bool:
+    """Whether what is not refused gets a program of its own.
+
+    Its default meets unknown numbers too, which is harmless as long as it is an errno: "numbers" has the first word.
+    """
+    return refusal.elsewhere and refusal.action & ACTION_MASK == ERRNO and refusal.number != seccomp
+
+
+def _only(numbers: Iterable[int], refusals: Iterable[Refusal]) -> list[Rule]:
+    listed = {refusal.number: refusal.conditions for refusal in refusals}
+    rules = [Rule(number, ALLOW) for number in sorted(numbers) if number not in listed]
+    for number, conditions in sorted(listed.items()):
+        rules += (Rule(number, ALLOW, _tests(leaf)) for leaf in decide(conditions))
+    return rules
+
+
+def _layers(refusals: Sequence[Refusal]) -> list[dict[int, list[Refusal]]]:
     """Refusals such that each layer has one action a syscall; a syscall's first action is in the first layer."""
-    merged: dict[int, dict[int, Refusal]] = {}
+    merged: dict[int, dict[int, list[Refusal]]] = {}
     for refusal in refusals:
-        actions = merged.setdefault(refusal.number, {})
-        if refusal.action in actions:
-            conditions = [*actions[refusal.action].conditions, *refusal.conditions]
-            actions[refusal.action] = Refusal(refusal.number, refusal.action, conditions)
-        else:
-            actions[refusal.action] = refusal
+        merged.setdefault(refusal.number, {}).setdefault(refusal.action, []).append(refusal)
     depth = max(map(len, merged.values()), default=0)
-    layers: list[dict[int, Refusal]] = [{} for _ in range(depth)]
+    layers: list[dict[int, list[Refusal]]] = [{} for _ in range(depth)]
     for number, actions in merged.items():
-        for layer, refusal in zip(layers, actions.values(), strict=False):
-            layer[number] = refusal
+        for layer, same in zip(layers, actions.values(), strict=False):
+            layer[number] = same
     return layers
 
 
-def _rules(layer: Mapping[int, Refusal]) -> list[Rule]:
-    rules = []
-    for number, refusal in sorted(layer.items()):
-        if refusal.decided:
-            leaves = [{index: cubes[0] for index, cubes in leaf.items()} for leaf in refusal.conditions]
-        else:
-            leaves = decide(refusal.conditions)
-        for leaf in leaves:
-            tests = tuple((index, mask, value) for index, (mask, value) in leaf.items())
-            rules.append(Rule(number, refusal.action, tests))
+def _rules(layer: Mapping[int, Sequence[Refusal]]) -> list[Rule]:
+    rules: list[Rule] = []
+    for number, refusals in sorted(layer.items()):
+        conditions: list[Condition] = []
+        for refusal in refusals:
+            conditions += _outside(refusal.conditions) if refusal.elsewhere else refusal.conditions
+        rules += (Rule(number, refusals[0].action, _tests(leaf)) for leaf in decide(conditions))
     return rules
+
+
+def _outside(conditions: Iterable[Condition]) -> list[Condition]:
+    return [{index: (cube,) for index, cube in leaf.items()} for leaf in decide(conditions, invert=True)]
+
+
+def _tests(leaf: Leaf) -> tuple[tuple[int, int, int], ...]:
+    return tuple((index, mask, value) for index, (mask, value) in leaf.items())
 
 
 def _restricts(rules: Iterable[Rule], number: int) -> bool:
