@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from sandrun.errors import SandrunError, UsageError
+from sandrun.errors import EXIT_SANDRUN, SandrunError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,8 +34,22 @@ def main(argv: Sequence[str]) -> int:
 
         say(error.lines())
         return EXIT_USAGE if verb and isinstance(error, UsageError) else error.status
+    except ModuleNotFoundError as error:
+        return _not_installed(error)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def _not_installed(error: ModuleNotFoundError) -> int:
+    """Say which package is missing. Raises the error if it is not one that sandrun needs."""
+    from sandrun.doctor.packages import MODULES  # noqa: PLC0415
+    from sandrun.report import say  # noqa: PLC0415
+
+    package = MODULES.get(error.name or "")
+    if package is None:
+        raise error
+    say([f"cannot start: the Python package {package} is not installed", f"hint: pip install {package}"])
+    return EXIT_SANDRUN
 
 
 def _verb(module: str, argv: Sequence[str]) -> int:
