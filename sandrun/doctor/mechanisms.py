@@ -33,7 +33,7 @@ def mechanisms(kernel: Kernel, facts: Facts) -> tuple[Row, ...]:
         _seccomp(kernel, facts),
         _notify(facts),
         _capabilities(kernel),
-        _ids(facts),
+        _ids(kernel, facts),
         _userns(kernel, facts),
         _namespace("mount namespaces", facts.mountns, facts),
         _namespace("pid namespaces", facts.pidns, facts),
@@ -79,7 +79,7 @@ def _landlock(kernel: Kernel, facts: Facts) -> Row:
     if not missing:
         return Row("Landlock", OK, by=(found,))
     why = "; ".join(f"{', '.join(names)}: ABI {abi}" for abi, names in sorted(missing.items()))
-    hint = ", ".join(f"Linux {RELEASES.get(abi, 'newer still')} has ABI {abi}" for abi in sorted(missing))
+    hint = "; ".join(f"ABI {abi}: Linux {RELEASES.get(abi, 'newer than that')}" for abi in sorted(missing))
     return Row("Landlock", PARTIAL, by=(found,), why=(f"this ABI lacks {why}",), hints=(hint,))
 
 
@@ -115,12 +115,11 @@ def _capabilities(kernel: Kernel) -> Row:
     return Row("capabilities to keep", PARTIAL, by=(found,), why=(why,), hints=("run it with them",))
 
 
-def _ids(facts: Facts) -> Row:
+def _ids(kernel: Kernel, facts: Facts) -> Row:
     if facts.ids.works:
         return Row("change of user and groups", OK)
-    hint = "run it as root"
-    if facts.ids.error == errno.EINVAL:
-        hint += " outside of this user namespace, which has only some of the ids"
+    confined = kernel.capabilities & ID_CAPABILITIES == ID_CAPABILITIES
+    hint = "run it as root" + (" outside of this user namespace, which does not have all ids" if confined else "")
     return Row("change of user and groups", NO, why=(str(facts.ids),), hints=(hint,))
 
 
