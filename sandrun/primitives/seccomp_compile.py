@@ -74,7 +74,7 @@ def compile_filter(arch: str, numbers: Mapping[int, int], refusals: Sequence[Ref
         (_only(numbers, [refusal for refusal in listed if refusal.action == action]), action)
         for action in dict.fromkeys(refusal.action for refusal in listed)
     )
-    programs.append(([Rule(number, action) for number, action in sorted(numbers.items())], UNKNOWN))
+    programs.append(([Rule(number, action) for number, action in sorted(numbers.items(), reverse=True)], UNKNOWN))
     # A program is in force while the next one is loaded, so one that restricts seccomp(2) has to be the last.
     programs.sort(key=lambda program: _restricts(program[0], SECCOMP_NUMBERS[arch]))
     if len(programs) > 1 and _restricts(programs[-2][0], SECCOMP_NUMBERS[arch]):
@@ -169,7 +169,7 @@ def _is_listed(refusal: Refusal, seccomp: int) -> bool:
 
 def _only(numbers: Iterable[int], refusals: Iterable[Refusal]) -> list[Rule]:
     listed = {refusal.number: refusal.conditions for refusal in refusals}
-    rules = [Rule(number, ALLOW) for number in sorted(numbers) if number not in listed]
+    rules = [Rule(number, ALLOW) for number in sorted(numbers, reverse=True) if number not in listed]
     for number, conditions in sorted(listed.items()):
         rules += (Rule(number, ALLOW, _tests(leaf)) for leaf in decide(conditions))
     return rules
