@@ -98,7 +98,8 @@ def _lose(draft: Draft, kernel: Kernel, asked: Sequence[str]) -> None:
     else:
         why = "syscalls cannot be filtered: this kernel has no seccomp filters"
     hint = "use a kernel with CONFIG_SECCOMP_FILTER on x86_64 or aarch64, or make the key optional"
-    for key in dict.fromkeys((*asked, *(guard.key for guard in draft.guards))):
+    recorded = (one.key for one in draft.protections if "seccomp" in one.mechanisms)
+    for key in dict.fromkeys((*asked, *(guard.key for guard in draft.guards), *recorded)):
         mine = [one for one in draft.protections if one.key == key and "seccomp" in one.mechanisms]
         draft.protections[:] = [one for one in draft.protections if one not in mine]
         others = (name for one in mine for name in one.mechanisms if name != "seccomp")
