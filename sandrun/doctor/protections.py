@@ -95,6 +95,9 @@ CHECKS: tuple[Check, ...] = (
     Check("capabilities", "privileges.capabilities"),
     Check("no_new_privs", "privileges.no_new_privs"),
     Check("another user", "privileges.user", (("privileges.user", "65534"),)),
+    Check("another group", "privileges.user", (("privileges.group", "65534"),)),
+    Check("other groups", "privileges.user", (("privileges.groups", "65534"),)),
+    Check("ambient capabilities", "privileges.capabilities", (("privileges.ambient", "CAP_NET_BIND_SERVICE"),)),
     Check("securebits", "privileges.securebits", (("privileges.securebits", "noroot"),)),
     Check("AppArmor profile", "privileges.apparmor", (("privileges.apparmor", "x"),)),
     Check("SELinux context", "privileges.selinux", (("privileges.selinux", "x"),)),
@@ -193,7 +196,7 @@ class Machine:
         self.uid = self.gid = uid
         directories = ("/", "/bin", "/data", "/data/work", "/dev", "/home", "/home/user", "/proc", "/tmp")  # noqa: S108
         files = (COMMAND, "/data/file", "/data/socket")
-        self.modes = dict.fromkeys(directories, DIRECTORY) | dict.fromkeys(files, FILE)
+        self.nodes = dict.fromkeys(directories, DIRECTORY) | dict.fromkeys(files, FILE)
 
     def account(self, user: str | int) -> Account | None:
         return Account("", user, user, "/home/user", "") if isinstance(user, int) else None
@@ -205,8 +208,8 @@ class Machine:
         return (account.gid,)
 
     def lstat(self, path: str) -> Stat | None:
-        mode = self.modes.get(path)
-        return None if mode is None else Stat(mode, 1, list(self.modes).index(path) + 1, 1, self.uid, self.gid)
+        mode = self.nodes.get(path)
+        return None if mode is None else Stat(mode, 1, list(self.nodes).index(path) + 1, 1, self.uid, self.gid)
 
     def stat(self, path: str) -> Stat | None:
         return self.lstat(path)
@@ -215,12 +218,18 @@ class Machine:
         return posixpath.normpath(path)
 
     def listdir(self, path: str) -> list[str] | None:
-        if self.modes.get(path) != DIRECTORY:
+        if self.nodes.get(path) != DIRECTORY:
             return None
-        return sorted(posixpath.basename(one) for one in self.modes if one != "/" and posixpath.dirname(one) == path)
+        return sorted(posixpath.basename(one) for one in self.nodes if one != "/" and posixpath.dirname(one) == path)
 
     def read(self, path: str, limit: int, offset: int = 0) -> bytes | None:
-        return b"" if self.modes.get(path) == FILE else None
+        return b"" if self.nodes.get(path) == FILE else None
+
+    def modes(self, path: str) -> list[tuple[str, int]] | None:
+        names = self.listdir(path)
+        if names is None:
+            return None
+        return [(name, self.nodes[posixpath.join(path, name)]) for name in names]
 
     def mounts(self) -> tuple[Mount, ...]:
         return ()
