@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 from sandrun.errors import Problem, ProfileError
@@ -9,17 +10,19 @@ from sandrun.profile.bad import Bad
 from sandrun.profile.find import NONE, Found, locate
 from sandrun.profile.layer import Layer, check_fact, check_key, flag_values, read_document, read_flags
 from sandrun.profile.merge import EMPTY, drop, merge
+from sandrun.profile.model import COMMAND_LINE, Origin, Value
 from sandrun.profile.source import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from sandrun.profile.model import Profile, Value
+    from sandrun.profile.model import Profile
 
 T = TypeVar("T")
 DEFAULT = ("default",)
 MAX_DEPTH = 16
 """Profiles in a chain of `extends`."""
+PASSED = "environment.pass"
 
 
 class _Loader:
@@ -116,8 +119,16 @@ def load(
     problems += more
     if problems:
         raise ProfileError(problems)
+    if PASSED in own.values and PASSED not in (*base.values, *(str(value.value) for value in replaced)):
+        base = _with_basic(base)
     own = own._replace(require=required, optional_flags=frozenset(str(value.value) for value in optional_keys))
     return merge(drop(base, replaced), own)._replace(name=base.name or NONE)
+
+
+def _with_basic(base: Profile) -> Profile:
+    """What a profile that is silent about the environment passes, said aloud, so that a flag adds to it."""
+    basic = Value("@basic", Origin(COMMAND_LINE, "--env"))
+    return base._replace(values=MappingProxyType({**base.values, PASSED: (basic,)}))
 
 
 def _all(items: Iterable[T], read: Callable[[T], Profile], where: Callable[[T], str]) -> Profile:

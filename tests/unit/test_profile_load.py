@@ -90,6 +90,19 @@ def test_words_that_name_nothing(places: Path, word: str) -> None:
     assert refusal(word)[0].startswith("--profile: no")
 
 
+def test_a_flag_adds_to_the_basic_names_of_the_environment(places: Path) -> None:
+    """`-e NAME` beside a silent profile keeps PATH; one that says what passes, or --replace, has its own word."""
+    flags = [("environment.pass", "CC", "--env")]
+
+    def passed(**more: tuple[str, ...]) -> list[object]:
+        return [value.value for value in load(more.pop("profiles", ("none",)), flags, **more).items("environment.pass")]
+
+    assert passed() == ["@basic", "CC"]
+    assert passed(replace=("environment.pass",)) == ["CC"]
+    (places / "silent.toml").write_text("schema = 1\nenvironment.pass = []\n")
+    assert passed(profiles=(str(places / "silent.toml"),)) == ["CC"]
+
+
 def test_without_profiles_the_default_is_loaded_and_none_is_empty(places: Path) -> None:
     put(places / "builtin/default.toml", '[filesystem]\nread = ["/default"]')
     assert texts(load(None), "filesystem.read") == texts(load([]), "filesystem.read") == ["/default"]
@@ -420,7 +433,7 @@ def test_flags() -> None:
     assert values == {
         "filesystem.read": [PathEntry("/data", path="/data"), PathEntry("/more?", path="/more", optional=True)],
         "filesystem.rules": [AccessRule(PathEntry("/dev/a=b", path="/dev/a=b"), ("read_file", "ioctl_dev"))],
-        "environment.pass": ["LC_*"],
+        "environment.pass": ["@basic", "LC_*"],
         "environment.set.A": [""],
         "rlimits.nofile": [Limit(256, None)],
         "rlimits.as": [Limit(1024**3, None, has_hard=True)],
@@ -469,7 +482,7 @@ def test_everything_has_a_word() -> None:
     }
     profile = load(["none"], [(key, "@all", "x") for key in words])
     for key, word in words.items():
-        (value,) = profile.items(key)
+        value = profile.items(key)[-1]
         assert getattr(value.value, "text", value.value) == word
     assert len(load(["none"], [("process.namespaces", "@all", "x")]).items("process.namespaces")) == 8
     assert len(load(["none"], [("network.private", "@all", "x")]).items("network.private")) == 2
