@@ -91,6 +91,10 @@ class Host(Protocol):
         """Sorted names, or None if it is no directory that can be read."""
         ...
 
+    def modes(self, path: str) -> list[tuple[str, int]] | None:
+        """The sorted names in a directory, each with the mode of lstat(2), 0 if that failed; None as for `listdir`."""
+        ...
+
     def read(self, path: str, limit: int, offset: int = 0) -> bytes | None:
         """At most `limit` bytes of a regular file from `offset`."""
         ...
@@ -174,6 +178,13 @@ class System:
         except (OSError, ValueError):
             return None
 
+    def modes(self, path: str) -> list[tuple[str, int]] | None:
+        try:
+            with os.scandir(path) as entries:
+                return sorted((entry.name, _mode(entry)) for entry in entries)
+        except (OSError, ValueError):
+            return None
+
     def read(self, path: str, limit: int, offset: int = 0) -> bytes | None:
         try:
             # O_NONBLOCK: opening a fifo would otherwise wait for its writer.
@@ -246,6 +257,13 @@ def _stat(path: str, *, follow: bool) -> Stat | None:
         return _from_stat(os.stat(path, follow_symlinks=follow))
     except (OSError, ValueError):
         return None
+
+
+def _mode(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_mode
+    except OSError:
+        return 0
 
 
 def _from_stat(found: os.stat_result) -> Stat:

@@ -143,6 +143,13 @@ class FakeHost:
         start = found.rstrip("/") + "/"
         return sorted({name[len(start) :].partition("/")[0] for name in self.tree if name.startswith(start)} - {""})
 
+    def modes(self, path: str) -> list[tuple[str, int]] | None:
+        names = self.listdir(path)
+        if names is None:
+            return None
+        found = [(name, self.lstat(f"{path.rstrip('/')}/{name}")) for name in names]
+        return [(name, entry.mode if entry else 0) for name, entry in found]
+
     def read(self, path: str, limit: int, offset: int = 0) -> bytes | None:
         found = self._walk(path)
         if found is None or not self._may(found, 4):

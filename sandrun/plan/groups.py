@@ -191,18 +191,16 @@ def _closed_to_others(top: str, host: Host) -> list[Hole]:
     left = MOST_PRIVATE_LOOKUPS
     while directories:
         directory = directories.pop()
-        for name in host.listdir(directory) or ():
-            path = f"{directory}/{name}"
-            found = host.lstat(path)
+        for name, mode in host.modes(directory) or ():
             left -= 1
-            if found is None or stat.S_ISLNK(found.mode):
+            if stat.S_ISLNK(mode):
                 continue
-            is_directory = stat.S_ISDIR(found.mode)
+            is_directory = stat.S_ISDIR(mode)
             needed = stat.S_IROTH | stat.S_IXOTH if is_directory else stat.S_IROTH
-            if found.mode & needed != needed or left < 0:
-                holes.append(make_hole(path, ALL_RIGHTS & ~READ_DIR, "filesystem.read", host))
+            if mode & needed != needed or left < 0:
+                holes.append(make_hole(f"{directory}/{name}", ALL_RIGHTS & ~READ_DIR, "filesystem.read", host))
             elif is_directory:
-                directories.append(path)
+                directories.append(f"{directory}/{name}")
     return holes
 
 
