@@ -23,6 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+_TYPED = 0x80
+"""What the proxy tells: 0 or 1 for the keyboard, or this with the number of a signal."""
 _CHUNK = 4096
 _LIMIT = 1 << 16
 """Bytes that wait for one side before nothing more is read from the other."""
@@ -44,17 +46,30 @@ _PASSED_ON = (
 class Link:
     """The supervisor's side of the two pipes to its proxy."""
 
-    __slots__ = ("_from_proxy", "_has_keyboard", "_to_proxy")
+    __slots__ = ("_from_proxy", "_has_keyboard", "_to_proxy", "_typed")
 
     def __init__(self, from_proxy: int, to_proxy: int, *, has_keyboard: bool) -> None:
         self._from_proxy, self._to_proxy, self._has_keyboard = from_proxy, to_proxy, has_keyboard
+        self._typed: set[int] = set()
+
+    def _listen(self) -> None:
+        for news in _read(self._from_proxy) or b"":
+            if news & _TYPED:
+                self._typed.add(news & ~_TYPED)
+            else:
+                self._has_keyboard = bool(news)
 
     def has_keyboard(self) -> bool:
         """Whether what is typed on the caller's terminal comes to the command's now."""
-        news = _read(self._from_proxy)
-        if news:
-            self._has_keyboard = bool(news[-1])
+        self._listen()
         return self._has_keyboard
+
+    def was_typed(self, signal: int) -> bool:
+        """Whether a signal that came from the proxy is one that the caller's terminal sent."""
+        self._listen()
+        was = signal in self._typed
+        self._typed.discard(signal)
+        return was
 
     def stop(self, signal: int) -> None:
         """Tell the proxy by which signal the command was stopped, and stop until the proxy says SIGCONT."""
@@ -164,7 +179,8 @@ class _Proxy:
             if not self.has_terminal and os.tcgetpgrp(self.terminal) == os.getpgrp():
                 self.attributes = termios.tcgetattr(self.terminal)
                 termios.tcsetattr(self.terminal, termios.TCSADRAIN, tty.raw(self.attributes))
-                self._tell(has_terminal=True)
+                self.has_terminal = True
+                self._tell(1)
         except (OSError, termios.error):
             self.hung_up = True
         tty.copy_size(self.terminal, self.master)
@@ -173,16 +189,16 @@ class _Proxy:
     def leave_terminal(self) -> None:
         """Put the caller's settings back."""
         if self.has_terminal:
-            self._tell(has_terminal=False)
+            self.has_terminal = False
+            self._tell(0)
             try:
                 termios.tcsetattr(self.terminal, termios.TCSADRAIN, self.attributes)
             except termios.error:
                 self.hung_up = True
 
-    def _tell(self, *, has_terminal: bool) -> None:
-        self.has_terminal = has_terminal
+    def _tell(self, news: int) -> None:
         try:
-            os.write(self.to_supervisor, bytes((has_terminal,)))
+            os.write(self.to_supervisor, bytes((news,)))
         except BrokenPipeError:
             return  # it has ended
 
@@ -269,7 +285,7 @@ class _Proxy:
     # --- signals ---
 
     def _signals(self) -> None:
-        for signal, _, _ in libc.read_signals(self.signal_fd):
+        for signal, code, _ in libc.read_signals(self.signal_fd):
             if signal == libc.SIGWINCH:
                 tty.copy_size(self.terminal, self.master)
             elif signal == libc.SIGCHLD:
@@ -277,6 +293,8 @@ class _Proxy:
             elif signal in _PASSED_ON:
                 if signal == libc.SIGCONT:
                     self.take_terminal()
+                if code == libc.SI_KERNEL:
+                    self._tell(_TYPED | signal)
                 self._send(signal)
 
     def _send(self, signal: int) -> None:

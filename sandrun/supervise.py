@@ -169,6 +169,7 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
     """Wait for the command, pass signals on, keep its time, and clear away all it leaves."""
     run = _Run(child, watch, plan)
     try:
+        _let_go((0, 1, *plan.pass_fds), watch)
         run.until_the_end()
     finally:
         killed, survivors = tree.kill_tree(
@@ -192,6 +193,19 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
         survivors=survivors,
         left=left,
     )
+
+
+def _let_go(fds: tuple[int, ...], watch: Watch) -> None:
+    """Put /dev/null in the place of our copies of what the command got.
+
+    Whoever is at the other end of a pipe waits until its last copy is closed, and that is to be the command's.
+    Descriptor 2 stays for messages.
+    """
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for fd in fds:
+        if fd not in (2, watch.terminal):
+            os.dup2(null, fd, inheritable=False)
+    os.close(null)
 
 
 class _Run:
@@ -257,10 +271,11 @@ class _Run:
         watch = self.watch
         if signal not in FORWARDED or code == libc.SI_TIMER or watch.ignored & libc.signal_bit(signal):
             return
-        if code == libc.SI_KERNEL:
-            if watch.terminal < 0:
-                # The terminal means all that run in it, and programs like make count on that.
-                self._send(signal, group=True)
+        if code == libc.SI_KERNEL and watch.terminal >= 0:
+            return  # the terminal sent it to the command as well
+        if code == libc.SI_KERNEL or (watch.link and watch.link.was_typed(signal)):
+            # The terminal means all that run in it, and programs like make count on that.
+            self._send(signal, group=True)
             return
         if not watch.own_group and sender == self.child.pid:
             return  # the command signalled its whole group, which is ours
