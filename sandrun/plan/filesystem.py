@@ -40,6 +40,12 @@ NO_LANDLOCK = {
     "disabled": ("Landlock is disabled", "boot with landlock in the list of lsm="),
     "refused": ("an outer sandbox refuses Landlock", "allow the landlock_* system calls in its seccomp profile"),
 }
+SHOW_INSTEAD = {
+    "filesystem.tmp": "share the temporary directories (--tmp host), or say optional",
+    "filesystem.home": "share the home directory (--home host), or say optional",
+    "filesystem.dev": "share the devices (--dev host), or say optional",
+}
+"""What else to say where it is a default that stands in the way of a wide grant."""
 MOUNT_MASK = "leave the directories around it out of the writable grants, or say optional"
 DAC_CAPABILITIES = 1 << 1 | 1 << 2
 """CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (capabilities(7))."""
@@ -175,7 +181,8 @@ def _judge_expansion(request: Request, expansion: Expansion) -> None:
         if hole.key in PROMISES:  # an exception that a group makes by itself: nobody was promised more
             continue
         lost = f"{hole.path} lies in a writable tree: nothing can be made, renamed or removed in {_some(directories)}"
-        request.lose(hole.key, lost + ", which needs a mount mask", f'{MOUNT_MASK}: optional = ["{hole.key}"]')
+        way_out = SHOW_INSTEAD.get(hole.key, MOUNT_MASK)
+        request.lose(hole.key, lost + ", which needs a mount mask", f'{way_out}: optional = ["{hole.key}"]')
     for hole, grants in expansion.narrowed.items():
         request.note(hole.key, f"wins over the grant of {_some(grants)}")
     split: dict[str, list[str]] = {}

@@ -42,7 +42,7 @@ def resolve_limits(draft: Draft, host: Host) -> None:
             continue
         hint = f'use a limit of setrlimit(2), or accept the loss: optional = ["{key}"]'
         mechanisms = ("setrlimit",) if stand_in else ()
-        draft.lose(key, f"{key} cannot be kept: {NO_CGROUP}; {weaker}", hint, *mechanisms)
+        draft.lose(key, f"{NO_CGROUP}; {weaker}", hint, *mechanisms)
         if stand_in and isinstance(asked.value, int):
             number = getattr(resource, stand_in)
             wanted = _lowered(Limit(asked.value, None), host.rlimit(number))
