@@ -43,12 +43,15 @@ def try_launch(profile: Profile, resolution: Resolution) -> list[str]:
     with open(reader, encoding="utf-8", errors="replace") as file:
         lines = file.read().splitlines()
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return lines if lines or not status else [f"the launch ended with status {status}"]
+    return lines if lines or not status else [f"the launch ended with status {status}: try sandrun -- true"]
 
 
 def _supervisor(profile: Profile, resolution: Resolution, writer: int) -> NoReturn:
     status = 1
     try:
+        os.chdir(PLACE)
+        for fd in range(3):  # what the command might say is no part of the doctor's answer
+            os.dup2(os.open(os.devnull, os.O_RDWR), fd)
         plan = resolution.plan
         watch = supervise.prepare(plan)
         child = launch(plan, environment.values(profile, resolution.account), watch)
