@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import posixpath
 import resource
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun import libc
+from sandrun.doctor.surroundings import SYSCTLS, container, find_cgroup, hidepid, read, security_modules, sysctl
 from sandrun.errors import SandrunError
-from sandrun.host import parse_mountinfo
 from sandrun.kernel import PROBED, Kernel
 from sandrun.policy import syscalls
 from sandrun.primitives import seccomp
@@ -30,16 +29,6 @@ if TYPE_CHECKING:
 
     Step = tuple[str, Callable[[], object]]
 
-SYSCTLS = (
-    "user.max_user_namespaces",
-    "kernel.unprivileged_userns_clone",
-    "kernel.apparmor_restrict_unprivileged_userns",
-    "kernel.yama.ptrace_scope",
-    "dev.tty.legacy_tiocsti",
-)
-LSM_SIGNS = {"apparmor": "/sys/module/apparmor/parameters/enabled", "selinux": "/sys/fs/selinux/enforce"}
-CONTAINERS = {"/.dockerenv": "docker", "/run/.containerenv": "podman"}
-CGROUP_NAMES = ("docker", "kubepods", "libpod", "lxc")
 NOBODY = 65534
 _NO_ANSWER = 255
 """The exit status of a probe that ended otherwise than its steps say; no errno is as large."""
@@ -121,13 +110,13 @@ def probe(kernel: Kernel) -> Facts:
         pidns=try_namespace(kernel, userns, libc.CLONE_NEWPID),
         netns=try_namespace(kernel, userns, libc.CLONE_NEWNET),
         cgroup=try_cgroup(),
-        lsm=_lsm(),
-        label=_read("/proc/self/attr/current").strip("\0\n"),
+        lsm=security_modules(),
+        label=read("/proc/self/attr/current").strip("\0\n"),
         no_new_privs=bool(libc.prctl(libc.PR_GET_NO_NEW_PRIVS)),
         seccomp_mode=libc.prctl(libc.PR_GET_SECCOMP),
-        sysctls=tuple((name, value) for name in SYSCTLS if (value := _sysctl(name))),
-        hidepid=_hidepid(),
-        container=_container(),
+        sysctls=tuple((name, value) for name in SYSCTLS if (value := sysctl(name))),
+        hidepid=hidepid(),
+        container=container(),
     )
 
 
@@ -292,21 +281,6 @@ def _fork() -> None:
     os.waitpid(pid, 0)
 
 
-# --- what is written somewhere -------------------------------------------------------------------------------------
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
-def _sysctl(name: str) -> str:
-    return _read("/proc/sys/" + name.replace(".", "/")).strip()
-
-
 def _errata() -> int:
     """The fixed errata as a mask, 0 where the kernel cannot be asked (before Linux 6.15)."""
     try:
@@ -317,11 +291,11 @@ def _errata() -> int:
 
 def try_cgroup() -> Cgroup:
     """Find the group of this process, in the hierarchy that limits memory, and make a group below it."""
-    version, path, controllers = find_cgroup(_read("/proc/self/cgroup"), _read("/proc/self/mountinfo"))
+    version, path, controllers = find_cgroup(read("/proc/self/cgroup"), read("/proc/self/mountinfo"))
     if not version:
         return Cgroup(0, "", (), Trial("find a hierarchy", errno.ENOENT))
     if version == 2:
-        controllers = tuple(sorted(_read(path + "/cgroup.controllers").split()))
+        controllers = tuple(sorted(read(path + "/cgroup.controllers").split()))
     made = f"{path}/sandrun-doctor-{os.getpid()}"
 
     def enter() -> None:
@@ -334,51 +308,3 @@ def try_cgroup() -> Cgroup:
         with contextlib.suppress(OSError):
             os.rmdir(made)
     return Cgroup(version, path, controllers, trial)
-
-
-def find_cgroup(groups: str, mountinfo: str) -> tuple[int, str, tuple[str, ...]]:
-    """The version, the own directory and the controllers of the hierarchy that limits memory, else of version 2.
-
-    `groups` is /proc/self/cgroup (cgroups(7)); version 2 does not name its controllers there. (0, "", ()) for none.
-    """
-    own = {}
-    for line in groups.splitlines():
-        _, names, path = line.split(":", 2)
-        own[frozenset(names.split(",")) - {""}] = path
-    old = {name for names in own for name in names if "=" not in name}
-    wanted = next((names for names in own if "memory" in names), frozenset())
-    for mount in parse_mountinfo(mountinfo.encode()):
-        is_it = "memory" in posixpath.basename(mount.point).split(",") if wanted else mount.fstype == "cgroup2"
-        if mount.fstype in ("cgroup", "cgroup2") and is_it and wanted in own:
-            below = posixpath.relpath(own[wanted], mount.root)
-            path = posixpath.normpath(posixpath.join(mount.point, below))
-            return (1, path, tuple(sorted(old))) if wanted else (2, path, ())
-    return 0, "", ()
-
-
-def _lsm() -> tuple[str, ...]:
-    listed = _read("/sys/kernel/security/lsm").strip()
-    if listed:
-        return tuple(listed.split(","))
-    return tuple(name for name, path in LSM_SIGNS.items() if _read(path).strip() in ("Y", "0", "1"))
-
-
-def _hidepid() -> str:
-    """The mount option hidepid of /proc (proc(5)), "" if it is not set."""
-    for line in _read("/proc/self/mountinfo").splitlines():
-        words = line.split()
-        if len(words) > 6 and words[4] == "/proc":
-            for option in words[-1].split(","):
-                if option.startswith("hidepid="):
-                    return option.removeprefix("hidepid=")
-    return ""
-
-
-def _container() -> str:
-    """What kind of container this seems to be, "" for none that is known: a hint for people, not a fact to decide by."""
-    for path, name in CONTAINERS.items():
-        if os.path.exists(path):
-            return name
-    named = _read("/run/systemd/container").strip()
-    groups = _read("/proc/1/cgroup")
-    return named or next((name for name in CGROUP_NAMES if name in groups), "")
