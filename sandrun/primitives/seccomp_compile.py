@@ -4,12 +4,12 @@ The one adapter of `pyseccomp`. libseccomp answers some requests otherwise than 
 argument rules on the same syscall; equal comparisons test 64 bits; there is one default answer only), so a filter is
 split into programs that leave it no choice:
 
-- "numbers": default ENOSYS, one unconditional rule for each syscall that is known. Unknown numbers so get the answer
-  that makes a C library fall back.
+- "numbers": the default is the commonest answer, and each other known syscall has an unconditional rule. A few
+  instructions of our own before it answer ENOSYS to unknown numbers, so that a C library falls back.
 - "arguments": default ALLOW, only rules with a refusal, one action a syscall, conditions as `seccomp_match` makes
   them. A syscall with several refusals has the next one in a further program.
-- "only": where a syscall is allowed for some arguments and refused for all others, the few are listed: the default is
-  the refusal, and every other known syscall is allowed.
+- Where a syscall is allowed for some arguments and refused for all others, the few are listed: in "numbers" if its
+  default is that refusal, else in a program "only", which allows every other known syscall.
 
 The kernel runs all of them and takes the most restrictive answer.
 """
@@ -19,6 +19,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import struct
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
 
 UNKNOWN = errno_action(errno.ENOSYS)
 INSTRUCTION_SIZE = 8
+# linux/bpf_common.h, linux/audit.h, asm/unistd.h
+BPF_LD_W_ABS, BPF_JEQ_K, BPF_JGE_K, BPF_JGT_K, BPF_RET_K = 0x20, 0x15, 0x35, 0x25, 0x06
+AUDIT_ARCHES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+X32_BIT = 0x40000000
+MINUS_ONE = 0xFFFFFFFF
+MAX_JUMP = 255
 API_LEVEL = 3
 """seccomp_api_set(3): KILL_PROCESS and LOG (Linux 4.14)."""
 LAST_NUMBER = 0x3FFFFFFF
@@ -67,19 +74,81 @@ def compile_filter(arch: str, numbers: Mapping[int, int], refusals: Sequence[Ref
 
     Raises TooComplexError if a program is longer than the kernel takes, or if the programs could not all be loaded.
     """
-    listed = [refusal for refusal in refusals if _is_listed(refusal, SECCOMP_NUMBERS[arch])]
-    layers = _layers([refusal for refusal in refusals if refusal not in listed])
+    seccomp = SECCOMP_NUMBERS[arch]
+    default = _commonest(numbers, refusals)
+    merged = {one.number: one.conditions for one in refusals if one.elsewhere and one.action == default}
+    refusals = [one for one in refusals if not (one.elsewhere and one.action == default)]
+    listed = [one for one in refusals if _is_listed(one, seccomp)]
+    layers = _layers([one for one in refusals if one not in listed])
     programs = [(_rules(layer), ALLOW) for layer in reversed(layers)]
     programs += (
-        (_only(numbers, [refusal for refusal in listed if refusal.action == action]), action)
-        for action in dict.fromkeys(refusal.action for refusal in listed)
+        (_only(numbers, {one.number: one.conditions for one in listed if one.action == action}), action)
+        for action in dict.fromkeys(one.action for one in listed)
     )
-    programs.append(([Rule(number, action) for number, action in sorted(numbers.items(), reverse=True)], UNKNOWN))
+    made = [(rules, compile_program(arch, other, rules)) for rules, other in programs]
+    rules = _by_number(numbers, merged)
+    restricts = numbers.get(seccomp, UNKNOWN) not in {ALLOW, LOG} or seccomp in merged
+    made.append(([Rule(seccomp, UNKNOWN)] if restricts else [], _numbers_program(arch, default, rules, numbers)))
     # A program is in force while the next one is loaded, so one that restricts seccomp(2) has to be the last.
-    programs.sort(key=lambda program: _restricts(program[0], SECCOMP_NUMBERS[arch]))
-    if len(programs) > 1 and _restricts(programs[-2][0], SECCOMP_NUMBERS[arch]):
+    made.sort(key=lambda program: _restricts(program[0], seccomp))
+    if len(made) > 1 and _restricts(made[-2][0], seccomp):
         raise TooComplexError("seccomp is refused in two different ways, of which only one can be loaded")
-    return tuple(compile_program(arch, default, rules) for rules, default in programs)
+    return tuple(program for _, program in made)
+
+
+def _commonest(numbers: Mapping[int, int], refusals: Sequence[Refusal]) -> int:
+    """The default of "numbers" that leaves the fewest rules; what is listed would else take a program more."""
+    weights: dict[int, int] = {}
+    for action in numbers.values():
+        weights[action] = weights.get(action, 0) + 1
+    for action in {one.action for one in refusals if one.elsewhere}:
+        weights[action] = weights.get(action, 0) + len(numbers)
+    return max(weights, key=lambda action: (weights[action], action), default=ALLOW)
+
+
+def _by_number(numbers: Mapping[int, int], merged: Mapping[int, Sequence[Condition]]) -> list[Rule]:
+    rules: list[Rule] = []
+    for number, action in sorted(numbers.items(), reverse=True):
+        if number in merged:
+            rules += (Rule(number, ALLOW, _tests(leaf)) for leaf in decide(merged[number]))
+        else:
+            rules.append(Rule(number, action))
+    return rules
+
+
+def _numbers_program(arch: str, default: int, rules: Sequence[Rule], numbers: Iterable[int]) -> bytes:
+    """The rules, behind the instructions that answer ENOSYS to every other number."""
+    number_of = _select_arch(load_pyseccomp(), None, arch)
+    known = sorted(number for number in numbers if number_of(number) is not None)
+    program = _unknown(arch, known) + compile_program(arch, default, rules)
+    _check_length(program)
+    return program
+
+
+def _unknown(arch: str, known: Sequence[int]) -> bytes:
+    """BPF that returns ENOSYS for a number of this architecture that is not known, and else falls through.
+
+    Another architecture and x32 numbers fall through as well: what follows kills them. Jumps are relative, so that
+    libseccomp's program can stand behind.
+    """
+    spans: list[list[int]] = []
+    for number in known:
+        if spans and spans[-1][1] == number - 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    end = 6 + 2 * len(spans)
+    if end > MAX_JUMP:
+        raise TooComplexError("the known syscall numbers lie too far apart")
+    code = [(BPF_LD_W_ABS, 0, 0, 4), (BPF_JEQ_K, 0, end - 2, AUDIT_ARCHES[arch])]
+    # -1 is what a tracer writes over a number; libseccomp takes it neither for x32 nor for unknown.
+    code += [(BPF_LD_W_ABS, 0, 0, 0), (BPF_JEQ_K, end - 5, 0, MINUS_ONE), (BPF_JGE_K, end - 5, 0, X32_BIT)]
+    for first, last in spans:
+        at = len(code)
+        code.append((BPF_JGE_K, 0, end - 2 - at, first))
+        code.append((BPF_JGT_K, 0, end - 2 - at, last))
+    code.append((BPF_RET_K, 0, 0, UNKNOWN))
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
 
 
 def compile_program(arch: str, default: int, rules: Iterable[Rule]) -> bytes:
@@ -108,10 +177,14 @@ def compile_program(arch: str, default: int, rules: Iterable[Rule]) -> bytes:
         if number is not None:
             program.add_rule(rule.action, number, *tests)
     instructions = _export(program)
-    if len(instructions) > MAX_INSTRUCTIONS * INSTRUCTION_SIZE:
-        length = len(instructions) // INSTRUCTION_SIZE
-        raise TooComplexError(f"the program has {length} instructions, the kernel takes {MAX_INSTRUCTIONS}")
+    _check_length(instructions)
     return instructions
+
+
+def _check_length(program: bytes) -> None:
+    length = len(program) // INSTRUCTION_SIZE
+    if length > MAX_INSTRUCTIONS:
+        raise TooComplexError(f"the program has {length} instructions, the kernel takes {MAX_INSTRUCTIONS}")
 
 
 def load_pyseccomp() -> Any:
@@ -167,12 +240,8 @@ def _is_listed(refusal: Refusal, seccomp: int) -> bool:
     return refusal.elsewhere and refusal.action & ACTION_MASK == ERRNO and refusal.number != seccomp
 
 
-def _only(numbers: Iterable[int], refusals: Iterable[Refusal]) -> list[Rule]:
-    listed = {refusal.number: refusal.conditions for refusal in refusals}
-    rules = [Rule(number, ALLOW) for number in sorted(numbers, reverse=True) if number not in listed]
-    for number, conditions in sorted(listed.items()):
-        rules += (Rule(number, ALLOW, _tests(leaf)) for leaf in decide(conditions))
-    return rules
+def _only(numbers: Iterable[int], listed: Mapping[int, Sequence[Condition]]) -> list[Rule]:
+    return _by_number(dict.fromkeys(numbers, ALLOW), listed)
 
 
 def _layers(refusals: Sequence[Refusal]) -> list[dict[int, list[Refusal]]]:
@@ -221,7 +290,7 @@ def _check(rules: Sequence[Rule]) -> None:
 
 
 def _select_arch(pyseccomp: Any, program: Any, arch: str) -> Callable[[int], int | None]:
-    """Make the program one for `arch`; the function gives the number that libseccomp wants for a rule.
+    """Make the program, if any, one for `arch`; the function gives the number that libseccomp wants for a rule.
 
     It wants the native number, and looks the name up for another architecture. There a call that this libseccomp does
     not know has no number: its rule is left out. That is for tests; a launch compiles for the machine it runs on.
@@ -230,8 +299,9 @@ def _select_arch(pyseccomp: Any, program: Any, arch: str) -> Callable[[int], int
     native = pyseccomp.system_arch()
     if wanted == native:
         return lambda number: number
-    program.add_arch(wanted)
-    program.remove_arch(native)
+    if program is not None:
+        program.add_arch(wanted)
+        program.remove_arch(native)
 
     def translate(number: int) -> int | None:
         try:
