@@ -85,13 +85,13 @@ def _make(path: bytes) -> None:
 
 def _enter(at: int, name: bytes, *, make: bool) -> int:
     try:
-        return libc.openat2(name, _FOLDER, dir_fd=at, resolve=libc.RESOLVE_NO_SYMLINKS)
+        return os.open(name, _FOLDER, dir_fd=at)
     except FileNotFoundError:
         if not make:
             raise
         os.mkdir(name, dir_fd=at)
     # Should somebody have put a symbolic link in its place by now, this refuses it.
-    return libc.openat2(name, _FOLDER, dir_fd=at, resolve=libc.RESOLVE_NO_SYMLINKS)
+    return os.open(name, _FOLDER, dir_fd=at)
 
 
 def make_private(plan: Plan) -> tuple[bytes, ...]:
