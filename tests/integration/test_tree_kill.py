@@ -130,15 +130,16 @@ def test_fork_storm(who: Who, kill: str) -> None:
 # --- the parts, where the program cannot show them -------------------------------------------------------------------
 
 
-def sleeping_child() -> int:
-    """A child that lives as long as this process at most: then the pipe that it reads from has no writer."""
+def sleeping_child() -> tuple[int, int]:
+    """A child and the pipe's end that it lives by: it ends when no process has it open, this one dead at the latest."""
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:
         os.close(writer)
         os.read(reader, 1)
         os._exit(0)
-    return pid
+    os.close(reader)
+    return pid, writer
 
 
 def test_signals_of_the_scope_stay_inside(who: Who) -> None:
@@ -146,12 +147,14 @@ def test_signals_of_the_scope_stay_inside(who: Who) -> None:
     need_landlock(6)
 
     def run() -> tuple[bool, bool, bool]:
-        outside = sleeping_child()
+        outside, writer = sleeping_child()
         scoped = tree.scope_signals()
-        inside = sleeping_child()
+        inside, _ = sleeping_child()
         tree.signal_tree(scoped, libc.SIGKILL)
         died = os.waitpid(inside, 0)[1] == libc.SIGKILL
         alive = os.waitpid(outside, os.WNOHANG) == (0, 0)
+        os.close(writer)  # the scope keeps us from killing it
+        os.waitpid(outside, 0)
         return scoped, died, alive
 
     assert in_child(run, who) == (True, True, True)
@@ -181,7 +184,7 @@ def test_only_the_tree_is_signalled(who: Who) -> None:
             fd = libc.signalfd4(-1, libc.ALL_SIGNALS, libc.SFD_NONBLOCK)
             os.write(writer, bytes(tree.kill_tree(5, fd, scoped=False)[:1]))
             os._exit(0)
-        sibling = sleeping_child()
+        sibling, _ = sleeping_child()
         killed = os.read(reader, 1) == b"\x01"
         os.waitpid(helper, 0)
         alive = os.waitpid(sibling, os.WNOHANG) == (0, 0)
@@ -213,7 +216,7 @@ def test_survivors_are_named(who: Who) -> None:
         libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
         libc.rt_sigprocmask(libc.SIG_SETMASK, libc.ALL_SIGNALS)
         fd = libc.signalfd4(-1, libc.ALL_SIGNALS, libc.SFD_NONBLOCK)
-        other = sleeping_child()
+        other, _ = sleeping_child()
         os.setresuid(1234, 1234, 0)
         began = time.monotonic()
         result = tree.kill_tree(0.3, fd, scoped=False)
