@@ -17,6 +17,7 @@ import termios
 import time
 
 from sandrun import libc
+from sandrun.errors import EXIT_SANDRUN
 from sandrun.primitives import tree, tty
 
 TYPE_CHECKING = False
@@ -97,7 +98,7 @@ def split(terminal: int) -> Link:
         _run(_Proxy(terminal, master, from_supervisor, to_supervisor, supervisor), has_keyboard=has_keyboard)
     libc.prctl(libc.PR_SET_PDEATHSIG, libc.SIGKILL)
     if os.getppid() != pid:
-        os._exit(1)
+        os._exit(EXIT_SANDRUN)
     os.setsid()
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
     for fd in ours:
@@ -108,7 +109,7 @@ def split(terminal: int) -> Link:
 
 
 def _run(proxy: _Proxy, *, has_keyboard: bool) -> NoReturn:
-    status = 1
+    status = EXIT_SANDRUN
     try:
         if has_keyboard:
             proxy.take_terminal()

@@ -172,9 +172,9 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
         _let_go((0, 1, *plan.pass_fds), watch)
         run.until_the_end()
     finally:
-        killed, survivors = tree.kill_tree(
-            KILL_SECONDS, watch.signal_fd, scoped=watch.scoped, group=child.pid if watch.own_group else 0
-        )
+        if not run.gone:
+            run.kill_group()
+        killed, survivors = tree.kill_tree(KILL_SECONDS, watch.signal_fd, scoped=watch.scoped)
     if not run.gone:
         run.status, run.ended, killed = libc.SIGKILL, time.monotonic(), max(0, killed - 1)
     left = tuple((path, number) for path in child.private if (number := private.remove(path)))
@@ -253,16 +253,29 @@ class _Run:
 
     def _children(self) -> None:
         """Look at what SIGCHLD announced: the command's stop or end, and orphans to be reaped."""
+        pid = self.child.pid
         while not self.gone:
-            pid, status = os.waitpid(self.child.pid, os.WNOHANG | os.WUNTRACED)
-            if not pid:
+            info = os.waitid(os.P_PID, pid, os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+            if info is None:
                 break
-            if os.WIFSTOPPED(status):
-                self._stop(os.WSTOPSIG(status))
-            else:
-                self.gone, self.status, self.ended = True, status, time.monotonic()
+            if info.si_code == os.CLD_STOPPED:
+                os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)
+                self._stop(info.si_status)
+                continue
+            self.gone, self.ended = True, time.monotonic()
+            if not self.timed_out:
+                self.kill_group()
+            self.status = os.waitpid(pid, 0)[1]
         if not self.gone:
-            tree.reap(but=self.child.pid)
+            tree.reap(but=pid)
+
+    def kill_group(self) -> None:
+        """Kill the command's process group, if it has one of its own, in one call that no fork outruns.
+
+        Only before the command is reaped: then its id, which is the group's, may be given to a stranger.
+        """
+        if self.watch.own_group:
+            self._send(libc.SIGKILL, group=True)
 
     # --- signals ---
 

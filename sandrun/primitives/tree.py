@@ -202,12 +202,11 @@ def reap(but: int = 0) -> tuple[int, bool]:
         killed += info.si_code == os.CLD_KILLED and info.si_status == libc.SIGKILL
 
 
-def kill_tree(seconds: float, signal_fd: int, *, scoped: bool, group: int = 0) -> tuple[int, tuple[int, ...]]:
+def kill_tree(seconds: float, signal_fd: int, *, scoped: bool) -> tuple[int, tuple[int, ...]]:
     """Kill every descendant and reap it, for at most so many seconds.
 
     Returns the number killed and the ids of the children that would not die (another user's, or stuck in the kernel).
-    `signal_fd` reports SIGCHLD, to wait on; what else it reports is dropped. `group` is a process group that only the
-    tree is in, or 0.
+    `signal_fd` reports SIGCHLD, to wait on; what else it reports is dropped.
 
     Without the scope: killing children makes their children ours, so the tree ends level by level, and a process with
     a pending SIGKILL cannot fork, so each kill is final. A chain that forks and exits all the time is always a child
@@ -223,8 +222,6 @@ def kill_tree(seconds: float, signal_fd: int, *, scoped: bool, group: int = 0) -
     strangers: set[int] = set()
     rounds = 0
     while any_left and time.monotonic() < end:
-        if group:
-            _kill_group(group)
         if scoped:
             signal_tree(scoped, libc.SIGKILL)
         else:
@@ -256,13 +253,6 @@ def _kill_children(pids: Iterable[int], strangers: set[int]) -> None:
             os.kill(pid, libc.SIGKILL)
         except PermissionError:
             continue  # it changed its user: it shows up among the survivors
-
-
-def _kill_group(group: int) -> None:
-    try:
-        os.killpg(group, libc.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
 
 
 def _hurry() -> None:

@@ -48,7 +48,7 @@ def give_back(terminal: int) -> None:
         if foreground > 0:
             os.killpg(foreground, 0)
     except ProcessLookupError:
-        os.tcsetpgrp(terminal, os.getpgrp())
+        set_foreground(terminal, os.getpgrp())
     except OSError:
         return
 

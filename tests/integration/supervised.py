@@ -86,6 +86,11 @@ def child_of(pid: int) -> int:
     return found[0]
 
 
+def sleeping(pid: int) -> None:
+    """Wait until a script has executed sleep(1): dash forgets an interrupt that comes while it starts a program."""
+    wait_until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
+
+
 def parent(pid: int) -> int:
     """The parent's id, 0 if the process is gone."""
     try:

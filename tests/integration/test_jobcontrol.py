@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.supervised import child_of, command_line, gone, python, shell, state, wait_until
+from tests.integration.supervised import child_of, command_line, gone, python, shell, sleeping, state, wait_until
 from tests.support import need_program
 
 if TYPE_CHECKING:
@@ -63,8 +63,9 @@ def test_interrupt_arrives_once(who: Who, tty: str) -> None:
 def test_interrupt_ends_an_ordinary_command(who: Who, tty: str) -> None:
     """Ctrl-C ends a command that does not handle it: 130, and the shell goes on."""
     with shell(who) as bash:
-        bash.sendline(f"{command_line(who, '--tty', tty)} /bin/sh -c 'echo up.; sleep 60'")
-        bash.expect("up.")
+        bash.sendline(f"{command_line(who, '--tty', tty)} /bin/sh -c 'echo pid=$$.; exec sleep 60'")
+        bash.expect(r"pid=(\d+)\.")
+        sleeping(int(bash.match.group(1)))
         bash.send("\x03")
         bash.expect("READY> ")
         bash.sendline("echo status=$?")

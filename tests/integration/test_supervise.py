@@ -161,6 +161,21 @@ def test_private_directory_is_removed(who: Who) -> None:
     assert list(who.tmp.iterdir()) == []
 
 
+def test_the_other_end_of_a_pipe(who: Who) -> None:
+    """A reader sees the end when the command closes its output or a passed descriptor, not when we end."""
+    reader, writer = os.pipe()
+    code = f"import os, time; os.close(1); os.close({writer}); time.sleep(60)"
+    with start(
+        who, *python(who, code), options=("--pass-fd", str(writer)), stderr=subprocess.DEVNULL, pass_fds=(writer,)
+    ) as p:
+        os.close(writer)
+        assert p.stdout.read() == ""
+        assert os.read(reader, 1) == b""
+        assert p.poll() is None
+        p.terminate()
+    os.close(reader)
+
+
 def test_inside_another(who: Who) -> None:
     """sandrun runs under sandrun."""
     done = who.run([*words(who), *words(who), "/bin/sh", "-c", "echo in; setsid sleep 60 & exit 9"])

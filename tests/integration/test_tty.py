@@ -197,7 +197,7 @@ def test_output_closed_early(who: Who) -> None:
     """The proxy holds no copy of a pipe: its reader sees the end when the command closes it, not when we end."""
     with shell(who) as bash:
         bash.sendline(
-            f"{command_line(who, *PTY)} /bin/sh -c 'exec >&-; echo pid=$$. >&2; exec sleep 60' | (cat; echo end''ed)"
+            f"{command_line(who, *PTY)} /bin/sh -c 'echo pid=$$. >&2; exec sleep 60 >&-' | (cat; sleep 0.5; echo end''ed)"
         )
         bash.expect(r"pid=(\d+)\.")
         sleeping(int(bash.match.group(1)))
