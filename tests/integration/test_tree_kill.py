@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 from typing import TYPE_CHECKING
@@ -11,11 +12,13 @@ import pytest
 from sandrun import libc
 from sandrun.primitives import tree
 from tests.integration.supervised import KILLS, python, reported
-from tests.support import in_child, need_landlock
+from tests.support import in_child, need_landlock, need_root
 
 if TYPE_CHECKING:
     from tests.support import Who
 
+LIBC = ctypes.CDLL(None)
+CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x00020000, 1 << 14, 1 << 18
 BOTH_KILLS = pytest.mark.parametrize("kill", KILLS)
 
 DAEMON = """
@@ -158,6 +161,19 @@ def test_signals_of_the_scope_stay_inside(who: Who) -> None:
         return scoped, died, alive
 
     assert in_child(run, who) == (True, True, True)
+
+
+def test_mounting_stays_possible_in_the_scope() -> None:
+    """A Landlock domain that handles file access could never mount again; this one handles none."""
+    need_landlock(6)
+    need_root()
+
+    def run() -> tuple[bool, int]:
+        scoped = tree.scope_signals()
+        assert LIBC.unshare(CLONE_NEWNS) == 0
+        return scoped, LIBC.mount(None, b"/", None, MS_REC | MS_PRIVATE, None)
+
+    assert in_child(run) == (True, 0)
 
 
 def test_a_scope_that_is_not_in_force(who: Who, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,7 @@ def test_all_input_is_delivered(who: Who) -> None:
     code = "import sys, time, tty; tty.setraw(0); print('ready', flush=True); time.sleep(0.5)\nn = 0\nwhile n < 300000:\n    n += len(sys.stdin.buffer.read1(1000))\nprint('got', n, flush=True)"
     with on_terminal(who, *python(who, code)) as box:
         box.expect("ready")
+        box.delaybeforesend = None
         for _ in range(300):
             box.send("x" * 1000)
         box.expect("got 300000")
