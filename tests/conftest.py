@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from tests import support
@@ -11,6 +13,17 @@ from tests import support
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# A busy machine is no failure, and a gate that fails must fail again: there the examples are the same each time.
+hypothesis.settings.register_profile(
+    "sandrun",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    max_examples=50,
+    derandomize="CI" in os.environ,
+    database=None,  # the checkout may belong to somebody else
+)
+hypothesis.settings.load_profile("sandrun")
 
 
 @pytest.fixture(params=support.WHOS)
