@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pexpect
 import pytest
 
+from tests.support import landlock_abi, need_landlock
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,10 +23,14 @@ if TYPE_CHECKING:
 GRANTS = ("-p", "none", "--execute", "@all", "--write", "@all")
 KILLS = {"scoped": ("--isolate", "signals"), "searched": ("--isolate", "false")}
 """The two ways to end the tree: one kill(-1) within a Landlock scope, or a search through /proc."""
+KILL = "scoped" if landlock_abi() >= 6 else "searched"
+"""The better of what this kernel has, for tests that are about something else."""
 
 
-def words(who: Who, *options: str, kill: str = "scoped") -> list[str]:
+def words(who: Who, *options: str, kill: str = KILL) -> list[str]:
     """The words that start sandrun, up to the `--`."""
+    if kill == "scoped":
+        need_landlock(6)
     return [*who.sandrun, *GRANTS, *KILLS[kill], *options, "--"]
 
 
@@ -33,7 +39,7 @@ def python(who: Who, code: str) -> list[str]:
     return [who.sandrun[0], "-I", "-S", "-c", code]
 
 
-def start(who: Who, *command: str, options: tuple[str, ...] = (), kill: str = "scoped", **more: Any) -> Any:
+def start(who: Who, *command: str, options: tuple[str, ...] = (), kill: str = KILL, **more: Any) -> Any:
     """Start sandrun in a process group of its own, without a terminal; output is a text pipe."""
     more.setdefault("stdin", subprocess.DEVNULL)
     more.setdefault("process_group", 0)
@@ -122,6 +128,6 @@ def shell(who: Who) -> Any:
         yield bash
 
 
-def command_line(who: Who, *options: str, kill: str = "scoped") -> str:
+def command_line(who: Who, *options: str, kill: str = KILL) -> str:
     """The words of `words` as a shell takes them."""
     return " ".join(f"'{word}'" for word in words(who, *options, kill=kill))
