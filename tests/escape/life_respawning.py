@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
 STATUSES = (0,)
-SECONDS = 1.0
+SECONDS = 4.0
 
 
 def attempt() -> None:
