@@ -207,11 +207,12 @@ def _fill_in_old_abi(request: Request, abi: int) -> None:
         request.note("filesystem.write", "files cannot be moved or linked to another directory: needs Landlock ABI 2")
     if abi < FS_ABI["truncate"]:
         request.draft.guards.extend(guards.truncate_by_path("filesystem.write"))
-        request.mechanisms.setdefault("filesystem.write", []).append("seccomp")
         request.note(
             "filesystem.write", "truncate(2) by path is refused also where writing is granted: needs Landlock ABI 3"
         )
     if abi < FS_ABI["ioctl_dev"]:
+        request.draft.guards.extend(guards.open_without_access("filesystem.write"))
+        request.mechanisms.setdefault("filesystem.write", []).append("seccomp")
         request.note(
             "filesystem.write", "ioctl(2) on devices that can be opened is not restricted: needs Landlock ABI 5"
         )

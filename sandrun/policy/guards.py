@@ -140,20 +140,27 @@ def subvolumes(key: str = "filesystem.read") -> tuple[Guard, ...]:
 def truncate_by_path(key: str = "filesystem.read") -> tuple[Guard, ...]:
     """No truncation of files that cannot be opened for writing, which Landlock governs from ABI 3 on only.
 
-    `truncate`, and O_TRUNC with an access mode that does not write: O_RDONLY, and 3, with which no right at all is
-    asked for. `openat2` has its flags in memory: ENOSYS. io_uring can do the same and is `io_uring`'s to refuse.
+    `truncate`, and O_TRUNC with O_RDONLY; with access mode 3 it is `open_without_access`'s to refuse. `openat2` has its
+    flags in memory: ENOSYS. io_uring can do the same and is `io_uring`'s to refuse.
     """
-    modes = tuple(mode | O_TRUNC for mode in (O_RDONLY, O_NOACCESS))
+    return (Guard("truncate", EACCES, key), *_opens(O_RDONLY | O_TRUNC, O_ACCMODE | O_TRUNC, key))
 
-    def empties(index: int) -> tuple[Arg, ...]:
-        return tuple(Arg(index, "masked_eq", mode, mask=O_ACCMODE | O_TRUNC) for mode in modes)
 
-    return (
-        Guard("truncate", EACCES, key),
-        *(Guard("open", EACCES, key, (test,)) for test in empties(1)),
-        *(Guard("openat", EACCES, key, (test,)) for test in empties(2)),
-        Guard("openat2", ENOSYS, key),
-    )
+def open_without_access(key: str = "filesystem.read") -> tuple[Guard, ...]:
+    """No opening with access mode 3, for which Landlock asks no right: any file, whatever is granted.
+
+    O_TRUNC works with it, and ioctl(2) on what was opened; ABI 5 has both under control. See `truncate_by_path` for
+    `openat2`.
+    """
+    return _opens(O_NOACCESS, O_ACCMODE, key)
+
+
+def _opens(flags: int, mask: int, key: str) -> tuple[Guard, ...]:
+    test = {
+        name: Arg(index, "masked_eq", flags, mask=mask)
+        for name, index in (("open", 1), ("openat", 2), ("open_by_handle_at", 2))
+    }
+    return (*(Guard(name, EACCES, key, (arg,)) for name, arg in test.items()), Guard("openat2", ENOSYS, key))
 
 
 def socket_families(

@@ -168,8 +168,9 @@ def test_every_refusal_is_the_kernels_answer_too(who: Who) -> None:
     Only refused calls are made: they never run.
     """
     wanted = guards.metadata() + guards.io_uring() + guards.namespaces() + guards.socket_families({})
-    more = (*guards.truncate_by_path(), *guards.prlimit_other(), *guards.tcp_fast_open(), *guards.set_id_bits())
-    made = programs((*wanted, *more), allow=["@system-service"], deny=["@keyring"])
+    more = (*guards.prlimit_other(), *guards.tcp_fast_open(), *guards.set_id_bits())
+    opens = (*guards.truncate_by_path(), *guards.open_without_access())
+    made = programs((*wanted, *more, *opens), allow=["@system-service"], deny=["@keyring"])
     samples = [(0,) * 6, (1,) * 6, (2 | 1 << 32, 1, 0, 0x20000000, 0, 0), (0x1000, 0x1000, 0x200, 0x20000000, 0, 0)]
     samples += [(0xFFFFFFFF << 32 | 5, 0x5412, 0x203, 0, 0, 0), (0x02000000, 0x40086602 | 1 << 33, 0x20000000, 0, 0, 0)]
     expected = {}

@@ -12,6 +12,7 @@ from sandrun.kernel import Kernel
 from sandrun.plan.draft import LOST, PARTIAL, Draft, Protection
 from sandrun.plan.filesystem import allowed, resolve_filesystem
 from sandrun.plan.format import KIND_DIRECTORY, KIND_FILE
+from sandrun.policy import guards
 from sandrun.primitives.landlock import EXECUTE, FS, READ, WRITE, fs_mask
 from sandrun.profile.model import COMMAND_LINE, AccessRule, Origin, Profile, Value
 from sandrun.profile.paths import parse
@@ -380,8 +381,15 @@ def test_truncation_is_refused_on_every_abi(abi: int) -> None:
     """Below ABI 3 seccomp stands in; from 3 on Landlock handles it."""
     draft = resolved(abi=abi, write=["."])
     assert any(guard.syscall == "truncate" for guard in draft.guards) == (abi < 3)
-    assert ("seccomp" in record(draft, "write").mechanisms) == (abi < 3)
     assert bool(draft.fields["landlock_fs"] & FS["truncate"]) == (abi >= 3)
+
+
+@pytest.mark.parametrize("abi", ABIS)
+def test_opening_without_access_is_refused_below_abi_5(abi: int) -> None:
+    """Access mode 3 opens what is not granted; from ABI 5 on that is of no use."""
+    draft = resolved(abi=abi, write=["."])
+    assert (set(guards.open_without_access("filesystem.write")) <= set(draft.guards)) == (abi < 5)
+    assert ("seccomp" in record(draft, "write").mechanisms) == (abi < 5)
 
 
 @pytest.mark.parametrize(

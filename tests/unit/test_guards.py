@@ -100,14 +100,27 @@ def test_subvolumes(arch: str) -> None:
     assert {asked("ioctl", 3, request) for request in (0x40049409, 0x50009402, 0x5401)} == {"allow"}
 
 
+def opens(arch: str) -> list[tuple[str, tuple[int, ...]]]:
+    """The calls that open an existing file, and what stands before their flags."""
+    return [("openat", (0, 0)), ("open_by_handle_at", (0, 0))] + ([("open", (0,))] if arch == "x86_64" else [])
+
+
 def test_truncate_by_path(arch: str) -> None:
-    """truncate, and O_TRUNC with an access mode for which Landlock asks no right to write; openat2 is ENOSYS."""
+    """truncate, and O_TRUNC with O_RDONLY, for which Landlock asks no right to write; openat2 is ENOSYS."""
     asked = Filter(guards.truncate_by_path(), arch)
-    opens = [("openat", (0, 0))] + ([("open", (0,))] if arch == "x86_64" else [])
-    for name, before in opens:
-        assert {asked(name, *before, flags | HIGH) for flags in (0o1000, 0o1003, 0o1100)} == {"EACCES"}
+    for name, before in opens(arch):
+        assert {asked(name, *before, flags | HIGH) for flags in (0o1000, 0o1100)} == {"EACCES"}
         assert {asked(name, *before, flags) for flags in (0, 0o1001, 0o1002, 0o1101, 0o3, 0o2000000)} == {"allow"}
     assert (asked("truncate"), asked("openat2"), asked("ftruncate")) == ("EACCES", "ENOSYS", "allow")
+
+
+def test_open_without_access(arch: str) -> None:
+    """Access mode 3, with any other flags; openat2 is ENOSYS."""
+    asked = Filter(guards.open_without_access(), arch)
+    for name, before in opens(arch):
+        assert {asked(name, *before, flags | HIGH) for flags in (0o3, 0o1003, 0o403, 0o2000003)} == {"EACCES"}
+        assert {asked(name, *before, flags) for flags in (0, 0o1, 0o2, 0o1000, 0o2000002)} == {"allow"}
+    assert asked("openat2") == "ENOSYS"
 
 
 def test_no_sockets(arch: str) -> None:
