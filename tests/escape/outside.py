@@ -229,6 +229,8 @@ def without_sandrun() -> tuple[str, ...]:
 def with_sandrun(module: ModuleType, out: Outside, *, bare: bool = False) -> list[str]:
     """The prefix that starts sandrun with the attempt's flags, or with an otherwise empty profile."""
     flags = BARE if bare else getattr(module, "SANDRUN", ())
+    if any(flag.startswith("tcp:") for flag in flags):
+        support.need_landlock(4)  # a profile that asks for a port does not run at all below it
     return [*out.who.sandrun, *(flag.format(**out.values) for flag in flags), "--"]
 
 
