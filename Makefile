@@ -1,11 +1,12 @@
 # `make check` before every commit, `make test` before every merge; the rest by name. All of them work from the checkout.
 PY = .venv/bin/python
 TESTS ?= tests
+KERNELS ?= linux-image-amd64
 
-.PHONY: help setup demo check test golden completions bench lock sbom dist clean
+.PHONY: help setup demo check test test-kernels golden completions bench lock sbom dist clean
 
 help: ## These lines
-	@sed -n 's/^\([a-z]*\):.*## /\1 /p' Makefile | awk '{ name = $$1; $$1 = ""; printf "make %-12s%s\n", name, $$0 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | awk '{ name = $$1; $$1 = ""; printf "make %-14s%s\n", name, $$0 }'
 
 setup: ## System packages (root or sudo), then .venv from the hash-locked requirements
 	@tools/setup.sh run
@@ -22,6 +23,9 @@ check: ## Format, lint, types, unit, golden and docs tests; under a minute, with
 test: ## Everything, as root and as an ordinary user where the caller is root
 	@tools/setup.sh run test
 	$(PY) -m pytest -q -n 2 $(TESTS)
+
+test-kernels: ## The tests that depend on the kernel, under Debian's in a virtual machine (KERNELS="PACKAGE ...")
+	@for package in $(KERNELS); do tools/test-kernel.sh $$package || exit; done
 
 golden: ## Write the golden files anew; review the difference
 	SANDRUN_GOLDEN=write $(PY) -m pytest -q tests/golden
