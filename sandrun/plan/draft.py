@@ -60,6 +60,11 @@ class Guard(NamedTuple):
     when: tuple[Arg, ...] = ()
 
 
+def accept(key: str) -> str:
+    """The end of a hint: how to run without the protection `key`."""
+    return f"accept the loss: --optional {key}"
+
+
 class Draft:
     """The growing result of `resolve`."""
 

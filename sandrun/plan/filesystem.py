@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from sandrun import elf
 from sandrun.host import home_of
 from sandrun.plan.command import find, obstacles
+from sandrun.plan.draft import accept
 from sandrun.plan.environment import command_path
 from sandrun.plan.groups import Context
 from sandrun.plan.requests import PROMISES, Request, collect
@@ -41,12 +42,12 @@ NO_LANDLOCK = {
     "refused": ("an outer sandbox refuses Landlock", "allow the landlock_* system calls in its seccomp profile"),
 }
 SHOW_INSTEAD = {
-    "filesystem.tmp": "share the temporary directories (--tmp host), or say optional",
-    "filesystem.home": "share the home directory (--home host), or say optional",
-    "filesystem.dev": "share the devices (--dev host), or say optional",
+    "filesystem.tmp": "share the temporary directories (--tmp host)",
+    "filesystem.home": "share the home directory (--home host)",
+    "filesystem.dev": "share the devices (--dev host)",
 }
 """What else to say where it is a default that stands in the way of a wide grant."""
-MOUNT_MASK = "leave the directories around it out of the writable grants, or say optional"
+MOUNT_MASK = "leave the directories around it out of the writable grants"
 DAC_CAPABILITIES = 1 << 1 | 1 << 2
 """CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (capabilities(7))."""
 CHANGE_FILES = CHANGE & ~(FS["ioctl_dev"] | FS["resolve_unix"])
@@ -182,7 +183,7 @@ def _judge_expansion(request: Request, expansion: Expansion) -> None:
             continue
         lost = f"{hole.path} lies in a writable tree: nothing can be made, renamed or removed in {_some(directories)}"
         way_out = SHOW_INSTEAD.get(hole.key, MOUNT_MASK)
-        request.lose(hole.key, lost + ", which needs a mount mask", f'{way_out}: optional = ["{hole.key}"]')
+        request.lose(hole.key, lost + ", which needs a mount mask", f"{way_out}, or {accept(hole.key)}")
     for hole, grants in expansion.narrowed.items():
         request.note(hole.key, f"wins over the grant of {_some(grants)}")
     split: dict[str, list[str]] = {}

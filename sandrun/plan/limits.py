@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from typing import TYPE_CHECKING
 
+from sandrun.plan.draft import accept
 from sandrun.plan.format import UNLIMITED
 from sandrun.profile.model import Limit
 
@@ -40,7 +41,7 @@ def resolve_limits(draft: Draft, host: Host) -> None:
         asked = draft.profile.scalar(key)
         if asked is None:
             continue
-        hint = f'use a limit of setrlimit(2), or accept the loss: optional = ["{key}"]'
+        hint = f"use a limit of setrlimit(2), or {accept(key)}"
         mechanisms = ("setrlimit",) if stand_in else ()
         draft.lose(key, f"{NO_CGROUP}; {weaker}", hint, *mechanisms)
         if stand_in and isinstance(asked.value, int):

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from sandrun.host import home_of
-from sandrun.plan.draft import Guard
+from sandrun.plan.draft import Guard, accept
 from sandrun.plan.format import KIND_FILE
 from sandrun.policy import guards
 from sandrun.policy.families import FAMILIES
@@ -72,7 +72,7 @@ def resolve_network(draft: Draft, kernel: Kernel, host: Host, account: Account |
     if closed:
         draft.record("network.deny", "seccomp")
     if profile.scalar("network.loopback") is not None and profile.scalar("network.loopback").value:  # type: ignore[union-attr]
-        hint = 'use connect = ["tcp:PORT"], or optional = ["network.loopback"]'
+        hint = f"use --connect tcp:PORT, or {accept('network.loopback')}"
         draft.lose(
             "network.loopback",
             "a loopback of its own needs a network namespace, which this version does not make",

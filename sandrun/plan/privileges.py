@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sandrun.plan.draft import accept
 from sandrun.primitives import caps
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def resolve_privileges(draft: Draft, kernel: Kernel, host: Host) -> Account | No
     _resolve_capabilities(draft, kernel, account.uid if account else host.uid)
     for key in ("privileges.apparmor", "privileges.selinux"):
         if draft.profile.scalar(key) is not None:
-            draft.lose(key, f"{key} cannot be applied: {LATER}", f'remove it, or say optional = ["{key}"]')
+            draft.lose(key, f"{key} cannot be applied: {LATER}", f"remove it, or {accept(key)}")
     return account
 
 

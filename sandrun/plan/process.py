@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from sandrun.host import home_of
+from sandrun.plan.draft import accept
 from sandrun.plan.format import TTY_INHERIT, TTY_NEW_SESSION, TTY_PROTECTED, TTY_PTY
 from sandrun.policy import guards
 from sandrun.primitives import landlock
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 TTY_MODES = {"protected": TTY_PROTECTED, "new-session": TTY_NEW_SESSION, "pty": TTY_PTY, "inherit": TTY_INHERIT}
 SIGNAL_ABI = landlock.SCOPES_ABI["signal"]
-VIEW = "other processes stay visible, and priorities and System V IPC reach them"
-VIEW_HINT = 'a pid namespace is needed, which this version does not make: isolate = "signals", or optional = ["process.isolate"]'
+VIEW = "other processes stay visible; nice values and System V IPC reach them"
+VIEW_HINT = "hiding them takes a pid namespace, which this version does not make: --isolate signals"
 
 
 def resolve_process(draft: Draft, kernel: Kernel, host: Host, account: Account | None) -> None:
@@ -42,7 +43,7 @@ def resolve_process(draft: Draft, kernel: Kernel, host: Host, account: Account |
     _resolve_cwd(draft, host, account)
     for key in ("process.hostname", "process.namespaces"):
         if key in profile.values:
-            hint = f'remove it, or say optional = ["{key}"]'
+            hint = f"remove it, or {accept(key)}"
             draft.lose(key, f"{key} needs namespaces, which this version does not make", hint)
 
 
@@ -64,9 +65,9 @@ def _resolve_isolation(draft: Draft, kernel: Kernel) -> None:
             f"signals to other processes are not kept back: needs Landlock ABI {SIGNAL_ABI}, here {kernel.landlock_abi}"
         )
         lost += f"; {VIEW}" if level is True else ""
-        draft.lose("process.isolate", lost, 'Linux 6.12 or newer, or optional = ["process.isolate"]')
+        draft.lose("process.isolate", lost, f"Linux 6.12 or newer, or {accept('process.isolate')}")
     elif level is True:
-        draft.lose("process.isolate", VIEW, VIEW_HINT, *mechanisms)
+        draft.lose("process.isolate", VIEW, f"{VIEW_HINT}, or {accept('process.isolate')}", *mechanisms)
     else:
         draft.record("process.isolate", *mechanisms)
 

@@ -10,6 +10,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun.errors import ProfileError
+from sandrun.plan.draft import accept
 from sandrun.plan.groups import SYSTEM, TEMPORARY, members
 from sandrun.plan.siblings import ALL_RIGHTS, CHANGE, Grant, aliases, is_below, make_hole
 from sandrun.primitives.landlock import EXECUTE, FS, READ, WRITE
@@ -38,7 +39,8 @@ NO_HOMES = (*SYSTEM, "/dev", "/proc", "/sys", "/run")
 NAMESPACE = "needs a mount namespace, which this version does not make"
 EVERYTHING = ALL_RIGHTS & ~FS["resolve_unix"]
 """What `@all` gives when it stands in all three lists; which sockets may be reached is the network's promise."""
-OWN_PROC = "the command lines and states of other processes stay visible in /proc"
+OWN_PROC = "/proc shows the other processes too"
+OWN_PROC_HINT = "hiding them takes a pid namespace, which this version does not make: --proc host"
 
 
 class _Ask(NamedTuple):
@@ -151,7 +153,7 @@ def _collect_rule(request: Request, value: Value) -> None:
     if not isinstance(rule, AccessRule):
         raise TypeError(f"not an access rule: {rule!r}")
     if rule.at:
-        hint = 'leave out "at", or say optional = ["filesystem.rules"]'
+        hint = f'leave out "at", or {accept("filesystem.rules")}'
         request.lose("filesystem.rules", f"showing {rule.path.text} at {rule.at} {NAMESPACE}", hint)
     access = 0
     for name in rule.access:
@@ -269,8 +271,7 @@ def _collect_places(request: Request) -> None:
     if word.get("proc") in ("host", "own"):
         request.grants.append(Grant("/proc", READ, is_directory=True))
     if word.get("proc") == "own":
-        hint = 'a pid namespace is needed, which this version does not make: optional = ["filesystem.proc"]'
-        request.lose("filesystem.proc", OWN_PROC, hint)
+        request.lose("filesystem.proc", OWN_PROC, f"{OWN_PROC_HINT}, or {accept('filesystem.proc')}")
     elif word.get("proc") == "none":
         request.holes.append(make_hole("/proc", ALL_RIGHTS, "filesystem.proc", context.host))
     if word.get("dev") == "minimal":
@@ -280,7 +281,7 @@ def _collect_places(request: Request) -> None:
         request.grants.append(Grant("/dev", WRITE, is_directory=True))
     for key in ("filesystem.root", "filesystem.overlay"):
         if profile.values.get(key):
-            request.lose(key, f"{key} {NAMESPACE}", f'remove it, or say optional = ["{key}"]')
+            request.lose(key, f"{key} {NAMESPACE}", f"remove it, or {accept(key)}")
 
 
 def _make_private(request: Request, key: str, variable: bytes) -> None:

@@ -367,7 +367,8 @@ def test_an_own_proc_and_mounts_are_lost() -> None:
     """They need namespaces: 125, or recorded where optional."""
     draft = resolved(proc="own")
     assert draft.fields["path_rules"] == ((READ, KIND_DIRECTORY, b"/proc"),)
-    assert "command lines" in messages(draft)
+    assert "/proc shows" in messages(draft)
+    assert [problem.hint.endswith(" --optional filesystem.proc") for problem in draft.problems] == [True]
     assert record(resolved(proc="own", optional=["proc"]), "proc").state == PARTIAL
     assert "mount namespace" in messages(resolved(overlay=["."]))
     assert record(resolved(overlay=["."], optional=["overlay"]), "overlay").state == LOST
