@@ -5,7 +5,8 @@ never a Python object, an open file descriptor or a value of an environment vari
 
 The bytes are little-endian records `tag:u16 length:u32 payload`, in the order of `FIELDS`, behind `MAGIC` and the
 version. Payload by code: `i` one i64; `Q` one u64; `b` bytes; `B` a list of bytes, each `length:u32 bytes`; `I` i64s;
-`P` path rules `access:u64 kind:u8 length:u32 path`; `N` pairs `u64 u64`; `R` triples `u64 u64 u64`.
+`P` path rules `access:u64 kind:u8 length:u32 path`; `N` pairs `u64 u64`; `R` triples `u64 u64 u64`;
+`V` view records `operation:u64 flags:u64 length:u32 path length:u32 source`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 MAGIC = b"SRPLAN\0\0"
-VERSION = 1
+VERSION = 2
 KEEP = -1
 """In an integer field: leave as it is."""
 NICE_KEEP = -128
@@ -64,6 +66,13 @@ FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("seccomp_flags", "Q", 0),
     ("deadline_ms", "i", KEEP),  # wall clock until TERM
     ("grace_ms", "i", 2000),  # from TERM to KILL
+    ("namespaces", "Q", 0),  # CLONE_NEW* flags of unshare(2)
+    ("uid_map", "b", b""),  # of user_namespaces(7), with CLONE_NEWUSER only
+    ("gid_map", "b", b""),
+    ("hostname", "b", b""),  # "" = as it is
+    ("loopback", "i", 0),  # 1: the loopback interface of the new network namespace is set up
+    ("view", "V", ()),  # what is mounted in the new mount namespace, in order: (VIEW_*, flags, path, source)
+    ("view_rules", "P", ()),  # as path_rules, on places that exist only in the view
 )
 
 
@@ -115,6 +124,13 @@ class Plan:
     seccomp_flags: int
     deadline_ms: int
     grace_ms: int
+    namespaces: int
+    uid_map: bytes
+    gid_map: bytes
+    hostname: bytes
+    loopback: int
+    view: tuple[tuple[int, int, bytes, bytes], ...]
+    view_rules: tuple[tuple[int, int, bytes], ...]
 
     def __init__(self, **fields: Any) -> None:
         for name, _, default in FIELDS:
@@ -185,6 +201,11 @@ def _encode(code: str, value: Any) -> bytes:
         return b"".join(struct.pack("<I", len(item)) + item for item in value)
     if code == "P":
         return b"".join(struct.pack("<QBI", access, kind, len(path)) + path for access, kind, path in value)
+    if code == "V":
+        return b"".join(
+            struct.pack("<QQI", operation, flags, len(path)) + path + struct.pack("<I", len(source)) + source
+            for operation, flags, path, source in value
+        )
     if code == "I":
         return b"".join(struct.pack("<q", item) for item in value)
     return b"".join(struct.pack(_COLUMNS[code], *row) for row in value)
@@ -201,11 +222,25 @@ def _decode(code: str, data: bytes) -> Any:
         return tuple(item for (item,) in _strings("<I", data))
     if code == "P":
         return tuple(_strings("<QBI", data))
+    if code == "V":
+        return tuple(_view(data))
     try:
         rows = struct.iter_unpack(_COLUMNS[code], data)
         return tuple(row[0] for row in rows) if code == "I" else tuple(rows)
     except struct.error as error:
         raise PlanError(str(error)) from None
+
+
+def _view(data: bytes) -> Iterator[tuple[int, int, bytes, bytes]]:
+    at = 0
+    while at < len(data):
+        operation, flags, length = struct.unpack_from("<QQI", data, at)
+        at += 20 + length
+        (more,) = struct.unpack_from("<I", data, at)
+        if at + 4 + more > len(data):
+            raise PlanError("a string runs past its record")
+        yield operation, flags, data[at - length : at], data[at + 4 : at + 4 + more]
+        at += 4 + more
 
 
 def _strings(head: str, data: bytes) -> list[tuple[Any, ...]]:

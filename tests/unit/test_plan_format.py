@@ -23,6 +23,7 @@ BY_CODE = {
     "P": st.lists(st.tuples(U64, st.integers(0, 255), BYTES), max_size=4).map(tuple),
     "N": st.lists(st.tuples(U64, U64), max_size=4).map(tuple),
     "R": st.lists(st.tuples(U64, U64, U64), max_size=4).map(tuple),
+    "V": st.lists(st.tuples(U64, U64, BYTES, BYTES), max_size=4).map(tuple),
 }
 PLANS = st.fixed_dictionaries({}, optional={name: BY_CODE[code] for name, code, _ in FIELDS}).map(
     lambda fields: Plan(**fields)
