@@ -32,6 +32,7 @@ class StatusFd:
     def __init__(self, text: str) -> None:
         """Check the argument of `--status-fd`; "" is a StatusFd that writes nothing. Raises UsageError."""
         self.fd = self._check(text) if text else -1
+        self._warned = False
 
     @staticmethod
     def _check(text: str) -> int:
@@ -61,7 +62,9 @@ class StatusFd:
         try:
             os.write(self.fd, line)
         except OSError as error:
-            report.warn([f"cannot write: --status-fd {self.fd}: {report.reason(error)}"])
+            if not self._warned:
+                report.warn([f"cannot write: --status-fd {self.fd}: {report.reason(error)}"])
+            self._warned = True
 
 
 class ReportFile:
@@ -71,6 +74,8 @@ class ReportFile:
         """Check the argument of `--report`; "" is a ReportFile that writes nothing. Raises SandrunError."""
         self.path = path
         self.directory = -1
+        # Where the command can write, a name that it can guess would let it keep the report away.
+        self._temporary = f".sandrun-report.{os.urandom(8).hex()}"
         if not path:
             return
         folder, self.name = os.path.split(path)
@@ -81,10 +86,6 @@ class ReportFile:
             os.unlink(self._temporary, dir_fd=self.directory)
         except OSError as error:
             raise SandrunError(f"cannot write the report: {path}: {report.reason(error)}") from None
-
-    @property
-    def _temporary(self) -> str:
-        return f".sandrun-report.{os.getpid()}"
 
     def _check_target(self) -> None:
         """Refuse to replace anything but a regular file: a rename would put a file where a device or link was."""
