@@ -179,6 +179,8 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
         run.status, run.ended, killed = libc.SIGKILL, time.monotonic(), max(0, killed - 1)
     left = tuple((path, number) for path in child.private if (number := private.remove(path)))
     tty.give_back(watch.terminal)
+    for fd in (2, watch.terminal):
+        tty.resume_output(fd)
     now = resource.getrusage(resource.RUSAGE_CHILDREN)
     return Outcome(
         started=True,
@@ -261,6 +263,11 @@ class _Run:
             if info.si_code == os.CLD_STOPPED:
                 os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)
                 self._stop(info.si_status)
+                continue
+            if info.si_code == os.CLD_TRAPPED:
+                # The command made us its tracer (PTRACE_TRACEME): this stop is not its end, and nobody continues it.
+                self._send(libc.SIGKILL, group=False)
+                os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)
                 continue
             self.gone, self.ended = True, time.monotonic()
             if not self.timed_out:

@@ -56,9 +56,10 @@ def is_stopped(pid: int) -> bool:
 
 def _is_living_child(pid: int) -> bool:
     try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return False
+    return info is None or info.si_code == os.CLD_TRAPPED  # stopped, and made us its tracer: reported unasked
 
 
 def _pids() -> list[int]:

@@ -53,6 +53,15 @@ def give_back(terminal: int) -> None:
         return
 
 
+def resume_output(fd: int) -> None:
+    """Undo tcflow(TCOOFF), after which every writer to the terminal waits, our own messages too; no key ends that."""
+    if fd >= 0 and os.isatty(fd):
+        try:
+            termios.tcflow(fd, termios.TCOON)
+        except termios.error:
+            return  # a terminal that hung up has no output
+
+
 def copy_size(source: int, target: int) -> None:
     """Give `target` the rows and columns of `source`; its foreground group gets SIGWINCH if they changed."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.supervised import KILLS, child_of, gone, python, reported, start, state, wait_until, words
+from tests.integration.supervised import (
+    KILLS,
+    child_of,
+    gone,
+    python,
+    reported,
+    start,
+    state,
+    terminal,
+    wait_until,
+    words,
+)
 
 if TYPE_CHECKING:
     from tests.support import Who
@@ -48,6 +60,22 @@ def test_outcome_of_a_signal(who: Who) -> None:
     assert (status, outcome["how"], outcome["signal"]) == (143, "signal", signal.SIGTERM)
 
 
+@pytest.mark.parametrize("on_terminal", [False, True], ids=["no-terminal", "terminal"])
+@BOTH_KILLS
+def test_a_stop_for_a_tracer_is_no_end(who: Who, kill: str, on_terminal: bool) -> None:
+    """A command that makes us its tracer is killed and counts so; its stop is not taken for an exit with status 0."""
+    code = "import ctypes, os, signal; ctypes.CDLL(None).ptrace(0, 0, 0, 0); os.kill(os.getpid(), signal.SIGSTOP)"
+    argv = [*words(who, "--report", str(who.home / "report.json"), kill=kill), *python(who, code)]
+    if on_terminal:
+        with terminal(who, *argv) as box:
+            box.wait()
+            status = box.exitstatus
+    else:
+        status = who.run(argv).returncode
+    outcome = json.loads((who.home / "report.json").read_text())["outcome"]
+    assert (status, outcome["how"], outcome["signal"]) == (137, "signal", signal.SIGKILL)
+
+
 # --- timeout ---------------------------------------------------------------------------------------------------------
 
 
@@ -58,6 +86,16 @@ def test_timeout_of_one_that_ignores_term(who: Who, kill: str) -> None:
     began = time.monotonic()
     assert shell(who, "trap '' TERM; sleep 30 & sleep 30; sleep 30", *options, kill=kill) == 124
     assert 0.6 <= time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("mode", ["protected", "new-session", "pty"])
+def test_timeout_on_a_terminal_whose_output_is_stopped(who: Who, mode: str) -> None:
+    """tcflow(3) by the command does not hold the supervisor, which has a message to write there."""
+    code = "import termios, time; termios.tcflow(1, termios.TCOOFF); time.sleep(60)"
+    with terminal(who, *words(who, "--timeout", "500ms", "--tty", mode), *python(who, code)) as box:
+        box.expect_exact("ended by the timeout", timeout=20)
+        box.wait()
+    assert box.exitstatus == 124
 
 
 @BOTH_KILLS
