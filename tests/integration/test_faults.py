@@ -83,7 +83,7 @@ def plan_for(who: Who, marker: Path) -> Plan:
     need_landlock(1)
     fields: dict[str, Any] = {
         "umask": 0o22,
-        "nice": 1,
+        "nice": min(os.getpriority(os.PRIO_PROCESS, 0) + 1, 19),
         "cwd": b"/",
         "rlimits": ((resource.RLIMIT_CORE, 0, 0),),
         "landlock_abi": 1,
