@@ -24,6 +24,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sandrun import libc
 from sandrun.errors import SandrunError
 from sandrun.primitives.seccomp import ACTION_MASK, ALLOW, ERRNO, KILL_PROCESS, LOG, MAX_INSTRUCTIONS, errno_action
 from sandrun.primitives.seccomp_match import TooComplexError, decide
@@ -324,9 +325,17 @@ class _Descriptor:
 
 
 def _export(program: Any) -> bytes:
-    fd = os.memfd_create("sandrun-seccomp", os.MFD_CLOEXEC)
     try:
-        program.export_bpf(_Descriptor(fd))
-        return os.pread(fd, os.fstat(fd).st_size, 0)
-    finally:
-        os.close(fd)
+        fd = os.memfd_create("sandrun-seccomp", os.MFD_CLOEXEC)
+        try:
+            program.export_bpf(_Descriptor(fd))
+            return os.pread(fd, os.fstat(fd).st_size, 0)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise SandrunError(
+            f"cannot compile the seccomp filter: {libc.strerror(error.errno or 0)}",
+            hint="it is made in a file in memory of some kilobytes: raise RLIMIT_FSIZE (ulimit -f)"
+            if error.errno == errno.EFBIG
+            else None,
+        ) from error

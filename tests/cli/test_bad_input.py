@@ -203,6 +203,16 @@ def test_deleted_working_directory(who: Who, box: Path, profile: str) -> None:
     assert all(line.startswith("sandrun: ") for line in done.stderr.splitlines())
 
 
+def test_no_file_may_grow(who: Who, box: Path) -> None:
+    """A caller without any file size has no room for the seccomp filter: a line, not a bug."""
+    words = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *who.sandrun, "-q", "--", "true"]
+    done = who.run(words, cwd=box)
+    assert done.returncode == 125
+    line, hint = done.stderr.splitlines()
+    assert line == "sandrun: cannot compile the seccomp filter: File too large (EFBIG)"
+    assert "RLIMIT_FSIZE" in hint
+
+
 @pytest.mark.usefixtures("_landlock")
 def test_empty_environment(who: Who, box: Path) -> None:
     """Without any environment the command is still found, and gets no more than its own directories."""
