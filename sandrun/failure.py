@@ -37,6 +37,8 @@ _EXECUTE_HINTS: dict[int, str] = {
     errno.ENOMEM: "it does not fit into RLIMIT_AS or RLIMIT_DATA",
     errno.ETXTBSY: "it is open for writing",
 }
+_NO_INTERPRETER = "the #! line, or the loader that the program was built for, names a file that is not there"
+_CARRIAGE_RETURN = "the #! line ends in a carriage return: save the file with the line ends of Unix"
 _SIGNALS = {
     1: "SIGHUP",
     2: "SIGINT",
@@ -87,7 +89,7 @@ def cannot_execute(plan: Plan, number: int) -> CommandError:
         return CommandError(
             f"cannot execute {name}: its interpreter {os.fsdecode(interpreter)}: {libc.strerror(number)}",
             status=EXIT_CANNOT_EXECUTE,
-            hint="the #! line, or the loader that the program was built for, names a file that is not there",
+            hint=_CARRIAGE_RETURN if interpreter.endswith(b"\r") else _NO_INTERPRETER,
         )
     hint = _denied(plan) if number == errno.EACCES else _EXECUTE_HINTS.get(number)
     if number == errno.EPERM and plan.seccomp:
@@ -150,8 +152,9 @@ def _interpreter(path: bytes) -> bytes | None:
             return None
         head = os.pread(fd, 4096, 0)
         if head[:2] == b"#!":
-            words = head[2:].split(b"\n", 1)[0].split()
-            return words[0] if words else None
+            # Blanks and tabs end the word, as in the kernel; a carriage return is part of it.
+            words = head[2:].split(b"\n", 1)[0].replace(b"\t", b" ").split(b" ")
+            return next(filter(None, words), None)
         if head[:6] != b"\x7fELF\x02\x01":
             return None
         table, size, count = *struct.unpack_from("<Q", head, 32), *struct.unpack_from("<HH", head, 54)

@@ -74,6 +74,17 @@ def test_cannot_execute(who: Who, box: Path) -> None:
         assert messages(done.stderr)
 
 
+def test_a_script_with_carriage_returns(who: Who, box: Path) -> None:
+    """The interpreter is named with the carriage return that the kernel takes for a part of it."""
+    script = box / "script"
+    script.write_bytes(b"#!/bin/sh\r\necho ran\r\n")
+    script.chmod(0o755)
+    done = sandrun("-q", "--", "./script", who=who, cwd=box)
+    assert (done.returncode, done.stdout) == (126, "")
+    assert "its interpreter /bin/sh\\r: No such file or directory (ENOENT)" in done.stderr
+    assert "carriage return" in done.stderr
+
+
 def test_no_right_to_execute(who: Who, box: Path) -> None:
     """A command that exists and that no rule allows to execute: 126, and the missing rule is named."""
     done = sandrun("-q", "-p", "none", "--", "/bin/true", who=who, cwd=box)
