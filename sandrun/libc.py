@@ -60,6 +60,17 @@ CLONE_NEWNET = 0x40000000
 MS_REC = 1 << 14
 MS_PRIVATE = 1 << 18
 
+# open_tree(2), move_mount(2), fsopen(2), mount_setattr(2): linux/mount.h, linux/fcntl.h
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+OPEN_TREE_CLONE = 1
+_MOVE_MOUNT_EMPTY_PATHS = 0x04 | 0x40
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
+_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
+_MOUNT_CLOEXEC = 1
+"""FSOPEN_CLOEXEC and FSMOUNT_CLOEXEC."""
+
 # openat2(2): linux/openat2.h
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
@@ -109,9 +120,15 @@ _NUMBERS: dict[str, dict[str, int]] = {
 }
 _COMMON = {
     "pidfd_send_signal": 424,
+    "open_tree": 428,
+    "move_mount": 429,
+    "fsopen": 430,
+    "fsconfig": 431,
+    "fsmount": 432,
     "close_range": 436,
     "openat2": 437,
     "pidfd_getfd": 438,
+    "mount_setattr": 442,
     "landlock_create_ruleset": 444,
     "landlock_add_rule": 445,
     "landlock_restrict_self": 446,
@@ -164,6 +181,12 @@ _mount = _function("mount", ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, _
 _capget = _syscall("capget", _pointer, _pointer)
 _capset = _syscall("capset", _pointer, _pointer)
 _seccomp = _syscall("seccomp", _uint, _uint, _pointer)
+_open_tree = _syscall("open_tree", _int, ctypes.c_char_p, _uint)
+_move_mount = _syscall("move_mount", _int, ctypes.c_char_p, _int, ctypes.c_char_p, _uint)
+_fsopen = _syscall("fsopen", ctypes.c_char_p, _uint)
+_fsconfig = _syscall("fsconfig", _int, _uint, ctypes.c_char_p, ctypes.c_char_p, _int)
+_fsmount = _syscall("fsmount", _int, _uint, _uint)
+_mount_setattr = _syscall("mount_setattr", _int, ctypes.c_char_p, _uint, _pointer, ctypes.c_size_t)
 _openat2 = _syscall("openat2", _int, ctypes.c_char_p, _pointer, ctypes.c_size_t)
 _close_range = _syscall("close_range", _uint, _uint, _uint)
 _pidfd_send_signal = _syscall("pidfd_send_signal", _int, _int, _pointer, _uint)
@@ -193,6 +216,38 @@ def mount(source: bytes, target: bytes, fstype: bytes, flags: int = 0) -> None:
     """mount(2) without data."""
     _no_nul(source + target + fstype)
     _check(_mount(source, target, fstype, flags, None))
+
+
+def open_tree(fd: int) -> int:
+    """open_tree(2) with OPEN_TREE_CLONE: a copy of the mounts at and below an O_PATH descriptor, attached nowhere."""
+    return _open_tree(fd, b"", AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | os.O_CLOEXEC)
+
+
+def move_mount(mount_fd: int, target_fd: int) -> None:
+    """move_mount(2): attach a detached mount on what `target_fd` refers to."""
+    _move_mount(mount_fd, b"", target_fd, b"", _MOVE_MOUNT_EMPTY_PATHS)
+
+
+def fsmount(fstype: bytes, options: Sequence[tuple[bytes, bytes]], attributes: int) -> int:
+    """fsopen(2), fsconfig(2), fsmount(2): a new filesystem, attached nowhere. An option without a value is a flag."""
+    context = _fsopen(fstype, _MOUNT_CLOEXEC)
+    try:
+        for key, value in options:
+            if value:
+                _fsconfig(context, _FSCONFIG_SET_STRING, key, value, 0)
+            else:
+                _fsconfig(context, _FSCONFIG_SET_FLAG, key, None, 0)
+        _fsconfig(context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        return _fsmount(context, _MOUNT_CLOEXEC, attributes)
+    finally:
+        os.close(context)
+
+
+def mount_setattr(fd: int, path: bytes, flags: int, *, attributes: int = 0, propagation: int = 0) -> None:
+    """mount_setattr(2): add attributes, or set the propagation. An empty path means `fd` itself."""
+    _mount_setattr(
+        fd, path, flags if path else flags | AT_EMPTY_PATH, struct.pack("=4Q", attributes, 0, propagation, 0), 32
+    )
 
 
 def capability_sets(effective: int, permitted: int, inheritable: int) -> bytes:

@@ -1,0 +1,186 @@
+"""The view: what the command sees of the file system, made in a mount namespace of its own.
+
+LIGHT. The records of `Plan.view` are executed in the child, in a tree that starts as a copy of the caller's. What is
+to stay as it is (a writable directory, a device) is cloned first; then the whole tree gets its attributes, read-only
+as a rule; then everything is attached in the order of the plan, by descriptors that no symbolic link could bend. All
+mounts are private, so that nothing of it is ever seen outside.
+"""
+
+from __future__ import annotations
+
+import os
+
+from sandrun import libc
+from sandrun.plan.format import KEEP
+from sandrun.primitives import landlock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sandrun.plan.format import Plan
+
+VIEW_TREE, VIEW_BIND, VIEW_TMPFS, VIEW_PROC, VIEW_DEVPTS, VIEW_OVERLAY, VIEW_DIRECTORY, VIEW_FILE, VIEW_SYMLINK = range(
+    9
+)
+"""The operations of `Plan.view`, and what `path` and `source` mean there:
+
+TREE: the attributes of all that the caller has mounted. BIND: `source` shown at `path`. TMPFS: an empty filesystem in
+memory, `source` its size as of tmpfs(5). PROC: proc(5) of the command's pid namespace. DEVPTS: pseudoterminals of its
+own. OVERLAY: changes of `path` go to the overlay directories number `source`. DIRECTORY, FILE, SYMLINK: made at `path`,
+with parents, in a filesystem of the view; `source` is the content.
+"""
+MODE = 0o7777
+"""The low bits of a record's flags are the permission bits of what is made."""
+READ_ONLY = 1 << 12
+DEVICES = 1 << 13
+"""Device files work; elsewhere they cannot be opened."""
+OWNED = 1 << 14
+"""It belongs to the command's user, not to the caller's."""
+SEALED = 1 << 15
+"""TMPFS: it becomes read-only when the view is complete."""
+NO_EXECUTE = 1 << 16
+
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class View:
+    """A view to be made: its records, the (upper, work) directories of each overlay, and private directories to show.
+
+    `at` is the number of the record that is worked on, for the error message.
+    """
+
+    __slots__ = ("at", "gid", "overlays", "private", "records", "uid")
+
+    def __init__(self, plan: Plan, private: Sequence[bytes] = (), overlays: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        self.at = 0
+        self.records = plan.view
+        self.private = tuple(private)
+        self.overlays = tuple(overlays)
+        self.uid, self.gid = plan.uid, plan.gid
+
+    def make(self) -> None:
+        """Make the view in this process's mount namespace. Raises OSError, and ValueError for an unknown operation."""
+        libc.mount_setattr(libc.AT_FDCWD, b"/", libc.AT_RECURSIVE, propagation=libc.MS_PRIVATE)
+        detached: dict[int, int] = {}
+        for at, (operation, flags, path, source) in enumerate(self.records):
+            self.at = at
+            if operation == VIEW_BIND:
+                detached[at] = _clone(source, flags)
+            elif operation == VIEW_OVERLAY:
+                detached[at] = self._overlay(path, int(source))
+        shown = [_clone(path, 0) for path in self.private]
+        sealed = []
+        for at, (operation, flags, path, source) in enumerate(self.records):
+            self.at = at
+            if operation == VIEW_TREE:
+                libc.mount_setattr(libc.AT_FDCWD, path, libc.AT_RECURSIVE, attributes=_attributes(flags))
+            elif operation in (VIEW_DIRECTORY, VIEW_FILE, VIEW_SYMLINK):
+                self._entry(operation, flags, path, source)
+            else:
+                mount = detached[at] if at in detached else self._filesystem(operation, flags, source)
+                _attach(mount, path)
+                if flags & SEALED:
+                    sealed.append(mount)
+        for path, mount in zip(self.private, shown, strict=True):
+            self._entry(VIEW_DIRECTORY, 0o755, path, b"")
+            _attach(mount, path)
+        for mount in sealed:
+            libc.mount_setattr(mount, b"", 0, attributes=libc.MOUNT_ATTR_RDONLY)
+
+    def _filesystem(self, operation: int, flags: int, source: bytes) -> int:
+        if operation == VIEW_PROC:
+            return libc.fsmount(b"proc", (), _attributes(flags | NO_EXECUTE))
+        if operation == VIEW_DEVPTS:
+            options = ((b"ptmxmode", b"0666"), (b"mode", b"0620"))
+            return libc.fsmount(b"devpts", options, _attributes(flags | NO_EXECUTE | DEVICES))
+        if operation != VIEW_TMPFS:
+            raise ValueError(operation)
+        owner: tuple[tuple[bytes, bytes], ...] = ()
+        if flags & OWNED and self.uid != KEEP:
+            owner = ((b"uid", b"%d" % self.uid), (b"gid", b"%d" % self.gid))
+        size = ((b"size", source),) if source else ()
+        return libc.fsmount(b"tmpfs", ((b"mode", b"%o" % (flags & MODE)), *owner, *size), _attributes(flags))
+
+    def _overlay(self, path: bytes, number: int) -> int:
+        upper, work = self.overlays[number]
+        lower_fd, upper_fd, work_fd = (landlock.open_path(place) for place in (path, upper, work))
+        try:
+            options = (
+                (b"lowerdir", b"/proc/self/fd/%d" % lower_fd),
+                (b"upperdir", b"/proc/self/fd/%d" % upper_fd),
+                (b"workdir", b"/proc/self/fd/%d" % work_fd),
+                (b"userxattr", b""),
+            )
+            return libc.fsmount(b"overlay", options, libc.MOUNT_ATTR_NOSUID | libc.MOUNT_ATTR_NODEV)
+        finally:
+            for fd in (lower_fd, upper_fd, work_fd):
+                os.close(fd)
+
+    def _entry(self, operation: int, flags: int, path: bytes, source: bytes) -> None:
+        """Make a file, link or directory with the directories above it; what is there already stays."""
+        *folders, last = path.split(b"/")[1:]
+        at = os.open("/", _FOLDER)
+        for name in (*folders, last) if operation == VIEW_DIRECTORY else folders:
+            is_last = operation == VIEW_DIRECTORY and name is last
+            below = self._enter(at, name, flags & MODE if is_last else 0o755, flags)
+            os.close(at)
+            at = below
+        try:
+            if operation == VIEW_SYMLINK:
+                os.symlink(source, last, dir_fd=at)
+            elif operation == VIEW_FILE:
+                fd = os.open(
+                    last, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, flags & MODE, dir_fd=at
+                )
+                os.write(fd, source)
+                self._own(fd, flags)
+                os.close(fd)
+        except FileExistsError:
+            return
+        finally:
+            os.close(at)
+
+    def _enter(self, at: int, name: bytes, mode: int, flags: int) -> int:
+        try:
+            return os.open(name, _FOLDER, dir_fd=at)
+        except FileNotFoundError:
+            os.mkdir(name, mode, dir_fd=at)
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+        os.fchmod(fd, mode)
+        self._own(fd, flags)
+        return fd
+
+    def _own(self, fd: int, flags: int) -> None:
+        if flags & OWNED and self.uid != KEEP:
+            os.fchown(fd, self.uid, self.gid)
+
+
+def _attributes(flags: int) -> int:
+    attributes = libc.MOUNT_ATTR_NOSUID
+    if not flags & DEVICES:
+        attributes |= libc.MOUNT_ATTR_NODEV
+    if flags & READ_ONLY:
+        attributes |= libc.MOUNT_ATTR_RDONLY
+    if flags & NO_EXECUTE:
+        attributes |= libc.MOUNT_ATTR_NOEXEC
+    return attributes
+
+
+def _clone(source: bytes, flags: int) -> int:
+    """A detached copy of what is mounted at and below a canonical path, with its attributes."""
+    fd = landlock.open_path(source)
+    try:
+        mount = libc.open_tree(fd)
+    finally:
+        os.close(fd)
+    libc.mount_setattr(mount, b"", libc.AT_RECURSIVE, attributes=_attributes(flags))
+    return mount
+
+
+def _attach(mount: int, path: bytes) -> None:
+    target = landlock.open_path(path)
+    try:
+        libc.move_mount(mount, target)
+    finally:
+        os.close(target)
