@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from sandrun.errors import Problem, ProfileError
@@ -51,6 +52,12 @@ def quoted(text: str) -> str:
     """`text` in quotes for a message: escaped, and shortened where it is long."""
     short = text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 1] + "…"
     return f'"{escaped(short)}"'
+
+
+def reason(error: OSError) -> str:
+    """`strerror (ENAME)`."""
+    name = errno.errorcode.get(error.errno or 0, "")
+    return f"{error.strerror} ({name})" if name else str(error.strerror)
 
 
 def type_name(raw: object) -> str:

@@ -6,10 +6,11 @@ built-in ones, never in the working directory. `builtin:NAME` looks only there.
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import NamedTuple
 
-from sandrun.profile.bad import Bad, escaped, quoted, suggest
+from sandrun.profile.bad import Bad, escaped, quoted, reason, suggest
 
 BUILTIN = "builtin:"
 NONE = "none"
@@ -119,7 +120,9 @@ def _exists(path: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise Bad(f"cannot look for the profile: {escaped(path)}: {error.strerror}") from None
+        hint = "profiles are looked for below XDG_CONFIG_HOME, or else HOME: set it to a place of your own"
+        denied = error.errno == errno.EACCES
+        raise Bad(f"cannot look for the profile: {escaped(path)}: {reason(error)}", hint if denied else None) from None
     return True
 
 

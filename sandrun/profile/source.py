@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun.errors import Problem, ProfileError
-from sandrun.profile.bad import escaped
+from sandrun.profile.bad import escaped, reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,11 +84,7 @@ def _read_bytes(path: str, shown: str, *, trusted_owner: bool) -> tuple[bytes, t
 
 
 def _unreadable(shown: str, error: OSError) -> UnreadableError:
-    import errno  # noqa: PLC0415 (error path)
-
-    name = errno.errorcode.get(error.errno or 0, "")
-    reason = f"{error.strerror} ({name})" if name else str(error.strerror)
-    return UnreadableError([Problem("", f"cannot read the profile: {shown}: {reason}")])
+    return UnreadableError([Problem("", f"cannot read the profile: {shown}: {reason(error)}")])
 
 
 def _check_file(status: os.stat_result, path: str, shown: str, *, trusted_owner: bool) -> None:
