@@ -28,6 +28,7 @@ SCHEMA = 1
 SIGSYS = 31
 TTY_NAMES = ("inherit", "protected", "new-session", "pty")
 BPF_INSTRUCTION = 8
+LONGEST_LINE = 4096
 
 
 def printable(text: str) -> str:
@@ -43,9 +44,14 @@ def _escape(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
+def _shorten(line: str) -> str:
+    """Both ends of a line that would fill the screen: what a message names can be 128 kB long, and its reason is last."""
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} [...] {line[-LONGEST_LINE // 4 :]}"
+
+
 def say(lines: Iterable[str]) -> None:
     """Write messages to stderr, each behind `sandrun: `. If stderr takes none there is nobody left to tell."""
-    data = "".join(f"sandrun: {printable(line)}\n" for line in lines).encode()
+    data = "".join(f"sandrun: {_shorten(printable(line))}\n" for line in lines).encode()
     try:
         _write(2, data)
     except OSError:

@@ -187,7 +187,7 @@ def _judge_dots(request: Request) -> None:
         else:
             flag = ask.key.replace("filesystem.", "--")
             hint = f"start in a directory of the project, or name it outright: {flag} {where}"
-            request.refuse(ask, f'granting "." would grant all of {where}, where the command starts', hint)
+            request.refuse(ask, f'granting "." would grant all of {where}, where sandrun was started', hint)
 
 
 def _add_grant(request: Request, ask: _Ask, path: str) -> None:

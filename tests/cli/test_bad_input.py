@@ -110,6 +110,18 @@ def test_an_unreadable_profile(who: Who, box: Path) -> None:
     assert any("Permission denied (EACCES)" in line for line in refused("-p", "./p.toml", who=who, box=box))
 
 
+def test_an_unreachable_place_of_profiles(who: Who, box: Path) -> None:
+    """With the HOME of somebody else a profile there could mean another thing than the built-in one of its name."""
+    if who.is_root:
+        pytest.skip("root may reach everything")
+    (box / "home").mkdir(mode=0)
+    env = {**who.env, "HOME": str(box / "home")}
+    env.pop("XDG_CONFIG_HOME", None)
+    line, hint = refused("-p", "strict", who=who, box=box, env=env)
+    assert line.endswith("/profiles/strict.toml: Permission denied (EACCES)")
+    assert "XDG_CONFIG_HOME" in hint
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -170,6 +182,9 @@ def test_long_arguments(who: Who, box: Path) -> None:
     word = "x" * (128 * 1024 - 1)
     done = sandrun("-q", "--", "sh", "-c", 'printf %s "${#1}"', "sh", word, who=who, cwd=box)
     assert (done.returncode, done.stdout) == (0, str(len(word)))
+    (line,) = refused("-p", word, who=who, box=box)
+    assert line.endswith(": File name too long (ENAMETOOLONG)")
+    assert len(line) < 5000
     many = ["y" * 1000] * 500
     assert sandrun("-q", "--", "sh", "-c", "exit $(($# % 256))", "sh", *many, who=who, cwd=box).returncode == 500 % 256
 
