@@ -30,6 +30,7 @@ expect() {
     printf '$ sandrun'
     for word in "$@"; do
         case $word in
+        *\'*) printf ' "%s"' "$word" ;;
         *[\ \;\$\"]*) printf " '%s'" "$word" ;;
         *) printf ' %s' "$word" ;;
         esac
