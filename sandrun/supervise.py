@@ -78,7 +78,8 @@ class Watch:
         self.own_group = self.terminal < 0 or is_pty
         self.ignored = sum(libc.signal_bit(signal) for signal in KEPT_IGNORED if libc.is_ignored(signal))
         scope = landlock.SCOPES["signal"]
-        self.scoped = bool(plan.landlock_scoped & scope and plan.no_new_privs) and tree.scope_signals()
+        can_scope = bool(plan.landlock_scoped & scope and plan.no_new_privs)
+        self.scoped = can_scope and tree.scope_signals(refer=bool(plan.landlock_fs) and not plan.view)
         self.signal_fd = libc.signalfd4(-1, libc.ALL_SIGNALS, libc.SFD_NONBLOCK | libc.SFD_CLOEXEC)
         self.cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
 

@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
 PF_FORKNOEXEC = 0x40
 """include/linux/sched.h: forked, and has not called execve since."""
+_REFER = 1 << 13
+"""LANDLOCK_ACCESS_FS_REFER."""
 _SIGNAL_SCOPE = struct.pack("=QQQ", 0, 0, 2)
-"""struct landlock_ruleset_attr: no file access, no network, LANDLOCK_SCOPE_SIGNAL."""
+_SIGNAL_SCOPE_AND_REFER = struct.pack("=QQQ", _REFER, 0, 2)
+"""struct landlock_ruleset_attr: file access, network, LANDLOCK_SCOPE_SIGNAL."""
 _SETTLE_MS = 20
 _STATE, _PPID, _FLAGS = 0, 1, 6
 
@@ -101,20 +104,25 @@ def _send(pid: int, parent: int, signals: tuple[int, ...]) -> None:
         os.close(pidfd)
 
 
-def scope_signals() -> bool:
+def scope_signals(*, refer: bool) -> bool:
     """From here on signals of this process, and of all it starts, reach only this process and what it starts.
 
     Needs Landlock ABI 6 and CAP_SYS_ADMIN, or no_new_privs (which it sets). False if it is not in force. That is
-    proved, since kill(-1) by root rests on it: a process that could be signalled before cannot be any more. The domain
-    handles no file access, so mounting stays possible (landlock(7)). Irreversible.
+    proved, since kill(-1) by root rests on it: a process that could be signalled before cannot be any more.
+    Irreversible.
+
+    `refer`: let files be moved and linked between directories. A domain that does not grant that forbids it as soon as
+    one below it handles any file access. But one that handles file access forbids to mount (landlock(7)).
     """
     witness = os.getppid()
     zombie = 0
     if not _can_signal(witness):
         witness = zombie = _zombie()
     try:
-        ruleset = libc.landlock_create_ruleset(_SIGNAL_SCOPE)
+        ruleset = libc.landlock_create_ruleset(_SIGNAL_SCOPE_AND_REFER if refer else _SIGNAL_SCOPE)
         try:
+            if refer:
+                _grant_refer(ruleset)
             libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
             libc.landlock_restrict_self(ruleset)
         finally:
@@ -125,6 +133,14 @@ def scope_signals() -> bool:
     finally:
         if zombie:
             os.waitpid(zombie, 0)
+
+
+def _grant_refer(ruleset: int) -> None:
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        libc.landlock_add_rule(ruleset, libc.LANDLOCK_RULE_PATH_BENEATH, struct.pack("=Qi", _REFER, root))
+    finally:
+        os.close(root)
 
 
 def _zombie() -> int:

@@ -24,6 +24,7 @@ from tests.integration.supervised import (
     wait_until,
     words,
 )
+from tests.support import need_landlock
 
 if TYPE_CHECKING:
     from tests.support import Who
@@ -74,6 +75,16 @@ def test_a_stop_for_a_tracer_is_no_end(who: Who, kill: str, on_terminal: bool) -
         status = who.run(argv).returncode
     outcome = json.loads((who.home / "report.json").read_text())["outcome"]
     assert (status, outcome["how"], outcome["signal"]) == (137, "signal", signal.SIGKILL)
+
+
+@BOTH_KILLS
+def test_files_move_between_directories(who: Who, kill: str) -> None:
+    """The domain that the supervisor makes for signals does not keep rename(2) and link(2) within one directory."""
+    options = ("-p", "none", "-x", "@system", "-w", str(who.home), *KILLS[kill])
+    script = "mkdir a b && touch a/x && ln a/x b/y && ln b/y a/z"
+    if kill == "scoped":
+        need_landlock(6)
+    assert who.run([*who.sandrun, *options, "--", "/bin/sh", "-c", script]).returncode == 0
 
 
 # --- timeout ---------------------------------------------------------------------------------------------------------

@@ -157,7 +157,7 @@ def test_signals_of_the_scope_stay_inside(who: Who) -> None:
 
     def run() -> tuple[bool, bool, bool]:
         outside, writer = sleeping_child()
-        scoped = tree.scope_signals()
+        scoped = tree.scope_signals(refer=True)
         inside, _ = sleeping_child()
         tree.signal_tree(scoped, libc.SIGKILL)
         died = os.waitpid(inside, 0)[1] == libc.SIGKILL
@@ -175,7 +175,7 @@ def test_mounting_stays_possible_in_the_scope() -> None:
     need_root()
 
     def run() -> tuple[bool, int]:
-        scoped = tree.scope_signals()
+        scoped = tree.scope_signals(refer=False)
         assert LIBC.unshare(CLONE_NEWNS) == 0
         return scoped, LIBC.mount(None, b"/", None, MS_REC | MS_PRIVATE, None)
 
@@ -188,7 +188,7 @@ def test_a_scope_that_is_not_in_force(who: Who, monkeypatch: pytest.MonkeyPatch)
     def run() -> bool:
         monkeypatch.setattr(libc, "landlock_create_ruleset", lambda _attr, flags=0: os.open("/dev/null", os.O_RDONLY))
         monkeypatch.setattr(libc, "landlock_restrict_self", lambda _fd, flags=0: None)
-        return tree.scope_signals()
+        return tree.scope_signals(refer=False)
 
     assert in_child(run, who) is False
 
