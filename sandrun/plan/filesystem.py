@@ -17,11 +17,12 @@ from sandrun.host import home_of
 from sandrun.plan.command import find, obstacles
 from sandrun.plan.draft import accept
 from sandrun.plan.environment import command_path
+from sandrun.plan.format import KIND_DIRECTORY
 from sandrun.plan.groups import Context
 from sandrun.plan.requests import PROMISES, Request, collect
 from sandrun.plan.siblings import CHANGE, TooManyRulesError, expand
 from sandrun.policy import guards
-from sandrun.primitives.landlock import EXECUTE, FS, FS_ABI, NEWEST_ABI, READ, WRITE, fs_mask
+from sandrun.primitives.landlock import EXECUTE, FS, FS_ABI, NET_ABI, NEWEST_ABI, READ, WRITE, fs_mask
 from sandrun.profile.paths import expand as expand_path
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ SHOW_INSTEAD = {
 }
 """What else to say where it is a default that stands in the way of a wide grant."""
 MOUNT_MASK = "leave the directories around it out of the writable grants"
+NO_REFER = "files cannot be moved or linked to another directory: needs Landlock ABI 2"
 DAC_CAPABILITIES = 1 << 1 | 1 << 2
 """CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (capabilities(7))."""
 CHANGE_FILES = CHANGE & ~(FS["ioctl_dev"] | FS["resolve_unix"])
@@ -75,8 +77,15 @@ def resolve_filesystem(draft: Draft, kernel: Kernel, host: Host, argv: Sequence[
     if request.is_everything:
         # Reaching named sockets is the network's promise, and stays handled for it.
         fields["landlock_fs"] = handled & FS["resolve_unix"]
+        if 0 < abi < NET_ABI["connect_tcp"]:
+            # Nothing else makes a Landlock domain here. In one the command cannot trace others (landlock(7)), whose
+            # memory /proc/PID/mem would open, and with it the network that they have. So a right is handled and granted.
+            fields["landlock_fs"] = handled & FS["refer"] or handled & FS["make_block"]
+            fields["path_rules"] = ((fields["landlock_fs"], KIND_DIRECTORY, b"/"),)
         for key in PROMISES:
             request.note(key, "everything is granted")
+        if 0 < abi < FS_ABI["refer"]:
+            request.note("filesystem.write", NO_REFER)
         _record(request, "none")
         return
     if not abi:
@@ -205,7 +214,7 @@ def _some(paths: Iterable[str]) -> str:
 def _fill_in_old_abi(request: Request, abi: int) -> None:
     """Refuse by other means what this ABI has no right for, or say that it is open."""
     if abi < FS_ABI["refer"]:
-        request.note("filesystem.write", "files cannot be moved or linked to another directory: needs Landlock ABI 2")
+        request.note("filesystem.write", NO_REFER)
     if abi < FS_ABI["truncate"]:
         request.draft.guards.extend(guards.truncate_by_path("filesystem.write"))
         request.note(
