@@ -30,6 +30,12 @@ KIND_FILE, KIND_DIRECTORY = range(2)
 MAY_VANISH = 2
 """Added to a kind: found by listing a directory, so there is no rule if it is gone or another kind by the launch."""
 
+CGROUP_NONE, CGROUP_V1, CGROUP_BELOW, CGROUP_ALONE, CGROUP_SCOPE = range(5)
+"""Where the control group comes from: nowhere; hierarchies of version 1; below `cgroup_parents` as it is; the same, once
+this process has stepped aside, which is alone in it; the same in a scope that systemd makes below the mount point."""
+CGROUP_MAY_LACK, CGROUP_AFTER = 1, 2
+"""Flags of a limit: no error where the kernel has no such file; set it once the command has been executed."""
+
 FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("executable", "b", b""),  # absolute path for execve; argv[0] is in argv
     ("argv", "B", ()),
@@ -73,6 +79,10 @@ FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("loopback", "i", 0),  # 1: the loopback interface of the new network namespace is set up
     ("view", "V", ()),  # what is mounted in the new mount namespace, in order: (VIEW_*, flags, path, source)
     ("view_rules", "P", ()),  # as path_rules, on places that exist only in the view
+    ("cgroup_way", "i", CGROUP_NONE),
+    ("cgroup_parents", "B", ()),  # the directories in which the group is made
+    ("cgroup_controllers", "B", ()),  # to be enabled for it (version 2)
+    ("cgroup_limits", "V", ()),  # (index of the parent, CGROUP_* flags, file, value)
 )
 
 
@@ -131,6 +141,10 @@ class Plan:
     loopback: int
     view: tuple[tuple[int, int, bytes, bytes], ...]
     view_rules: tuple[tuple[int, int, bytes], ...]
+    cgroup_way: int
+    cgroup_parents: tuple[bytes, ...]
+    cgroup_controllers: tuple[bytes, ...]
+    cgroup_limits: tuple[tuple[int, int, bytes, bytes], ...]
 
     def __init__(self, **fields: Any) -> None:
         for name, _, default in FIELDS:
