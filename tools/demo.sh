@@ -89,5 +89,5 @@ expect 124 --timeout 200ms -- sleep 10
 expect 125 --read /no/such/file -- true
 
 step 'what the default profile enforces here, and how'
-"$sandrun" --dry-run -- make | sed -n '/^protections/,/^files/p' | grep -v 'requested by' | head -n 40
+"$sandrun" --dry-run -- make | sed -n '/^protections/,/^files/p' | grep -v -e 'requested by' -e '^files' | head -n 40
 printf '\nThe demo is complete: everything came out as it must.\n'
