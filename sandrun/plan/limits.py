@@ -1,30 +1,22 @@
-"""Resource limits and time: rlimits are lowered, cgroup limits need a cgroup, the clock is the supervisor's."""
+"""Resource limits and time: rlimits are lowered, the clock is the supervisor's."""
 
 from __future__ import annotations
 
 import resource
 from typing import TYPE_CHECKING
 
-from sandrun.plan.draft import accept
 from sandrun.plan.format import UNLIMITED
+from sandrun.plan.resources import resolve_resources
 from sandrun.profile.model import Limit
 
 if TYPE_CHECKING:
     from sandrun.host import Host
+    from sandrun.kernel import Kernel
     from sandrun.plan.draft import Draft
 
-NO_CGROUP = "this version makes no control group of its own"
-CGROUP_KEYS = {
-    # key: the weaker limit of setrlimit(2) that stands in where the key is optional, and what is weaker about it
-    "resources.memory": ("RLIMIT_AS", "address space of each process by itself, not memory of the whole tree"),
-    "resources.pids": ("RLIMIT_NPROC", "counted for the whole user, and not at all for root"),
-    "resources.cpu": (None, "processor time is not limited"),
-    "resources.io": (None, "bytes a second are not limited"),
-}
 
-
-def resolve_limits(draft: Draft, host: Host) -> None:
-    """Set `rlimits`, `deadline_ms` and `grace_ms`."""
+def resolve_limits(draft: Draft, kernel: Kernel, host: Host) -> None:
+    """Set `rlimits`, `deadline_ms` and `grace_ms`, and what keeps `[resources]`."""
     limits: dict[int, tuple[int, int]] = {}
     for name, value in draft.profile.names("rlimits").items():
         number = getattr(resource, "RLIMIT_" + name.upper(), None)
@@ -37,17 +29,9 @@ def resolve_limits(draft: Draft, host: Host) -> None:
         clamped = value.value.soft is None or value.value.soft > inherited
         notes = (f"clamped to the inherited limit {_text(inherited)}",) if clamped and inherited != UNLIMITED else ()
         draft.record(key, "setrlimit", notes=notes)
-    for key, (stand_in, weaker) in CGROUP_KEYS.items():
-        asked = draft.profile.scalar(key)
-        if asked is None:
-            continue
-        hint = f"use a limit of setrlimit(2), or {accept(key)}"
-        mechanisms = ("setrlimit",) if stand_in else ()
-        draft.lose(key, f"{NO_CGROUP}; {weaker}", hint, *mechanisms)
-        if stand_in and isinstance(asked.value, int):
-            number = getattr(resource, stand_in)
-            wanted = _lowered(Limit(asked.value, None), host.rlimit(number))
-            limits[number] = min(limits.get(number, wanted), wanted)
+    for number, amount in resolve_resources(draft, kernel).items():
+        wanted = _lowered(Limit(amount, None), host.rlimit(number))
+        limits[number] = min(limits.get(number, wanted), wanted)
     draft.fields["rlimits"] = tuple((number, *limits[number]) for number in sorted(limits))
     _resolve_time(draft)
 

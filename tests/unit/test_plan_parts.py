@@ -119,27 +119,27 @@ def test_environment_values_stay_out_of_the_plan():
 def test_rlimits_are_only_lowered(limit, inherited, expected):
     """Neither half of a limit ever ends above what is inherited, also not by "unlimited"."""
     made = draft(rlimits__nofile=limit)
-    limits.resolve_limits(made, Machine(rlimits={resource.RLIMIT_NOFILE: inherited}))
+    limits.resolve_limits(made, Kernel(), Machine(rlimits={resource.RLIMIT_NOFILE: inherited}))
     assert made.fields["rlimits"] == ((resource.RLIMIT_NOFILE, *expected),)
 
 
 def test_cgroup_limits_fail_closed_or_weaken_by_name():
     """Without a cgroup: a problem; if optional, the weaker rlimit, recorded as partial."""
     made = draft(resources__memory=1 << 30)
-    limits.resolve_limits(made, Machine())
+    limits.resolve_limits(made, Kernel(), Machine())
     assert "control group" in str(made.problems[0])
     made = draft(optional=("resources.memory",), resources__memory=1 << 30)
-    limits.resolve_limits(made, Machine())
+    limits.resolve_limits(made, Kernel(), Machine())
     assert made.fields["rlimits"] == ((resource.RLIMIT_AS, 1 << 30, 1 << 30),)
     assert made.protections[0].state == PARTIAL
     made = draft(optional=("resources.io",), resources__io=1 << 30)
-    limits.resolve_limits(made, Machine())
+    limits.resolve_limits(made, Kernel(), Machine())
     assert made.protections[0].state == LOST
 
 
 def test_times_are_seconds_in_profiles_and_milliseconds_in_plans():
     made = draft(time__timeout=2, time__grace=0.3)
-    limits.resolve_limits(made, Machine())
+    limits.resolve_limits(made, Kernel(), Machine())
     assert (made.fields["deadline_ms"], made.fields["grace_ms"]) == (2000, 300)
 
 

@@ -1,0 +1,200 @@
+"""Where this process can have control groups made, found by making one. Not LIGHT; asked only by what needs limits."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from sandrun import libc
+from sandrun.plan.format import CGROUP_ALONE, CGROUP_BELOW, CGROUP_NONE, CGROUP_SCOPE, CGROUP_V1
+from sandrun.primitives.cgroup import BUSCTL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+KILLER = "kill"
+"""In `Cgroup.places`: a hierarchy of version 2 besides those of version 1, for cgroup.kill alone."""
+CONTROLLERS = ("memory", "pids", "cpu", "blkio", "io")
+LIMITS = ("memory.max", "pids.max", "cpu.max")
+NONE_MOUNTED = "no hierarchy of control groups is mounted, or none can be seen"
+MOUNT_HINT = "mount -t cgroup2 none /sys/fs/cgroup"
+DELEGATE = "systemd-run --user --scope -p Delegate=yes sandrun ..."
+
+
+class Cgroup(NamedTuple):
+    """Where control groups can be made here.
+
+    `version` is that of the hierarchy which has the controllers, 0 for none. `way` is one of CGROUP_*; CGROUP_NONE if no
+    group can be made, and then `reason` and `hint` say why and what to do. `places` has a directory for each controller
+    (cgroups(7)) that a group can be made in. `mounts` are all mount points of control groups; `disks` the block devices
+    with a size, as MAJOR:MINOR.
+    """
+
+    version: int = 0
+    way: int = CGROUP_NONE
+    places: tuple[tuple[str, str], ...] = ()
+    mounts: tuple[str, ...] = ()
+    disks: tuple[str, ...] = ()
+    reason: str = NONE_MOUNTED
+    hint: str = MOUNT_HINT
+
+    def place(self, controller: str) -> str:
+        """The directory where a group with this controller can be made, "" for none."""
+        return dict(self.places).get(controller, "")
+
+    @property
+    def usable(self) -> int:
+        """The version if groups can be made, else 0."""
+        return self.version if self.way != CGROUP_NONE else 0
+
+
+class Hierarchy(NamedTuple):
+    """A mounted hierarchy: where, which controllers (of version 1, or none), and the directory of this process in it.
+
+    `directory` is "" if that lies outside of what is mounted.
+    """
+
+    version: int
+    point: str
+    controllers: frozenset[str]
+    directory: str
+
+
+def probe() -> Cgroup:
+    """Look at what is mounted, and try to make a group there."""
+    found = hierarchies(_read("/proc/self/cgroup"), _read("/proc/self/mountinfo"))
+    if not found:
+        return Cgroup()
+    mounts = tuple(dict.fromkeys(one.point for one in found))
+    newer = next((one for one in found if one.version == 2), None)
+    older = {name: one for one in found for name in one.controllers if name in CONTROLLERS}
+    result = _version_1(older, newer) if older or newer is None else _version_2(newer)
+    return result._replace(mounts=mounts, disks=_disks())
+
+
+def hierarchies(groups: str, mountinfo: str) -> tuple[Hierarchy, ...]:
+    """The hierarchies in /proc/PID/mountinfo, with the places that /proc/PID/cgroup tells. Pure."""
+    own = {}
+    for line in groups.splitlines():
+        _, names, path = line.split(":", 2)
+        own[frozenset(names.split(",")) - {""}] = path
+    found: list[Hierarchy] = []
+    for line in mountinfo.splitlines():
+        head, _, tail = line.partition(" - ")
+        fields, (fstype, _, options) = head.split(), tail.split()
+        if fstype not in ("cgroup", "cgroup2"):
+            continue
+        on_it = frozenset(options.split(",") if fstype == "cgroup" else ())
+        place = next((path for group, path in own.items() if group <= on_it and bool(group) == bool(on_it)), "")
+        below = posixpath.relpath(place, fields[3]) if place else ".."
+        directory = "" if below.startswith("..") else posixpath.normpath(posixpath.join(fields[4], below))
+        found.append(Hierarchy(2 if fstype == "cgroup2" else 1, fields[4], on_it & {*CONTROLLERS}, directory))
+    return tuple(found)
+
+
+def _version_1(older: dict[str, Hierarchy], newer: Hierarchy | None) -> Cgroup:
+    """A hierarchy for each controller. A group of version 1 takes processes and children side by side."""
+    tried = {one.directory: _trouble(one.directory) for one in older.values()}
+    places = [(name, one.directory) for name, one in older.items() if not tried[one.directory]]
+    if not places:
+        hint = "run it as root: version 1 cannot be delegated" if os.geteuid() else "mount it for writing"
+        return Cgroup(1, reason=next(iter(tried.values()), NONE_MOUNTED), hint=hint)
+    if newer is not None and not _trouble(newer.directory):
+        places.append((KILLER, newer.directory))
+    return Cgroup(1, CGROUP_V1, tuple(places), reason="", hint="")
+
+
+def _version_2(newer: Hierarchy) -> Cgroup:
+    """The first way that is open.
+
+    A group other than the root can have processes or controllers for its children, never both (cgroups(7), "no internal
+    processes"). So: below the caller's group if that is the root, or if sandrun is alone in it and can step aside; else
+    in a scope of systemd; else, for root, below the root of the hierarchy, if no limit binds the caller on the way there.
+    """
+    own, top = newer.directory, newer.point
+    at_root = not os.path.exists(own + "/cgroup.type")
+    trouble = _trouble(own)
+    if not trouble and at_root:
+        return _found(CGROUP_BELOW, own)
+    pids = _read(own + "/cgroup.procs").split()
+    if not trouble and pids == [str(os.getpid())] and os.access(own + "/cgroup.subtree_control", os.W_OK):
+        return _found(CGROUP_ALONE, own)
+    systemd = _systemd(top)
+    if systemd:
+        return _found(CGROUP_SCOPE, top, _read(systemd + "/cgroup.controllers") or "cpu io memory pids")
+    below = not os.path.exists(top + "/cgroup.type") and not _bound(own, top)
+    if not os.geteuid() and below and not _trouble(top):
+        return _found(CGROUP_BELOW, top)
+    reason = trouble or f"other processes are in the control group {own}, so that it cannot be divided"
+    return Cgroup(2, reason=reason, hint=DELEGATE if os.geteuid() else f"start it alone in a control group: {DELEGATE}")
+
+
+def _found(way: int, place: str, controllers: str = "") -> Cgroup:
+    names = (controllers or _read(place + "/cgroup.controllers")).split()
+    return Cgroup(2, way, tuple((name, place) for name in CONTROLLERS if name in names), reason="", hint="")
+
+
+def _bound(own: str, top: str) -> bool:
+    """Whether a limit is set in the caller's group or above it: a group elsewhere would be a way out of that."""
+    while own != top and len(own) > len(top):
+        if any(_read(f"{own}/{file}").split()[:1] not in ([], ["max"]) for file in LIMITS):
+            return True
+        own = posixpath.dirname(own)
+    return False
+
+
+def _systemd(top: str) -> str:
+    """The directory of the manager of systemd that can be asked for a scope, "" if none can be."""
+    if not os.access(BUSCTL, os.X_OK):
+        return ""
+    if not os.geteuid():
+        sockets = os.path.exists("/run/systemd/private") and os.path.exists("/run/dbus/system_bus_socket")
+        return top if sockets else ""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if not (runtime and os.path.exists(runtime + "/bus") and os.path.exists(runtime + "/systemd/private")):
+        return ""
+    uid = os.geteuid()
+    return f"{top}/user.slice/user-{uid}.slice/user@{uid}.service"
+
+
+def _trouble(directory: str) -> str:
+    """Why no group can be made in a directory, "" if one could."""
+    if not directory:
+        return "the control group of this process cannot be seen from here"
+    path = f"{directory}/sandrun-{os.getpid()}-{time.monotonic_ns()}"
+    try:
+        os.mkdir(path, 0o700)
+    except OSError as error:
+        return f"no control group can be made below {directory}: {libc.strerror(error.errno or 0)}"
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
+    return ""
+
+
+def _disks() -> tuple[str, ...]:
+    return tuple(_devices(sorted(_names("/sys/block"))))
+
+
+def _devices(names: Iterable[str]) -> Iterable[str]:
+    for name in names:
+        if _read(f"/sys/block/{name}/size").strip() not in ("", "0"):
+            yield _read(f"/sys/block/{name}/dev").strip()
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def _read(path: str) -> str:
+    """A file of the kernel as text, "" if it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return ""
