@@ -55,7 +55,7 @@ def resolve(profile: Profile, kernel: Kernel, host: Host, argv: Sequence[str]) -
     resolve_network(draft, kernel, host, account)
     resolve_process(draft, kernel, host, account)
     check_descriptors(draft, host, lambda path: _writable(draft, path))
-    resolve_limits(draft, host)
+    resolve_limits(draft, kernel, host)
     _finish_landlock(draft, kernel)
     _guard_syscalls(draft)
     resolve_syscalls(draft, kernel)
