@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from sandrun.plan.draft import Protection
     from sandrun.plan.format import Plan
     from sandrun.plan.resolve import Resolution
+    from sandrun.primitives.cgroup import Events
     from sandrun.profile.model import Profile
     from sandrun.supervise import Outcome
 
 SCHEMA = 1
 SIGSYS = 31
 TTY_NAMES = ("inherit", "protected", "new-session", "pty")
+WAYS = ("", "version 1", "version 2", "version 2, from which sandrun steps aside", "a scope of systemd")
+"""By CGROUP_* of the plan's format."""
 BPF_INSTRUCTION = 8
 LONGEST_LINE = 4096
 
@@ -115,10 +118,44 @@ def ending(outcome: Outcome) -> list[str]:
     elif outcome.signal == SIGSYS:
         lines.append("the command died of SIGSYS: it made a syscall that the profile refuses with kill-process")
         lines.append('hint: the kernel log names it (journalctl -k -g type=1326, "syscall=")')
+    if outcome.resources:
+        lines += _limits_reached(outcome.resources)
     if outcome.survivors:
         lines.append("cannot end processes of the command: " + ", ".join(map(str, outcome.survivors)))
     lines += [f"cannot remove: {path}: {why}" for path, why in _left(outcome)]
     return lines
+
+
+def _limits_reached(events: Events) -> list[str]:
+    """What a limit of the control group did: SIGKILL and EAGAIN alone do not tell."""
+    lines = []
+    if events.oom_kills:
+        processes = "1 process" if events.oom_kills == 1 else f"{events.oom_kills} processes"
+        limit = f"{_size(events.memory_limit)} (resources.memory)" if events.memory_limit else "of the caller"
+        lines.append(f"out of memory: the kernel killed {processes} of the command at the limit {limit}")
+    if events.pids_refused:
+        lines.append("the command reached its limit of processes (resources.pids): some could not be started")
+    return lines
+
+
+def _size(amount: int) -> str:
+    """Bytes as a profile writes them."""
+    for unit, factor in (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)):
+        if amount and not amount % factor:
+            return f"{amount // factor}{unit}"
+    return str(amount)
+
+
+def _resources(events: Events | None) -> dict[str, Any] | None:
+    if events is None:
+        return None
+    return {
+        "out_of_memory": events.oom_kills > 0,
+        "oom_kills": events.oom_kills,
+        "memory_peak": events.memory_peak if events.memory_peak >= 0 else None,
+        "pids_refused": events.pids_refused,
+        "throttled": round(events.throttled, 6),
+    }
 
 
 def _left(outcome: Outcome) -> list[tuple[str, str]]:
@@ -153,6 +190,7 @@ def run_document(
             "user": round(outcome.user, 6),
             "system": round(outcome.system, 6),
             "max_rss": outcome.max_rss,
+            "resources": _resources(outcome.resources),
             "killed": outcome.killed,
             "survivors": list(outcome.survivors),
             "left": [{"path": path, "reason": why} for path, why in _left(outcome)],
@@ -218,6 +256,7 @@ def describe(profile: Profile, resolution: Resolution) -> dict[str, Any]:
             "set": [os.fsdecode(name) for name in plan.env_set],
         },
         "rlimits": _rlimits(plan),
+        "resources": _group(plan),
         "time": {
             "timeout": None if plan.deadline_ms == KEEP else plan.deadline_ms / 1000,
             "grace": plan.grace_ms / 1000,
@@ -293,6 +332,15 @@ def _rlimits(plan: Plan) -> dict[str, Any]:
     return {names.get(number, str(number)): {"soft": soft, "hard": hard} for number, (soft, hard) in rows}
 
 
+def _group(plan: Plan) -> dict[str, Any]:
+    """The control group as it will be made: the directories, and what is written to its files."""
+    if not plan.cgroup_way:
+        return {}
+    parents = [os.fsdecode(parent) for parent in plan.cgroup_parents]
+    written = [os.fsdecode(file + b"=" + value) for _, _, file, value in plan.cgroup_limits]
+    return {"by": WAYS[plan.cgroup_way], "below": parents, "limits": written}
+
+
 def text(document: Mapping[str, Any]) -> str:
     """A dry run for people, from the document of `describe`."""
     lines: list[str] = []
@@ -312,7 +360,9 @@ def text(document: Mapping[str, Any]) -> str:
     lines += [
         f"  {row['instructions']} instructions, sha256 {row['sha256']}" for row in document["syscalls"]["programs"]
     ]
-    for section in ("privileges", "process", "environment", "rlimits", "time"):
+    for section in ("privileges", "process", "environment", "rlimits", "resources", "time"):
+        if not document[section]:
+            continue
         lines.append(f"{section}:")
         lines += [f"  {key}: {_words(value)}" for key, value in document[section].items() if value is not None]
     lines += [f"warning: {warning}" for warning in document["warnings"]]
