@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from sandrun import libc
 from sandrun.primitives import landlock_names
+from sandrun.primitives.cgroup_probe import Cgroup
 
 ACTIONS_AVAILABLE = "/proc/sys/kernel/seccomp/actions_avail"
 LAST_CAP = "/proc/sys/kernel/cap_last_cap"
@@ -29,7 +30,8 @@ class Kernel(NamedTuple):
 
     `landlock_abi` is 0 where there is none; `landlock_state` is "available", "disabled" (EOPNOTSUPP: not in the LSM
     list), "missing" (ENOSYS) or "refused" (an outer filter). `capabilities` is the effective set as a mask. `probed` has
-    the facts of PROBED that were looked for.
+    the facts of PROBED that were looked for. The namespaces are those that this process can make and use: `mountns` with a
+    mount in it, `pidns` with its own proc(5); `namespace_reason` says why one is missing, and what to do.
     """
 
     arch: str = "x86_64"
@@ -42,6 +44,16 @@ class Kernel(NamedTuple):
     capabilities: int = 0
     uid: int = 0
     probed: tuple[tuple[str, int | bool], ...] = ()
+    userns: bool = False
+    mountns: bool = False
+    pidns: bool = False
+    ipcns: bool = False
+    netns: bool = False
+    utsns: bool = False
+    cgroupns: bool = False
+    timens: bool = False
+    namespace_reason: str = ""
+    cgroup: Cgroup = Cgroup()
 
     @property
     def is_root(self) -> bool:

@@ -20,8 +20,10 @@ from sandrun.plan.environment import command_path
 from sandrun.plan.format import KIND_DIRECTORY
 from sandrun.plan.groups import Context
 from sandrun.plan.requests import PROMISES, Request, collect
-from sandrun.plan.siblings import CHANGE, TooManyRulesError, expand
+from sandrun.plan.siblings import TooManyRulesError, expand
+from sandrun.plan.view import CHANGE_FILES, build
 from sandrun.policy import guards
+from sandrun.primitives import namespaces
 from sandrun.primitives.landlock import EXECUTE, FS, FS_ABI, NET_ABI, NEWEST_ABI, READ, WRITE, fs_mask
 from sandrun.profile.paths import expand as expand_path
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from sandrun.kernel import Kernel
     from sandrun.plan.draft import Draft
     from sandrun.plan.siblings import Expansion
+    from sandrun.plan.view import View
+    from sandrun.profile.model import Profile
 
 OTHER_KEYS = ("create", "rules", "deny", "deny_write", "tmp", "home", "proc", "dev", "root", "overlay")
 """Keys that are recorded only where a profile writes them; read, write and execute are promised to every command."""
@@ -52,7 +56,6 @@ MOUNT_MASK = "leave the directories around it out of the writable grants"
 NO_REFER = "files cannot be moved or linked to another directory: needs Landlock ABI 2"
 DAC_CAPABILITIES = 1 << 1 | 1 << 2
 """CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (capabilities(7))."""
-CHANGE_FILES = CHANGE & ~(FS["ioctl_dev"] | FS["resolve_unix"])
 
 
 def resolve_filesystem(draft: Draft, kernel: Kernel, host: Host, argv: Sequence[str], account: Account | None) -> None:
@@ -67,9 +70,10 @@ def resolve_filesystem(draft: Draft, kernel: Kernel, host: Host, argv: Sequence[
     context = Context(
         host, uid, home, start, beyond_modes=uid == 0 or bool(fields.get("permitted", 0) & DAC_CAPABILITIES)
     )
-    request = collect(draft, context)
+    request = collect(draft, context, *_without_namespaces(draft, kernel))
     abi = min(kernel.landlock_abi, NEWEST_ABI)
     handled = fs_mask(abi)
+    view = _resolve_view(request, host) if request.has_view else None
     fields["create"] = tuple(os.fsencode(path) for path in sorted(request.create))
     fields["private_dirs"] = tuple(request.private_dirs)
     if request.private_dirs:
@@ -89,11 +93,11 @@ def resolve_filesystem(draft: Draft, kernel: Kernel, host: Host, argv: Sequence[
         _record(request, "none")
         return
     if not abi:
-        _lose_everything(request, kernel)
+        _lose_everything(request, kernel, view)
         return
     fields["landlock_fs"] = handled
     try:
-        expansion = expand(request.grants, request.holes, host)
+        expansion = expand(request.grants, request.holes, host, covered=bool(view))
     except TooManyRulesError as error:
         draft.refuse(
             "", f"too many path rules are needed around what is denied: {error.path}", "deny or grant less deep"
@@ -102,12 +106,48 @@ def resolve_filesystem(draft: Draft, kernel: Kernel, host: Host, argv: Sequence[
     rules = _path_rules(expansion, handled)
     fields["path_rules"] = rules
     fields["holes"] = _closed(request, expansion)
+    if view is not None:
+        rules = _divide_rules(draft, view, rules, handled)
     _judge_expansion(request, expansion)
     _fill_in_old_abi(request, abi)
-    _judge_metadata(request, rules)
+    _judge_metadata(request, rules, view)
     _record(request, "landlock")
     if not draft.problems:
         draft.warnings += obstacles(start, lambda path: allowed(rules, path), host)
+
+
+def _without_namespaces(draft: Draft, kernel: Kernel) -> tuple[str, str]:
+    """Why there is no mount namespace, and why no proc(5) of its own; "" for what there is."""
+    if not view_wanted(draft.profile):
+        return "which nothing here asks for", "which nothing here asks for"
+    reason = "which cannot be had here" + (f": {kernel.namespace_reason}" if kernel.namespace_reason else "")
+    return ("" if kernel.mountns else reason), ("" if kernel.mountns and kernel.pidns else reason)
+
+
+def _resolve_view(request: Request, host: Host) -> View:
+    """Set the records of the view; the plan then starts the command in a directory by name."""
+    fields = request.draft.fields
+    cwd = os.fsdecode(fields.get("cwd", b"")) or host.cwd
+    view = build(request.grants, request.places, request.entries, request.shown, request.holes, cwd, host)
+    fields["view"] = view.records()
+    kinds = namespaces.KINDS["mount"] | (0 if request.no_proc else namespaces.KINDS["pid"])
+    fields["namespaces"] = fields.get("namespaces", 0) | kinds
+    fields["cwd"] = os.fsencode(cwd or "/")
+    for hole in request.holes:
+        if hole.identity is not None and "mount" not in request.mechanisms.setdefault(hole.key, []):
+            request.mechanisms[hole.key].append("mount")
+    return view
+
+
+def _divide_rules(
+    draft: Draft, view: View, rules: tuple[tuple[int, int, bytes], ...], handled: int
+) -> tuple[tuple[int, int, bytes], ...]:
+    """Rules on what the host has are made before the view is; those on what only the view has, in it. Returns both."""
+    made = [(access & handled, kind, path) for access, kind, path in view.rules]
+    made += [rule for rule in rules if not view.is_host(os.fsdecode(rule[2]))]
+    draft.fields["path_rules"] = tuple(rule for rule in rules if view.is_host(os.fsdecode(rule[2])))
+    draft.fields["view_rules"] = tuple(made)
+    return (*draft.fields["path_rules"], *made)
 
 
 def allowed(rules: Iterable[tuple[int, int, bytes]], path: str, host: Host | None = None) -> int:
@@ -131,6 +171,21 @@ def allowed(rules: Iterable[tuple[int, int, bytes]], path: str, host: Host | Non
         if path in ("/", ""):
             return result
         path = posixpath.dirname(path)
+
+
+def view_wanted(profile: Profile) -> bool:
+    """Whether a mount namespace would keep something that this profile asks for."""
+    words = {"tmp": ("private",), "home": ("hidden", "private"), "proc": ("own", "none"), "dev": ("minimal",)}
+    for name, wanted in words.items():
+        value = profile.scalar(f"filesystem.{name}")
+        if value is not None and value.value in wanted:
+            return True
+    isolate = profile.scalar("process.isolate")
+    if isolate is not None and isolate.value is True:
+        return True
+    if any(profile.values.get(f"filesystem.{name}") for name in ("deny", "deny_write", "overlay", "root")):
+        return True
+    return any(value.value.at for value in profile.items("filesystem.rules"))  # type: ignore[attr-defined]
 
 
 def _find_command(draft: Draft, host: Host, argv: Sequence[str], account: Account | None, home: str) -> elf.Start:
@@ -171,8 +226,8 @@ def _closed(request: Request, expansion: Expansion) -> tuple[bytes, ...]:
     return tuple(sorted(os.fsencode(path) for path in paths - shown_too))
 
 
-def _lose_everything(request: Request, kernel: Kernel) -> None:
-    """Without Landlock nothing about files can be kept, but what is allowed anyway."""
+def _lose_everything(request: Request, kernel: Kernel, view: View | None) -> None:
+    """Without Landlock only mounts keep anything about files, and what is allowed anyway."""
     why, hint = NO_LANDLOCK.get(kernel.landlock_state, NO_LANDLOCK["missing"])
     profile = request.draft.profile
     promised = [
@@ -180,6 +235,11 @@ def _lose_everything(request: Request, kernel: Kernel) -> None:
     ]
     listed = [f"filesystem.{name}" for name in ("rules", "deny", "deny_write") if profile.items(f"filesystem.{name}")]
     hidden = [hole.key for hole in request.holes]
+    if view is not None:
+        covered = {hole.key for hole in request.holes} - {hole.key for hole in request.holes if hole.identity is None}
+        promised = [key for key in promised if key != "filesystem.write"]
+        listed = [key for key in listed if key not in covered]
+        hidden = [key for key in hidden if key not in covered]
     for key in dict.fromkeys((*promised, *listed, *hidden)):
         request.lose(key, f"{key} cannot be enforced: {why}", hint)
     _record(request, "none")
@@ -232,18 +292,22 @@ def _fill_in_old_abi(request: Request, abi: int) -> None:
             request.lose("filesystem.rules", lost, "a newer kernel, or leave that right out of the rules")
 
 
-def _judge_metadata(request: Request, rules: Iterable[tuple[int, int, bytes]]) -> None:
-    """Landlock does not know chmod, chown, utime and xattr: refused by seccomp where the command changes no file."""
+def _judge_metadata(request: Request, rules: Iterable[tuple[int, int, bytes]], view: View | None) -> None:
+    """Landlock does not know chmod, chown, utime and xattr.
+
+    A read-only mount refuses them outside what is granted; else seccomp does where the command changes no file at all.
+    """
     writable = bool(request.create or request.private_dirs)
     for access, _, path in rules:
         if writable:
             break
         writable = bool(access & CHANGE_FILES) and not _is_device(os.fsdecode(path), request.context.host)
+    if view is not None:
+        request.mechanisms.setdefault("filesystem.write", []).append("mount")
     if writable:
-        request.note(
-            "filesystem.write",
-            "chmod, chown, utime and setxattr are not covered: they work on every file that the user owns",
-        )
+        if view is None:
+            open_to_all = "chmod, chown, utime and setxattr are not covered: they work on every file that the user owns"
+            request.note("filesystem.write", open_to_all)
         request.draft.guards.extend(guards.subvolumes("filesystem.write"))
     else:
         request.draft.guards.extend(guards.metadata("filesystem.write"))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun.errors import ProfileError
 from sandrun.plan.draft import accept
-from sandrun.plan.groups import SYSTEM, TEMPORARY, members
+from sandrun.plan.groups import members
+from sandrun.plan.places import collect_places, show_at
 from sandrun.plan.siblings import ALL_RIGHTS, CHANGE, Grant, aliases, is_below, make_hole
 from sandrun.primitives.landlock import EXECUTE, FS, READ, WRITE
 from sandrun.profile.model import AccessRule, PathEntry
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sandrun.plan.draft import Draft
     from sandrun.plan.groups import Context
     from sandrun.plan.siblings import Hole
+    from sandrun.plan.view import Entry, Place
     from sandrun.profile.model import Value
 
 PROMISES = {"filesystem.read": READ, "filesystem.write": WRITE & ~READ, "filesystem.execute": FS["execute"]}
@@ -34,13 +36,8 @@ GRANTING = {
 MAGIC = ("/proc/self", "/proc/thread-self", "/dev/fd", "/dev/stdin", "/dev/stdout", "/dev/stderr")
 """They mean another thing to each process, so a grant of them would be one of sandrun's own files."""
 HOMES = ("/", "/home", "/root")
-NO_HOMES = (*SYSTEM, "/dev", "/proc", "/sys", "/run")
-"""passwd(5) gives system accounts homes such as /bin: hiding them would hide the system."""
-NAMESPACE = "needs a mount namespace, which this version does not make"
 EVERYTHING = ALL_RIGHTS & ~FS["resolve_unix"]
 """What `@all` gives when it stands in all three lists; which sockets may be reached is the network's promise."""
-OWN_PROC = "/proc shows the other processes too"
-OWN_PROC_HINT = "hiding them takes a pid namespace, which this version does not make: --proc host"
 
 
 class _Ask(NamedTuple):
@@ -61,25 +58,44 @@ class Request:
         "create",
         "dots",
         "draft",
+        "elsewhere",
+        "entries",
         "grants",
         "groups",
+        "has_view",
         "holes",
         "lost",
         "mechanisms",
         "named",
+        "no_proc",
+        "no_view",
         "notes",
+        "places",
         "private_dirs",
+        "shown",
     )
 
-    def __init__(self, draft: Draft, context: Context) -> None:
+    def __init__(self, draft: Draft, context: Context, no_view: str, no_proc: str) -> None:
         self.draft = draft
         self.context = context
+        self.no_view = no_view
+        """Why there is no mount namespace, for the middle of a sentence; "" if there is one."""
+        self.no_proc = no_proc
+        """Why there is no proc(5) of the command's own."""
+        self.has_view = not no_view
         self.grants: list[Grant] = []
         self.groups: dict[str, int] = {}
         """Access by group, so that each is looked up once."""
         self.holes: list[Hole] = []
         self.create: list[str] = []
         self.private_dirs: list[bytes] = []
+        self.places: list[Place] = []
+        self.entries: list[Entry] = []
+        """What is made in the places."""
+        self.elsewhere: list[tuple[Grant, str, object]] = []
+        """Grants that `filesystem.rules` show at another path, with who says so."""
+        self.shown: list[tuple[Grant, str]] = []
+        """Those of them that can be."""
         self.named = 0
         """The rights that `filesystem.rules` name."""
         self.asked: list[tuple[_Ask, str, Grant]] = []
@@ -109,16 +125,23 @@ class Request:
         self.draft.refuse(ask.value.origin, message, hint)
 
 
-def collect(draft: Draft, context: Context) -> Request:
-    """Everything the profile says about files. What is wrong goes to `draft.problems`."""
-    request = Request(draft, context)
+def collect(draft: Draft, context: Context, no_view: str, no_proc: str) -> Request:
+    """Everything the profile says about files. What is wrong goes to `draft.problems`.
+
+    `no_view` says why there is no mount namespace to keep it in, `no_proc` why no proc(5) can be mounted in it; "" if
+    that can be had.
+    """
+    request = Request(draft, context, no_view, no_proc)
     for key, access in GRANTING.items():
         for value in draft.profile.items(key):
             _collect_grant(request, key, access, value)
     for value in draft.profile.items("filesystem.rules"):
         _collect_rule(request, value)
     _judge_dots(request)
-    _collect_places(request)
+    collect_places(request)
+    for grant, at, where in request.elsewhere:
+        show_at(request, grant, at, where)
+    _collect_overlays(request)
     if request.groups.get("@all", 0) & (READ | WRITE | EXECUTE) == READ | WRITE | EXECUTE:
         request.groups["@all"] = EVERYTHING
     for group, access in request.groups.items():
@@ -152,14 +175,17 @@ def _collect_rule(request: Request, value: Value) -> None:
     rule = value.value
     if not isinstance(rule, AccessRule):
         raise TypeError(f"not an access rule: {rule!r}")
-    if rule.at:
-        hint = f'leave out "at", or {accept("filesystem.rules")}'
-        request.lose("filesystem.rules", f"showing {rule.path.text} at {rule.at} {NAMESPACE}", hint)
     access = 0
     for name in rule.access:
         access |= FS[name]
     request.named |= access
+    before = len(request.grants)
     _collect_grant(request, "filesystem.rules", access, value._replace(value=rule.path))
+    if rule.at and request.has_view:
+        request.elsewhere += [(grant, rule.at, value.origin) for grant in request.grants[before:]]
+    elif rule.at:
+        lost = f"showing {rule.path.text} at {rule.at} needs a mount namespace, {request.no_view}"
+        request.lose("filesystem.rules", lost, f'leave out "at", or {accept("filesystem.rules")}')
 
 
 def _collect_grant(request: Request, key: str, access: int, value: Value) -> None:
@@ -252,53 +278,10 @@ def _in_process(path: str) -> bool:
     return path.startswith("/proc/") and path.split("/")[2].isdecimal()
 
 
-def _collect_places(request: Request) -> None:
-    """The keys that say one word: tmp, home, proc, dev; and those that need another kernel mechanism."""
-    profile, context = request.draft.profile, request.context
-    words = {name: profile.scalar("filesystem." + name) for name in ("tmp", "home", "proc", "dev")}
-    word = {name: str(value.value) for name, value in words.items() if value is not None}
-    if word.get("tmp") == "host":
-        request.groups["@tmp"] = request.groups.get("@tmp", 0) | WRITE
-    elif word.get("tmp") == "private":
-        _make_private(request, "filesystem.tmp", b"TMPDIR")
-        request.note("filesystem.tmp", "TMPDIR names it; /tmp itself is refused, not replaced")
-        _hide(request, "filesystem.tmp", TEMPORARY)
-    if word.get("home") in ("hidden", "private"):
-        account = context.host.account(context.uid)
-        _hide(request, "filesystem.home", (context.home, account.home if account else ""))
-    if word.get("home") == "private":
-        _make_private(request, "filesystem.home", b"HOME")
-    if word.get("proc") in ("host", "own"):
-        request.grants.append(Grant("/proc", READ, is_directory=True))
-    if word.get("proc") == "own":
-        request.lose("filesystem.proc", OWN_PROC, f"{OWN_PROC_HINT}, or {accept('filesystem.proc')}")
-    elif word.get("proc") == "none":
-        request.holes.append(make_hole("/proc", ALL_RIGHTS, "filesystem.proc", context.host))
-    if word.get("dev") == "minimal":
-        request.groups.setdefault("@devices", 0)
-        _hide(request, "filesystem.dev", ("/dev",))
-    elif word.get("dev") == "host":
-        request.grants.append(Grant("/dev", WRITE, is_directory=True))
+def _collect_overlays(request: Request) -> None:
     for key in ("filesystem.root", "filesystem.overlay"):
-        if profile.values.get(key):
-            request.lose(key, f"{key} {NAMESPACE}", f"remove it, or {accept(key)}")
-
-
-def _make_private(request: Request, key: str, variable: bytes) -> None:
-    request.private_dirs.append(variable)
-    request.mechanisms[key] = ["private directory"]
-
-
-def _hide(request: Request, key: str, places: tuple[str, ...]) -> None:
-    """Take these directories out of wider grants; what is granted inside them, or they themselves by name, stays."""
-    host = request.context.host
-    for place in dict.fromkeys(host.realpath(place) for place in places if place.startswith("/")):
-        if host.stat(place) is None:
-            continue
-        if key == "filesystem.home" and (place == "/" or any(is_below(place, host.realpath(top)) for top in NO_HOMES)):
-            request.note(key, f"{place} is no home of anyone's and is not hidden")
-        else:
-            request.holes.append(make_hole(place, ALL_RIGHTS, key, host, soft=True))
+        if request.draft.profile.values.get(key):
+            request.lose(key, f"{key} needs a mount namespace, {request.no_view}", f"remove it, or {accept(key)}")
 
 
 def _collect_denial(request: Request, key: str, denied: int, value: Value) -> None:

@@ -100,10 +100,11 @@ class Expansion:
             raise TooManyRulesError(path)
 
 
-def expand(grants: Iterable[Grant], holes: Sequence[Hole], host: Host) -> Expansion:
+def expand(grants: Iterable[Grant], holes: Sequence[Hole], host: Host, *, covered: bool = False) -> Expansion:
     """The path rules that give every grant and leave every hole out.
 
-    Raises TooManyRulesError.
+    `covered`: mounts hide what stands in the holes, so that the trees around them can be granted whole. A hole in
+    which nothing stands cannot be covered. Raises TooManyRulesError.
     """
     result = Expansion()
     for grant in grants:
@@ -118,6 +119,8 @@ def expand(grants: Iterable[Grant], holes: Sequence[Hole], host: Host) -> Expans
                     result.narrowed.setdefault(hole, []).append(grant.path)
                 access &= ~hole.denied
         below = [hole for hole in relevant if hole.path != grant.path and is_below(hole.path, grant.path)]
+        if covered:
+            below = [hole for hole in below if hole.identity is None or hole in grant.holes]
         if grant.is_directory and below:
             _descend(grant._replace(access=access), below, _identities(relevant), host, result)
         else:

@@ -9,6 +9,7 @@ mounts are private, so that nothing of it is ever seen outside.
 from __future__ import annotations
 
 import os
+import struct
 
 from sandrun import libc
 from sandrun.plan.format import KEEP
@@ -184,3 +185,13 @@ def _attach(mount: int, path: bytes) -> None:
         libc.move_mount(mount, target)
     finally:
         os.close(target)
+
+
+def grant(ruleset_fd: int, rules: Sequence[tuple[int, int, bytes]]) -> None:
+    """Add `Plan.view_rules` to the ruleset, on what is now in the view. Raises OSError."""
+    for access, _, path in rules:
+        fd = landlock.open_path(path)
+        try:
+            libc.landlock_add_rule(ruleset_fd, libc.LANDLOCK_RULE_PATH_BENEATH, struct.pack("=Qi", access, fd))
+        finally:
+            os.close(fd)

@@ -25,6 +25,7 @@ MODULES = {
     for path in PACKAGE.rglob("*.py")
 }
 HEAVY_ADAPTERS = {
+    "sandrun.primitives.cgroup_probe",
     "sandrun.primitives.landlock_names",
     "sandrun.primitives.seccomp_compile",
     "sandrun.primitives.seccomp_match",
@@ -34,7 +35,7 @@ LIGHT = {
     name
     for name in MODULES
     if name in {"sandrun.errors", "sandrun.libc", "sandrun.plan.format", "sandrun.places", "sandrun.failure"}
-    or name in {"sandrun.launch", "sandrun.supervise", "sandrun.proxy"}
+    or name in {"sandrun.launch", "sandrun.supervise", "sandrun.proxy", "sandrun.guardian"}
     or (name.startswith("sandrun.primitives") and name not in HEAVY_ADAPTERS)
 }
 STDLIB = {
@@ -66,15 +67,18 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sandrun.errors", ()),
     ("sandrun.libc", ()),
     ("sandrun.plan.format", ()),
+    ("sandrun.primitives.cgroup_probe", ("sandrun.primitives.cgroup", *FOUNDATION, *NOUNS)),
     ("sandrun.primitives.landlock_names", ("sandrun.primitives.landlock",)),
     ("sandrun.primitives.seccomp_compile", ("sandrun.primitives.seccomp*", "sandrun.policy.*", *FOUNDATION)),
     ("sandrun.primitives.seccomp*", ("sandrun.primitives.seccomp", *FOUNDATION, *NOUNS)),
+    ("sandrun.primitives.view", ("sandrun.primitives.landlock", *FOUNDATION, *NOUNS)),
     ("sandrun.primitives*", (*FOUNDATION, *NOUNS)),
     ("sandrun.failure", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
     ("sandrun.places", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
     ("sandrun.launch", ("sandrun.primitives.*", "sandrun.failure", "sandrun.places", *FOUNDATION, *NOUNS)),
+    ("sandrun.guardian", ("sandrun.primitives.cgroup", *FOUNDATION)),
     ("sandrun.proxy", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
-    ("sandrun.supervise", ("sandrun.primitives.*", "sandrun.launch", "sandrun.proxy", *FOUNDATION, *NOUNS)),
+    ("sandrun.supervise", ("sandrun.primitives.*", "sandrun.launch", "sandrun.proxy", "sandrun.guardian", *FOUNDATION, *NOUNS)),
     ("sandrun.kernel", ("sandrun.primitives.*", *FOUNDATION)),
     ("sandrun.host", ("sandrun.errors",)),
     ("sandrun.elf", ("sandrun.errors",)),

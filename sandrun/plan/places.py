@@ -1,0 +1,157 @@
+"""The keys that say one word about a place: tmp, home, proc, dev, and what is shown elsewhere than on the host.
+
+With a mount namespace the place is replaced in the command's view; without one a directory of its own is named by a
+variable and the host's place is refused, as far as that can be had.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from typing import TYPE_CHECKING
+
+from sandrun.plan.draft import accept
+from sandrun.plan.groups import SYSTEM, TEMPORARY
+from sandrun.plan.siblings import ALL_RIGHTS, Grant, is_below, make_hole
+from sandrun.plan.view import Place, minimal_devices, own_proc
+from sandrun.primitives.landlock import EXECUTE, FS, READ, WRITE
+from sandrun.primitives.view import OWNED, SEALED, VIEW_TMPFS
+
+if TYPE_CHECKING:
+    from sandrun.plan.requests import Request
+
+NO_HOMES = (*SYSTEM, "/dev", "/proc", "/sys", "/run")
+"""passwd(5) gives system accounts homes such as /bin: hiding them would hide the system."""
+OWN_PROC = "/proc shows the other processes too"
+ALL = READ | WRITE | EXECUTE
+
+
+def collect_places(request: Request) -> None:
+    """What these words ask for, as places of the view, grants, holes and private directories of the request."""
+    profile = request.draft.profile
+    words = {name: profile.scalar("filesystem." + name) for name in ("tmp", "home", "proc", "dev")}
+    word = {name: str(value.value) for name, value in words.items() if value is not None}
+    _temporary(request, word.get("tmp", ""))
+    _home(request, word.get("home", ""))
+    _proc(request, word.get("proc", ""))
+    _devices(request, word.get("dev", ""))
+
+
+def _temporary(request: Request, word: str) -> None:
+    if word == "host":
+        request.groups["@tmp"] = request.groups.get("@tmp", 0) | WRITE
+    elif word == "private" and request.has_view:
+        for path in _existing(request, TEMPORARY):
+            _replace(request, "filesystem.tmp", Place(path, VIEW_TMPFS, 0o1777, ALL))
+    elif word == "private":
+        _make_private(request, "filesystem.tmp", b"TMPDIR")
+        request.note("filesystem.tmp", "TMPDIR names it; /tmp itself is refused, not replaced")
+        for path in _existing(request, TEMPORARY):
+            _refuse(request, "filesystem.tmp", path)
+
+
+def _home(request: Request, word: str) -> None:
+    if word not in ("hidden", "private"):
+        return
+    context = request.context
+    account = context.host.account(context.uid)
+    homes = []
+    for path in _existing(request, (context.home, account.home if account else "")):
+        if path == "/" or any(is_below(path, context.host.realpath(top)) for top in NO_HOMES):
+            request.note("filesystem.home", f"{path} is no home of anyone's and is not hidden")
+        else:
+            homes.append(path)
+    if not request.has_view:
+        for path in homes:
+            _refuse(request, "filesystem.home", path)
+        if word == "private":
+            _make_private(request, "filesystem.home", b"HOME")
+        return
+    for path in homes:
+        hidden = Place(path, VIEW_TMPFS, 0o755 | SEALED)
+        own = Place(path, VIEW_TMPFS, 0o700 | OWNED, ALL)
+        is_own = word == "private" and path == context.host.realpath(context.home)
+        _replace(request, "filesystem.home", own if is_own else hidden)
+    if word == "private" and context.host.realpath(context.home) not in homes:
+        _make_private(request, "filesystem.home", b"HOME")
+
+
+def _proc(request: Request, word: str) -> None:
+    isolate = request.draft.profile.scalar("process.isolate")
+    is_isolated = isolate is not None and isolate.value is True and not request.no_proc
+    if word == "own" and not request.no_proc:
+        _replace(request, "filesystem.proc", own_proc(READ))
+    elif word in ("host", "own"):
+        request.grants.append(Grant("/proc", READ, is_directory=True))
+    elif not word and is_isolated:
+        # Nobody may read it, so nobody should miss the host's.
+        request.places.append(own_proc(0))
+    if word == "own" and request.no_proc:
+        lost = f"{OWN_PROC}: it takes a pid namespace, {request.no_proc}"
+        request.lose("filesystem.proc", lost, f"--proc host, or {accept('filesystem.proc')}")
+    elif word == "none":
+        request.holes.append(make_hole("/proc", ALL_RIGHTS, "filesystem.proc", request.context.host))
+
+
+def _devices(request: Request, word: str) -> None:
+    if word == "minimal":
+        request.groups.setdefault("@devices", 0)
+        if request.has_view:
+            access = READ | WRITE | FS["ioctl_dev"]
+            places, entries = minimal_devices(access, FS["read_dir"])
+            for place in places:
+                _replace(request, "filesystem.dev", place)
+            request.entries += entries
+        else:
+            for path in _existing(request, ("/dev",)):
+                _refuse(request, "filesystem.dev", path)
+    elif word == "host":
+        request.grants.append(Grant("/dev", WRITE, is_directory=True))
+
+
+def _make_private(request: Request, key: str, variable: bytes) -> None:
+    request.private_dirs.append(variable)
+    request.mechanisms.setdefault(key, []).append("private directory")
+
+
+def _existing(request: Request, paths: tuple[str, ...]) -> list[str]:
+    """The canonical places of those directories that exist, each once."""
+    host = request.context.host
+    real = dict.fromkeys(host.realpath(path) for path in paths if path.startswith("/"))
+    return [path for path in real if (found := host.stat(path)) is not None and stat.S_ISDIR(found.mode)]
+
+
+def _refuse(request: Request, key: str, path: str) -> None:
+    """Take a directory out of wider grants; what is granted inside it, or it itself by name, stays."""
+    request.holes.append(make_hole(path, ALL_RIGHTS, key, request.context.host, soft=True))
+
+
+def _replace(request: Request, key: str, place: Place) -> None:
+    """Put a place over the host's, unless the host's is granted by its own name."""
+    if any(grant.path == place.path for grant in request.grants):
+        request.note(key, f"{place.path} itself is granted, and is the host's")
+        return
+    if any(place.path == other.path for other in request.places):
+        return
+    request.places.append(place)
+    if "mount" not in request.mechanisms.setdefault(key, []):
+        request.mechanisms[key].append("mount")
+
+
+def show_at(request: Request, grant: Grant, at: str, where: object) -> None:
+    """Show a granted path at another one, where something stands that it can be mounted on."""
+    host = request.context.host
+    target = posixpath.normpath(at)
+    real = host.realpath(target)
+    found = host.stat(real)
+    if not target.startswith("/") or target == "/":
+        request.draft.refuse(where, f"not an absolute path to show something at: {at}")
+    elif any(is_below(real, place.path) for place in request.places):
+        request.shown.append((grant, real))
+    elif found is None or stat.S_ISDIR(found.mode) != grant.is_directory:
+        kind = "directory" if grant.is_directory else "file"
+        hint = f"make an empty {kind} there, or show it in a place of its own, such as a private /tmp"
+        request.draft.refuse(where, f"nothing to mount on: {os.fspath(at)} is no {kind}", hint)
+    else:
+        request.shown.append((grant, real))
