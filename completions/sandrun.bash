@@ -122,7 +122,7 @@ _sandrun_command() {
     local at=$1 cur=$2
     if ((at == 1 && COMP_CWORD > 1)) && [[ ${COMP_WORDS[1]} == profile ]]; then
         if ((COMP_CWORD == 2)); then
-            mapfile -t COMPREPLY < <(compgen -W 'list show check schema diff' -- "$cur")
+            mapfile -t COMPREPLY < <(compgen -W 'list show check schema diff audit' -- "$cur")
         else
             _sandrun_values --profile "$cur"
         fi

@@ -18,7 +18,7 @@ from sandrun.profile.keys import BY_PATH, KEYS
 from sandrun.profile.names import NAMESPACES, RLIMITS
 
 HEADER = "Made by tools/gen_completions.py: do not edit."
-PROFILE_VERBS = ("list", "show", "check", "schema", "diff")
+PROFILE_VERBS = ("list", "show", "check", "schema", "diff", "audit")
 BY_NAME = {
     "--profile": "profile",
     "--replace": "key",

@@ -59,7 +59,7 @@ class Request(NamedTuple):
 
 
 USAGE = "sandrun [OPTIONS] [--] COMMAND [ARGS]..."
-VERB_USAGE = ("sandrun profile list|show|check|schema|diff", "sandrun doctor")
+VERB_USAGE = ("sandrun profile list|show|check|schema|diff|audit", "sandrun doctor")
 
 PROFILE_OPTIONS = (
     Option(

@@ -1,4 +1,4 @@
-"""`sandrun profile list|show|check|schema|diff`: look at profiles without running anything.
+"""`sandrun profile list|show|check|schema|diff|audit`: look at profiles without running anything.
 
 Exit status: 0 yes, 1 no (problems found, or the two differ), 2 wrong usage, 125 could not tell.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sandrun import report
+from sandrun.cli.audit import audit
 from sandrun.errors import ProfileError
 from sandrun.profile.bad import Bad, escaped
 from sandrun.profile.find import NONE, Found, available, builtin_directory, locate
@@ -32,7 +33,10 @@ def main(argv: Sequence[str]) -> int:
 
 @click.group(no_args_is_help=False)
 def profile() -> None:
-    """Look at profiles: which there are, what they say, whether they are right, how they differ."""
+    """Look at profiles: which there are, what they say, whether they are right, how they differ, what they leave open."""
+
+
+profile.add_command(audit)
 
 
 @profile.command("list")

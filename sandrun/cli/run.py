@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sandrun.cli.options import Request
+    from sandrun.kernel import Kernel
+    from sandrun.plan.resolve import Resolution
+    from sandrun.profile.model import Profile
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,9 +39,28 @@ def main(argv: Sequence[str]) -> int:
 
 def run(request: Request, record: Record) -> int:
     """The way of a launch from its options to its exit status; `--dry-run` leaves it once the plan is made."""
+    from sandrun.plan import environment  # noqa: PLC0415 (what a wrong command line does without is imported here)
+
+    profile, _, resolution = prepare(request, request.command)
+    record.planned(profile, resolution)
+    if request.dry_run:
+        return record.shown()
+
+    from sandrun import supervise  # noqa: PLC0415
+    from sandrun.launch import launch  # noqa: PLC0415
+
+    plan = resolution.plan
+    values = environment.values(profile, resolution.account)
+    watch = supervise.prepare(plan)
+    child = launch(plan, values, watch)
+    record.started(child)
+    return record.ended(supervise.supervise(child, watch, plan))
+
+
+def prepare(request: Request, command: Sequence[str]) -> tuple[Profile, Kernel, Resolution]:
+    """What the options mean here: the profile, this kernel, and the plan for `command`. Raises SandrunError."""
     from sandrun.host import System  # noqa: PLC0415 (what a wrong command line does without is imported here)
     from sandrun.kernel import probe  # noqa: PLC0415
-    from sandrun.plan import environment  # noqa: PLC0415
     from sandrun.plan.resolve import resolve  # noqa: PLC0415
     from sandrun.profile import load  # noqa: PLC0415
 
@@ -54,17 +76,4 @@ def run(request: Request, record: Record) -> int:
         from sandrun.doctor.probes import with_facts  # noqa: PLC0415
 
         kernel = with_facts(kernel, profile.require)
-    resolution = resolve(profile, kernel, System(), request.command)
-    record.planned(profile, resolution)
-    if request.dry_run:
-        return record.shown()
-
-    from sandrun import supervise  # noqa: PLC0415
-    from sandrun.launch import launch  # noqa: PLC0415
-
-    plan = resolution.plan
-    values = environment.values(profile, resolution.account)
-    watch = supervise.prepare(plan)
-    child = launch(plan, values, watch)
-    record.started(child)
-    return record.ended(supervise.supervise(child, watch, plan))
+    return profile, kernel, resolve(profile, kernel, System(), command)

@@ -1,0 +1,1 @@
+"""What a command could still reach or leave behind under a plan."""
