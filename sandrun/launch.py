@@ -3,18 +3,24 @@
 LIGHT. The parent half prepares everything, so that each step of the child is one or two calls on buffers that exist;
 after `fork` nothing is imported, formatted or logged. The child ends in `execve` or `_exit`. Here is the only place
 that knows the order of the steps.
+
+In a pid namespace there are three processes besides the parent. The first, the maker, makes the namespaces; it starts
+the init process, which is the namespace's first and must outlive the command, and then the one that walks the other
+steps and executes the command; and it ends. CLONE_PARENT makes both of them direct children of the parent, so it waits
+for the command, stops it and sees its end as it does without namespaces.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import select
 import struct
 
 from sandrun import failure, libc, places
 from sandrun.errors import EXIT_SANDRUN, SandrunError
 from sandrun.plan.format import KEEP, NICE_KEEP
-from sandrun.primitives import caps, fds, ids, landlock, rlimits, tree
+from sandrun.primitives import caps, cgroup, fds, ids, landlock, namespaces, rlimits, tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +28,8 @@ if TYPE_CHECKING:
     from typing import NoReturn, Protocol
 
     from sandrun.plan.format import Plan
+
+    _Started = tuple[int, int, tuple[int, int] | None]
 
     class Watch(Protocol):
         """What the supervisor decided before the launch."""
@@ -35,35 +43,50 @@ if TYPE_CHECKING:
         terminal: int
         ignored: int
         """Mask of the signals that the command goes on ignoring, as the caller does."""
+        group: cgroup.Group | None
+        """The control group that the command enters."""
 
 
 _RECORD = struct.Struct("=iii")
 """From a child that failed: the index in CHILD_STEPS, errno, and the argument it worked on.
 
 errno 0: the kernel said yes and holds something else than was asked for. -1: no system call failed, a bug.
+From the maker: _INIT and _COMMAND in the place of the index, and the process id of what it started.
 """
+_INIT, _COMMAND = -1, -2
 
 
 class Child:
-    """A running command: its pid, a pidfd (close-on-exec), and the private directories to remove after it."""
+    """A running command: its pid, a pidfd (close-on-exec), and the private directories to remove after it.
 
-    __slots__ = ("pid", "pidfd", "private")
+    `init` is the pid and a pidfd of the init process of its pid namespace, None if it has none. With it everything in
+    there dies.
+    """
 
-    def __init__(self, pid: int, pidfd: int, private: tuple[bytes, ...]) -> None:
+    __slots__ = ("init", "pid", "pidfd", "private")
+
+    def __init__(self, pid: int, pidfd: int, private: tuple[bytes, ...], init: tuple[int, int] | None = None) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self.private = private
+        self.init = init
 
 
 class _Job:
-    """What the child works with. Nothing changes but `argument`: the number that a failing step reports."""
+    """What the child works with. Nothing changes but `argument`: the number that a failing step reports.
+
+    `supervisor` is a pidfd of the parent, `awaited` the end of a pipe that the init process closes when it is confined.
+    """
 
     __slots__ = (
         "argument",
+        "awaited",
         "caps",
         "close",
+        "error_fd",
         "execve",
         "filters",
+        "init",
         "limits",
         "plan",
         "ruleset_fd",
@@ -71,13 +94,25 @@ class _Job:
         "watch",
     )
 
-    def __init__(self, plan: Plan, watch: Watch, environment: list[bytes], ruleset_fd: int, error_fd: int) -> None:
+    def __init__(
+        self, plan: Plan, watch: Watch, environment: list[bytes], private: tuple[bytes, ...], opened: list[int]
+    ) -> None:
+        """`opened` holds the two ends of the error pipe, and gets what is opened here."""
         self.argument = 0
         self.plan = plan
         self.watch = watch
-        self.supervisor = os.getpid()
-        self.ruleset_fd = ruleset_fd
-        self.close = fds.gaps((0, 1, 2, *plan.pass_fds, error_fd, *((ruleset_fd,) if ruleset_fd >= 0 else ())))
+        self.error_fd = opened[1]
+        opened.append(os.pidfd_open(os.getpid()))
+        self.supervisor = opened[-1]
+        self.ruleset_fd = landlock.create(plan, private)
+        opened += (self.ruleset_fd,) if self.ruleset_fd >= 0 else ()
+        kept = opened[1:]
+        self.init = None
+        if plan.namespaces & libc.CLONE_NEWPID:
+            self.init = namespaces.Init()
+            opened += self.init.descriptors
+            kept.append(self.init.reader)
+        self.close = fds.gaps((0, 1, 2, *plan.pass_fds, *kept))
         self.caps = caps.Prepared(plan)
         self.limits = rlimits.prepare(plan)
         self.filters = tuple(libc.SockFprog(program) for program in plan.seccomp)
@@ -85,6 +120,63 @@ class _Job:
 
 
 # --- the steps of the child ------------------------------------------------------------------------------------------
+
+
+def _control_group(job: _Job) -> None:
+    for fd in job.watch.group.joins if job.watch.group else ():
+        cgroup.join(fd)
+
+
+def _namespaces(job: _Job) -> None:
+    if job.plan.namespaces:
+        libc.unshare(job.plan.namespaces)
+        if job.plan.uid_map:
+            namespaces.map_ids(job.plan.uid_map, job.plan.gid_map)
+
+
+def _enter(job: _Job) -> None:
+    """The maker starts what lives in the namespaces and ends; only the process of the command returns."""
+    if not job.plan.namespaces & namespaces.FORKING:
+        return
+    if job.init:
+        pid = libc.clone(libc.CLONE_PARENT | libc.SIGCHLD)
+        if not pid:
+            _be_init(job, job.init)
+        os.write(job.error_fd, _RECORD.pack(_INIT, 0, pid))
+        os.close(job.init.writer)
+    pid = libc.clone(libc.CLONE_PARENT | libc.SIGCHLD)
+    if pid:
+        os.write(job.error_fd, _RECORD.pack(_COMMAND, 0, pid))
+        os._exit(0)
+
+
+def _be_init(job: _Job, init: namespaces.Init) -> NoReturn:
+    """What the command could get at in its namespace, so no less confined than it: the same ids and capabilities."""
+    os.chdir("/")
+    _signals(job)
+    libc.rt_sigaction(libc.SIGCHLD, libc.SIGACTION_IGNORE)
+    for step in (_bounding_set, _groups, _gid, _uid, _capabilities, _verify):
+        step(job)
+    libc.prctl(libc.PR_SET_DUMPABLE, 0)
+    _parent_death(job)
+    init.sleep()
+
+
+def _view(job: _Job) -> None:
+    if job.plan.namespaces & libc.CLONE_NEWNS:
+        namespaces.keep_mounts()
+        if job.plan.namespaces & libc.CLONE_NEWPID:
+            namespaces.mount_proc()
+
+
+def _hostname(job: _Job) -> None:
+    if job.plan.hostname:
+        libc.sethostname(job.plan.hostname)
+
+
+def _loopback(job: _Job) -> None:
+    if job.plan.loopback:
+        namespaces.set_up_loopback()
 
 
 def _terminal(job: _Job) -> None:
@@ -151,8 +243,15 @@ def _cwd(job: _Job) -> None:
 
 def _parent_death(job: _Job) -> None:
     caps.set_attribute(libc.PR_SET_PDEATHSIG, libc.SIGKILL)
-    if os.getppid() != job.supervisor:
+    poll = select.poll()
+    poll.register(job.supervisor, select.POLLIN)
+    if poll.poll(0):
         raise ProcessLookupError(errno.ESRCH, "the supervisor is gone")
+
+
+def _await_init(job: _Job) -> None:
+    if job.init and not os.read(job.init.reader, 1):
+        raise ChildProcessError(errno.ECHILD, "the init process died")
 
 
 def _limits(job: _Job) -> None:
@@ -182,6 +281,16 @@ def _execve(job: _Job) -> None:
 
 
 CHILD_STEPS = (
+    # First of all, so that everything below is counted; in a new cgroup namespace this group is the root.
+    ("join the control group", _control_group),
+    # Before what happens inside; the user namespace gives the right to make the others.
+    ("make namespaces", _namespaces),
+    # A pid or time namespace is entered by children only.
+    ("start the init process", _enter),
+    # While everything of the host can be reached, and with the capabilities that are lost below.
+    ("make the view", _view),
+    ("set the host name", _hostname),
+    ("set up the loopback interface", _loopback),
     # While signals are blocked: a group in the background is stopped for taking the terminal.
     ("set up the terminal", _terminal),
     # Early, so that nothing below can act on a descriptor of the caller. Passed ones and our error pipe stay.
@@ -204,7 +313,10 @@ CHILD_STEPS = (
     # that its user may not reach, and everything below it would be open by relative paths.
     ("enter the working directory", _cwd),
     # A change of credentials clears it (prctl(2)), so after them all; then see whether the parent died before it held.
+    # In a pid namespace getppid(2) does not tell, so its pidfd is asked.
     ("die with the supervisor", _parent_death),
+    # Before anything of the command runs: the init process must be out of its reach by then.
+    ("wait for the init process", _await_init),
     # Late, since NOFILE and AS would hit the steps above; after the uid, since a low NPROC makes setuid count.
     ("set resource limits", _limits),
     # Landlock and seccomp need it, or CAP_SYS_ADMIN.
@@ -217,7 +329,7 @@ CHILD_STEPS = (
 )
 
 
-def _child(job: _Job, error_fd: int) -> NoReturn:
+def _child(job: _Job) -> NoReturn:
     """Walk the steps. Whatever happens, this process never returns into the parent's code."""
     index, number = 0, -1
     try:
@@ -228,7 +340,7 @@ def _child(job: _Job, error_fd: int) -> NoReturn:
         number = -1 if error.errno is None else error.errno
     finally:
         try:
-            os.write(error_fd, _RECORD.pack(index, number, job.argument))
+            os.write(job.error_fd, _RECORD.pack(index, number, job.argument))
         finally:
             os._exit(EXIT_SANDRUN)
 
@@ -248,11 +360,15 @@ def launch(plan: Plan, values: Mapping[bytes, bytes], watch: Watch) -> Child:
     private = places.make_private(plan)
     try:
         environment = environment_vector(plan, values, private)
-        pid, pidfd = _start(plan, watch, environment, private)
+        pid, pidfd, init = _start(plan, watch, environment, private)
+        if watch.group:
+            watch.group.settle()
     except BaseException:
+        if watch.group:
+            watch.group.remove()
         places.remove_private(private)
         raise
-    return Child(pid, pidfd, private)
+    return Child(pid, pidfd, private, init)
 
 
 def environment_vector(plan: Plan, values: Mapping[bytes, bytes], private: tuple[bytes, ...]) -> list[bytes]:
@@ -281,23 +397,21 @@ def _check(plan: Plan) -> None:
     ids.check(plan)
 
 
-def _start(plan: Plan, watch: Watch, environment: list[bytes], private: tuple[bytes, ...]) -> tuple[int, int]:
-    """Fork and wait until the command runs: its pid and pidfd."""
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    ruleset_fd = -1
+def _start(plan: Plan, watch: Watch, environment: list[bytes], private: tuple[bytes, ...]) -> _Started:
+    """Fork and wait until the command runs: its pid and pidfd, and those of the init process."""
+    opened = list(os.pipe2(os.O_CLOEXEC))
     try:
-        ruleset_fd = landlock.create(plan, private)
-        job = _Job(plan, watch, environment, ruleset_fd, writer)
+        job = _Job(plan, watch, environment, private, opened)
         pid = _fork()
         if not pid:
-            _child(job, writer)
-        os.close(writer)
-        writer = -1
-        return pid, _wait_for_execve(plan, pid, reader)
+            _child(job)
+        reader = opened[0]
+        while len(opened) > 1:
+            os.close(opened.pop())
+        return _wait_for_execve(plan, pid, reader)
     finally:
-        for fd in (reader, writer, ruleset_fd):
-            if fd >= 0:
-                os.close(fd)
+        for fd in opened:
+            os.close(fd)
 
 
 def _fork() -> int:
@@ -307,19 +421,27 @@ def _fork() -> int:
         raise SandrunError(f"cannot start a process: {libc.strerror(error.errno or 0)}") from None
 
 
-def _wait_for_execve(plan: Plan, pid: int, reader: int) -> int:
-    """The pidfd of a child that has executed the command. If it never does, it is reaped and the reason raised."""
-    pidfd = -1
+def _wait_for_execve(plan: Plan, pid: int, reader: int) -> _Started:
+    """As `_start`, of the child `pid`. If the command is never executed, all is reaped and the reason raised."""
+    init, pidfd, record = 0, -1, b""
     try:
+        while heard := os.read(reader, _RECORD.size):
+            index, _, started = _RECORD.unpack(heard)
+            if index == _INIT:
+                init = started
+            elif index == _COMMAND:
+                os.waitpid(pid, 0)  # the maker, which has no more to say
+                pid = started
+            else:
+                record = record or heard
         pidfd = os.pidfd_open(pid)
-        record = os.read(reader, _RECORD.size)
         if not record and _has_executed(pid):
-            return pidfd
+            return pid, pidfd, (init, os.pidfd_open(init)) if init else None
     except OSError as error:
-        _reap(pid, pidfd)
+        _reap(pid, pidfd, init)
         raise SandrunError(f"cannot watch the child: {libc.strerror(error.errno or 0)}") from None
-    end = _reap(pid, pidfd)
-    if len(record) != _RECORD.size:
+    end = _reap(pid, pidfd, init)
+    if not record:
         raise failure.died(plan, end)
     index, number, argument = _RECORD.unpack(record)
     if index == len(CHILD_STEPS) - 1 and number > 0:
@@ -339,13 +461,16 @@ def _has_executed(pid: int) -> bool:
         return False
 
 
-def _reap(pid: int, pidfd: int) -> tuple[int, int]:
+def _reap(pid: int, pidfd: int, init: int) -> tuple[int, int]:
     """End a child that did not get to run the command. Returns waitid(2)'s code and status of how it ended.
 
     Without SIGKILL a child that still lives could hold us here for ever; one that is a zombie does not feel it.
     """
     os.kill(pid, libc.SIGKILL)
     end = os.waitid(os.P_PID, pid, os.WEXITED)
+    if init:
+        os.kill(init, libc.SIGKILL)
+        os.waitpid(init, 0)
     if pidfd >= 0:
         os.close(pidfd)
     return (end.si_code, end.si_status) if end else (0, 0)

@@ -53,10 +53,16 @@ SECCOMP_FILTER_FLAG_LOG = 2
 SECCOMP_FILTER_FLAG_NEW_LISTENER = 8
 
 # unshare(2), mount(2): linux/sched.h, linux/mount.h
+CLONE_NEWTIME = 0x00000080
+CLONE_PARENT = 0x00008000
 CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 1 << 1, 1 << 2, 1 << 3
 MS_REC = 1 << 14
 MS_PRIVATE = 1 << 18
 
@@ -72,9 +78,14 @@ _MOUNT_CLOEXEC = 1
 """FSOPEN_CLOEXEC and FSMOUNT_CLOEXEC."""
 
 # openat2(2): linux/openat2.h
+RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
+
+# renameat2(2): linux/fs.h
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
 
 # rt_sigprocmask(2), signal(7), signalfd(2). Not from the module `signal`: it costs 6 ms and wraps numbers in an enum.
 SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK = range(3)
@@ -86,6 +97,8 @@ NSIG = 64
 ALL_SIGNALS = 2**NSIG - 1
 SIGACTION_DEFAULT = bytes(32)
 """struct sigaction of the kernel, all zero: SIG_DFL, no flags, no mask."""
+SIGACTION_IGNORE = (1).to_bytes(8, "little") + bytes(24)
+"""SIG_IGN; for SIGCHLD it makes the kernel reap the children (wait(2))."""
 SFD_NONBLOCK, SFD_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
 _SIGSET_SIZE = NSIG // 8
 _SIG_IGN = 1
@@ -98,23 +111,29 @@ _NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {
         "rt_sigaction": 13,
         "rt_sigprocmask": 14,
+        "clone": 56,
         "timer_create": 222,
         "timer_settime": 223,
         "timer_delete": 226,
         "capget": 125,
         "capset": 126,
         "signalfd4": 289,
+        "syncfs": 306,
+        "renameat2": 316,
         "seccomp": 317,
     },
     "aarch64": {
         "rt_sigaction": 134,
         "rt_sigprocmask": 135,
+        "clone": 220,
         "timer_create": 107,
         "timer_settime": 110,
         "timer_delete": 111,
         "capget": 90,
         "capset": 91,
         "signalfd4": 74,
+        "syncfs": 267,
+        "renameat2": 276,
         "seccomp": 277,
     },
 }
@@ -157,12 +176,12 @@ def _function(name: str, *argtypes: type) -> Callable[..., int]:
     return function
 
 
-def _syscall(name: str, *argtypes: type) -> Callable[..., int]:
+def _syscall(name: str, *argtypes: type, library: ctypes.CDLL = _libc) -> Callable[..., int]:
     """syscall(2) with the number filled in. On an architecture without a number the call answers ENOSYS."""
     number = _COMMON.get(name) or _NUMBERS.get(MACHINE, {}).get(name, -1)
     if struct.calcsize("P") != 8:
         number = -1  # a 32-bit interpreter on a 64-bit kernel has other numbers and other structs
-    function = _libc["syscall"]
+    function = library["syscall"]
     function.argtypes = (ctypes.c_long, *argtypes)
     function.restype = ctypes.c_long
 
@@ -177,6 +196,11 @@ _int, _uint, _long, _ulong, _pointer = ctypes.c_int, ctypes.c_uint, ctypes.c_lon
 _prctl = _function("prctl", _int, _ulong, _ulong, _ulong, _ulong)
 _execve = _function("execve", ctypes.c_char_p, _pointer, _pointer)
 _unshare = _function("unshare", _int)
+_sethostname = _function("sethostname", ctypes.c_char_p, ctypes.c_size_t)
+_socket = _function("socket", _int, _int, _int)
+_ppoll = _function("ppoll", _pointer, _ulong, _pointer, _pointer)
+# PyDLL does not release the interpreter's lock for the call: the child goes on holding it, as after os.fork().
+_clone = _syscall("clone", _ulong, _pointer, _pointer, _ulong, _ulong, library=ctypes.PyDLL(None, use_errno=True))
 _mount = _function("mount", ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, _ulong, ctypes.c_char_p)
 _capget = _syscall("capget", _pointer, _pointer)
 _capset = _syscall("capset", _pointer, _pointer)
@@ -188,6 +212,8 @@ _fsconfig = _syscall("fsconfig", _int, _uint, ctypes.c_char_p, ctypes.c_char_p, 
 _fsmount = _syscall("fsmount", _int, _uint, _uint)
 _mount_setattr = _syscall("mount_setattr", _int, ctypes.c_char_p, _uint, _pointer, ctypes.c_size_t)
 _openat2 = _syscall("openat2", _int, ctypes.c_char_p, _pointer, ctypes.c_size_t)
+_renameat2 = _syscall("renameat2", _int, ctypes.c_char_p, _int, ctypes.c_char_p, _uint)
+_syncfs = _syscall("syncfs", _int)
 _close_range = _syscall("close_range", _uint, _uint, _uint)
 _pidfd_send_signal = _syscall("pidfd_send_signal", _int, _int, _pointer, _uint)
 _pidfd_getfd = _syscall("pidfd_getfd", _int, _int, _uint)
@@ -210,6 +236,29 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 
 def unshare(flags: int) -> None:
     """unshare(2)."""
     _check(_unshare(flags))
+
+
+def clone(flags: int) -> int:
+    """clone(2) without memory of its own to share: as fork(2), with `flags`. 0 in the child, else the child's pid.
+
+    The child is a copy of this process and of the one thread in it, so there must be no other.
+    """
+    return _clone(flags, None, None, 0, 0)
+
+
+def sethostname(name: bytes) -> None:
+    """sethostname(2)."""
+    _check(_sethostname(name, len(name)))
+
+
+def socket(family: int, kind: int, protocol: int = 0) -> int:
+    """socket(2): a new descriptor. The module `socket` costs milliseconds to import."""
+    return _check(_socket(family, kind, protocol))
+
+
+def pause() -> None:
+    """ppoll(2) of nothing, for ever: pause(2), which not every architecture has."""
+    _ppoll(None, 0, None, None)
 
 
 def mount(source: bytes, target: bytes, fstype: bytes, flags: int = 0) -> None:
@@ -310,6 +359,17 @@ def openat2(path: bytes, flags: int, *, resolve: int = 0, mode: int = 0, dir_fd:
     _no_nul(path)
     how = struct.pack("=QQQ", flags, mode, resolve)
     return _openat2(dir_fd, path, how, len(how))
+
+
+def renameat2(old_fd: int, old: bytes, new_fd: int, new: bytes, flags: int) -> None:
+    """renameat2(2)."""
+    _no_nul(old + new)
+    _renameat2(old_fd, old, new_fd, new, flags)
+
+
+def syncfs(fd: int) -> None:
+    """syncfs(2): all that was written to the filesystem of `fd` is on its medium."""
+    _syncfs(fd)
 
 
 def close_range(first: int, last: int, flags: int = 0) -> None:

@@ -4,8 +4,9 @@ LIGHT. `prepare` comes before the fork, `supervise` after it. In between and aft
 from one signalfd, which also tells who sent them; nothing runs while nothing happens.
 
 How far the end of the tree is promised: when `supervise` returns, every process that the command started is gone, or is
-named in `Outcome.survivors`. If the supervisor itself gets SIGKILL, the kernel kills the command with it (PDEATHSIG) but
-nobody is left to kill what the command started: only a pid namespace or a cgroup could, which this version does not use.
+named in `Outcome.survivors`. If the supervisor itself gets SIGKILL, the kernel kills the command with it (PDEATHSIG). What
+the command started then ends with the init process of its pid namespace, or by the guardian of its control group; without
+either nobody is left to kill it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import resource
 import select
 import time
 
-from sandrun import libc, proxy
+from sandrun import guardian, libc, proxy
 from sandrun.errors import SandrunError
 from sandrun.plan.format import TTY_NEW_SESSION, TTY_PTY
-from sandrun.primitives import landlock, private, tree, tty
+from sandrun.primitives import cgroup, landlock, private, tree, tty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ KEPT_IGNORED = (libc.SIGHUP, libc.SIGINT, libc.SIGQUIT)
 KILL_SECONDS = 30.0
 """How long processes may take to die of SIGKILL before they count as survivors."""
 _LONGEST_POLL_MS = 2**31 - 1
+_LOOK_MS = 20
 _KIB = 1024
 
 
@@ -51,11 +53,14 @@ class Watch:
     `new_session`: the child calls setsid(2). `own_group`: it makes itself a process group. `foreground`: and that the
     foreground group of `terminal`, which is the controlling terminal that it shares with us, or -1.
     `ignored`: mask of the signals whose disposition stays "ignore". `link` leads to the proxy, if there is one.
+    `group` is the command's control group, if the plan asks for one, and `guardian` watches over it.
     """
 
     __slots__ = (
         "cpu",
         "foreground",
+        "group",
+        "guardian",
         "ignored",
         "link",
         "new_session",
@@ -76,10 +81,18 @@ class Watch:
         # Without a terminal, a signal sent to the caller's whole group must arrive once, by us. With one, the command
         # stays in the group that the shell made, so that pipelines and Ctrl-C work.
         self.own_group = self.terminal < 0 or is_pty
+        # After the split, since it lives as long as the supervisor; the guardian before the scope, which would hold it.
+        self.group = cgroup.make(plan)
+        self.guardian = guardian.guard(self.group) if self.group else None
         self.ignored = sum(libc.signal_bit(signal) for signal in KEPT_IGNORED if libc.is_ignored(signal))
         scope = landlock.SCOPES["signal"]
         can_scope = bool(plan.landlock_scoped & scope and plan.no_new_privs)
-        self.scoped = can_scope and tree.scope_signals(refer=bool(plan.landlock_fs) and not plan.view)
+        # A pid namespace dies with its init process, and mounting in it must stay possible.
+        self.scoped = (
+            can_scope
+            and not plan.namespaces & (libc.CLONE_NEWPID | libc.CLONE_NEWNS)
+            and tree.scope_signals(refer=bool(plan.landlock_fs))
+        )
         self.signal_fd = libc.signalfd4(-1, libc.ALL_SIGNALS, libc.SFD_NONBLOCK | libc.SFD_CLOEXEC)
         self.cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
 
@@ -90,13 +103,15 @@ class Outcome:
     `status` is its exit status if `signal` is 0. `user` and `system` are the processor time of the whole tree;
     `max_rss` is the peak of the largest single process (getrusage(2)), never below the launcher's own at the fork.
     `killed` counts the processes that the command left behind; `survivors` are ids that would not die of SIGKILL, and
-    `left` the private directories that could not be removed, with the reason.
+    `left` the private directories and control groups that could not be removed, with the reason. `resources` are the
+    counters of the control group, None if there was none.
     """
 
     __slots__ = (
         "killed",
         "left",
         "max_rss",
+        "resources",
         "signal",
         "started",
         "status",
@@ -115,6 +130,7 @@ class Outcome:
         killed: int
         left: tuple[tuple[bytes, int], ...]
         max_rss: int
+        resources: cgroup.Events | None
         signal: int
         started: bool
         status: int
@@ -175,10 +191,16 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
     finally:
         if not run.gone:
             run.kill_group()
-        killed, survivors = tree.kill_tree(KILL_SECONDS, watch.signal_fd, scoped=watch.scoped)
+        if watch.group and not child.init:
+            watch.group.kill()
+        if watch.guardian:
+            watch.guardian.dismiss()  # it would be found as one of ours
+        killed, survivors = tree.kill_tree(KILL_SECONDS, watch.signal_fd, scoped=watch.scoped, init=child.init)
     if not run.gone:
         run.status, run.ended, killed = libc.SIGKILL, time.monotonic(), max(0, killed - 1)
     left = tuple((path, number) for path in child.private if (number := private.remove(path)))
+    events = watch.group.events() if watch.group else None
+    left += watch.group.remove() if watch.group else ()
     tty.give_back(watch.terminal)
     for fd in (2, watch.terminal):
         tty.resume_output(fd)
@@ -192,6 +214,7 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
         user=now.ru_utime - watch.cpu.ru_utime,
         system=now.ru_stime - watch.cpu.ru_stime,
         max_rss=now.ru_maxrss * _KIB,
+        resources=events,
         killed=killed,
         survivors=survivors,
         left=left,
@@ -229,7 +252,7 @@ class _Run:
         poll = select.poll()
         poll.register(self.watch.signal_fd, select.POLLIN)
         self._children()  # it may be over before we look for the first time
-        while not self.gone or (self.timed_out and tree.reap()[1]):
+        while not self.gone or (self.timed_out and self._any_left()):
             poll.poll(self._wait_ms())
             for signal, code, sender in libc.read_signals(self.watch.signal_fd):
                 if signal == libc.SIGCHLD:
@@ -241,10 +264,17 @@ class _Run:
                     return
                 self._time_is_up()
 
+    def _any_left(self) -> bool:
+        """Whether anything but the command lives on."""
+        any_left = tree.reap()[1]
+        return bool(tree.inside(self.child.init[0])) if self.child.init else any_left
+
     def _wait_ms(self) -> float | None:
         if self.deadline is None:
             return None
-        return min(max(0.0, self.deadline - time.monotonic()) * 1000, _LONGEST_POLL_MS)
+        # Orphans of a pid namespace end without a signal to us.
+        longest = _LOOK_MS if self.gone and self.child.init else _LONGEST_POLL_MS
+        return min(max(0.0, self.deadline - time.monotonic()) * 1000, longest)
 
     def _time_is_up(self) -> None:
         if self.gone:
@@ -280,9 +310,10 @@ class _Run:
     def kill_group(self) -> None:
         """Kill the command's process group, if it has one of its own, in one call that no fork outruns.
 
-        Only before the command is reaped: then its id, which is the group's, may be given to a stranger.
+        Only before the command is reaped: then its id, which is the group's, may be given to a stranger. A pid
+        namespace has no need of it: all die with the init process, and are counted before.
         """
-        if self.watch.own_group:
+        if self.watch.own_group and not self.child.init:
             self._send(libc.SIGKILL, group=True)
 
     # --- signals ---

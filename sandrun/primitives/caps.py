@@ -160,6 +160,11 @@ class Prepared:
     def __init__(self, plan: Plan) -> None:
         effective, held, _ = libc.capget()
         bounding, last = bounding_set()
+        now = libc.prctl(libc.PR_GET_SECUREBITS)
+        if plan.namespaces & libc.CLONE_NEWUSER:
+            # The first process of a user namespace holds everything in it, and no securebits.
+            effective = held = bounding = (1 << last + 1) - 1
+            now = 0
         self._check(plan, held)
         may_drop = effective >> CAP_SETPCAP & 1
         self.left = bounding & plan.bounding if may_drop else bounding
@@ -170,7 +175,6 @@ class Prepared:
                 "cannot drop capabilities from the bounding set: Operation not permitted (EPERM)",
                 hint="with no_new_privs (the default) the bounding set does not matter; without it CAP_SETPCAP is needed",
             )
-        now = libc.prctl(libc.PR_GET_SECUREBITS)
         self.securebits = now | plan.securebits if plan.securebits & ~now else 0
         """The securebits to set, 0 = leave them."""
         if self.securebits and not may_drop:

@@ -153,6 +153,17 @@ def create(plan: Plan, private: Iterable[bytes] = ()) -> int:
     return ruleset_fd
 
 
+def create_empty() -> int:
+    """A ruleset that handles all this kernel knows and grants nothing; -1 where there is no Landlock."""
+    try:
+        abi = min(libc.landlock_create_ruleset(None, libc.LANDLOCK_CREATE_RULESET_VERSION), NEWEST_ABI)
+    except OSError:
+        return -1
+    fields = next(count for since, count in _ATTR_FIELDS if abi >= since)
+    values = (fs_mask(abi), net_mask(abi), scope_mask(abi), 0, 0, 0)
+    return libc.landlock_create_ruleset(struct.pack(f"={fields}Q", *values[:fields]))
+
+
 def restrict_self(ruleset_fd: int, flags: int) -> None:
     """Enter the ruleset, in the child. Irreversible."""
     libc.landlock_restrict_self(ruleset_fd, flags)

@@ -219,23 +219,47 @@ def reap(but: int = 0) -> tuple[int, bool]:
         killed += info.si_code == os.CLD_KILLED and info.si_status == libc.SIGKILL
 
 
-def kill_tree(seconds: float, signal_fd: int, *, scoped: bool) -> tuple[int, tuple[int, ...]]:
+def inside(init: int) -> int:
+    """How many processes live in a pid namespace, besides its init process and our own children."""
+    try:
+        with open(f"/proc/{init}/task/{init}/children", "rb") as file:
+            if not file.read():
+                return 0  # an orphan is init's child, so nothing lives below one either
+    except OSError:
+        pass  # a kernel without CONFIG_PROC_CHILDREN
+    return sum(parent != os.getpid() and _is_alive(pid) for pid, parent in _members().items())
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether it is more than a zombie. One whose first thread alone has ended only looks like one."""
+    try:
+        return _stat(pid)[_STATE] != b"Z" or len(os.listdir(f"/proc/{pid}/task")) > 1
+    except OSError:
+        return False
+
+
+def kill_tree(
+    seconds: float, signal_fd: int, *, scoped: bool, init: tuple[int, int] | None = None
+) -> tuple[int, tuple[int, ...]]:
     """Kill every descendant and reap it, for at most so many seconds.
 
     Returns the number killed and the ids of the children that would not die (another user's, or stuck in the kernel).
-    `signal_fd` reports SIGCHLD, to wait on; what else it reports is dropped.
+    `signal_fd` reports SIGCHLD, to wait on; what else it reports is dropped. `init` is the pid
+    and a pidfd of the init process of a pid namespace: with it the kernel kills all that is in there.
 
     Without the scope: killing children makes their children ours, so the tree ends level by level, and a process with
     a pending SIGKILL cannot fork, so each kill is final. A chain that forks and exits all the time is always a child
     of ours, and the look for one costs less than a fork.
     """
-    killed, any_left = reap()
+    end = time.monotonic() + seconds
+    killed = _end_namespace(*init, seconds) if init else 0
+    more, any_left = reap()
+    killed += more
     if not any_left:
         return killed, ()
     _hurry()
     poll = select.poll()
     poll.register(signal_fd, select.POLLIN)
-    end = time.monotonic() + seconds
     strangers: set[int] = set()
     rounds = 0
     while any_left and time.monotonic() < end:
@@ -256,6 +280,22 @@ def kill_tree(seconds: float, signal_fd: int, *, scoped: bool) -> tuple[int, tup
         if any_left and more == 0 and poll.poll(_SETTLE_MS):
             os.read(signal_fd, 4096)
     return killed, tuple(pid for pid in _pids() if _is_living_child(pid)) if any_left else ()
+
+
+def _end_namespace(init: int, pidfd: int, seconds: float) -> int:
+    """Kill an init process, and wait until its namespace is empty. Returns how many others that killed.
+
+    Our own children among them, and init itself, are counted when they are reaped; so init is taken off here.
+    """
+    others = inside(init)
+    try:
+        libc.pidfd_send_signal(pidfd, libc.SIGKILL)
+    except ProcessLookupError:
+        return others  # it is reaped
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll(seconds * 1000)
+    return others - 1
 
 
 def _kill_children(pids: Iterable[int], strangers: set[int]) -> None:
