@@ -11,8 +11,7 @@ import sys
 from typing import NamedTuple
 
 from sandrun import libc
-from sandrun.primitives import landlock_names
-from sandrun.primitives.cgroup_probe import Cgroup
+from sandrun.primitives import cgroup_probe, landlock_names
 
 ACTIONS_AVAILABLE = "/proc/sys/kernel/seccomp/actions_avail"
 LAST_CAP = "/proc/sys/kernel/cap_last_cap"
@@ -53,7 +52,7 @@ class Kernel(NamedTuple):
     cgroupns: bool = False
     timens: bool = False
     namespace_reason: str = ""
-    cgroup: Cgroup = Cgroup()
+    cgroup: cgroup_probe.Cgroup = cgroup_probe.Cgroup()
 
     @property
     def is_root(self) -> bool:
@@ -76,6 +75,11 @@ def probe() -> Kernel:
         capabilities=libc.capget()[0],
         uid=os.geteuid(),
     )
+
+
+def with_cgroup(kernel: Kernel) -> Kernel:
+    """`kernel` with what is known of control groups; some calls more, for profiles that limit resources."""
+    return kernel._replace(cgroup=cgroup_probe.probe())
 
 
 def names(kernel: Kernel) -> dict[str, int | bool]:

@@ -131,8 +131,12 @@ def _limits_reached(events: Events) -> list[str]:
     lines = []
     if events.oom_kills:
         processes = "1 process" if events.oom_kills == 1 else f"{events.oom_kills} processes"
-        limit = f"{_size(events.memory_limit)} (resources.memory)" if events.memory_limit else "of the caller"
-        lines.append(f"out of memory: the kernel killed {processes} of the command at the limit {limit}")
+        limit = (
+            f"its limit of {_size(events.memory_limit)} (resources.memory)"
+            if events.memory_limit
+            else "the limit of the caller"
+        )
+        lines.append(f"out of memory: the kernel killed {processes} of the command at {limit}")
     if events.pids_refused:
         lines.append("the command reached its limit of processes (resources.pids): some could not be started")
     return lines

@@ -60,7 +60,7 @@ def run(request: Request, record: Record) -> int:
 def prepare(request: Request, command: Sequence[str]) -> tuple[Profile, Kernel, Resolution]:
     """What the options mean here: the profile, this kernel, and the plan for `command`. Raises SandrunError."""
     from sandrun.host import System  # noqa: PLC0415 (what a wrong command line does without is imported here)
-    from sandrun.kernel import probe  # noqa: PLC0415
+    from sandrun.kernel import probe, with_cgroup  # noqa: PLC0415
     from sandrun.plan.resolve import resolve  # noqa: PLC0415
     from sandrun.profile import load  # noqa: PLC0415
 
@@ -76,4 +76,6 @@ def prepare(request: Request, command: Sequence[str]) -> tuple[Profile, Kernel, 
         from sandrun.doctor.probes import with_facts  # noqa: PLC0415
 
         kernel = with_facts(kernel, profile.require)
+    if any(key.startswith("resources.") for key in profile.values):
+        kernel = with_cgroup(kernel)
     return profile, kernel, resolve(profile, kernel, System(), command)

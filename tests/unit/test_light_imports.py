@@ -251,6 +251,7 @@ def test_no_import_after_fork() -> None:
             own_group = True
             terminal = -1
             ignored = 0
+            group = None
 
         full = {
             "umask": 0o77,
