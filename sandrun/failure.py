@@ -100,6 +100,8 @@ def cannot_execute(plan: Plan, number: int) -> CommandError:
 def _object(plan: Plan, step: str, argument: int) -> str:
     if step == "enter the working directory":
         return os.fsdecode(plan.cwd)
+    if step == "make the view" and argument < len(plan.view):
+        return os.fsdecode(plan.view[argument][2])
     if step == "drop the bounding set":
         return caps.names(1 << argument)[0]
     if step == "set resource limits":

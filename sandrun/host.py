@@ -11,6 +11,7 @@ import grp
 import os
 import pwd
 import stat
+import sys
 from resource import getrlimit
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -107,6 +108,10 @@ class Host(Protocol):
 
     def fd_path(self, fd: int) -> str:
         """What /proc/self/fd says of it, or ""."""
+        ...
+
+    def launcher(self) -> tuple[str, ...]:
+        """The directories that this program and its libraries are loaded from, but for those of the system."""
         ...
 
     def rlimit(self, resource: int) -> tuple[int, int]:
@@ -216,6 +221,12 @@ class System:
             return os.readlink(f"/proc/self/fd/{fd}")
         except OSError:
             return ""
+
+    def launcher(self) -> tuple[str, ...]:
+        package = os.path.dirname(os.path.abspath(__file__))
+        prefixes = {sys.prefix, sys.base_prefix} - {"/", "/usr", "/usr/local"}
+        libraries = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+        return (package, *sorted(prefixes), *libraries)
 
     def rlimit(self, resource: int) -> tuple[int, int]:
         soft, hard = getrlimit(resource)

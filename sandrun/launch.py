@@ -91,6 +91,7 @@ class _Job:
         "plan",
         "ruleset_fd",
         "supervisor",
+        "view",
         "watch",
     )
 
@@ -117,6 +118,7 @@ class _Job:
         self.limits = rlimits.prepare(plan)
         self.filters = tuple(libc.SockFprog(program) for program in plan.seccomp)
         self.execve = libc.Execve(plan.executable, plan.argv, environment)
+        self.view = view.View(plan, private) if plan.view else None
 
 
 # --- the steps of the child ------------------------------------------------------------------------------------------
@@ -163,7 +165,14 @@ def _be_init(job: _Job, init: namespaces.Init) -> NoReturn:
 
 
 def _view(job: _Job) -> None:
-    if job.plan.namespaces & libc.CLONE_NEWNS:
+    if job.view:
+        try:
+            job.view.make()
+        finally:
+            job.argument = job.view.at
+        if job.ruleset_fd >= 0:
+            view.grant(job.ruleset_fd, job.plan.view_rules)
+    elif job.plan.namespaces & libc.CLONE_NEWNS:
         namespaces.keep_mounts()
         if job.plan.namespaces & libc.CLONE_NEWPID:
             namespaces.mount_proc()

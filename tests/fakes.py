@@ -82,6 +82,7 @@ class FakeHost:
         binds: Mapping[str, str] | None = None,
         fds: Mapping[int, tuple[Stat, int, str]] | None = None,
         rlimits: Mapping[int, tuple[int, int]] | None = None,
+        launcher: tuple[str, ...] = (),
     ) -> None:
         self.tree = {"/": directory(), **tree}
         for path in (*tree, *(binds or {})):
@@ -101,6 +102,7 @@ class FakeHost:
         self.binds = dict(binds or {})
         self.fds = dict(fds or {})
         self.rlimits = dict(rlimits or {})
+        self.code = launcher
         self.numbers = {path: number for number, path in enumerate(sorted(self.tree), start=2)}
 
     def account(self, user: str | int) -> Account | None:
@@ -171,6 +173,9 @@ class FakeHost:
 
     def fd_path(self, fd: int) -> str:
         return self.fds[fd][2] if fd in self.fds else ""
+
+    def launcher(self) -> tuple[str, ...]:
+        return self.code
 
     def rlimit(self, resource: int) -> tuple[int, int]:
         return self.rlimits.get(resource, (INFINITY, INFINITY))

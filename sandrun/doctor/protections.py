@@ -240,5 +240,8 @@ class Machine:
     def fd_path(self, fd: int) -> str:
         return ""
 
+    def launcher(self) -> tuple[str, ...]:
+        return ()
+
     def rlimit(self, resource: int) -> tuple[int, int]:
         return (2**64 - 1, 2**64 - 1)

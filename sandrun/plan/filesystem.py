@@ -121,7 +121,12 @@ def _without_namespaces(draft: Draft, kernel: Kernel) -> tuple[str, str]:
     if not view_wanted(draft.profile):
         return "which nothing here asks for", "which nothing here asks for"
     reason = "which cannot be had here" + (f": {kernel.namespace_reason}" if kernel.namespace_reason else "")
-    return ("" if kernel.mountns else reason), ("" if kernel.mountns and kernel.pidns else reason)
+    isolate = draft.profile.scalar("process.isolate")
+    if isolate is not None and isolate.value is False:
+        no_proc = "which isolate = false refuses"
+    else:
+        no_proc = "" if kernel.mountns and kernel.pidns else reason
+    return ("" if kernel.mountns else reason), no_proc
 
 
 def _resolve_view(request: Request, host: Host) -> View:
@@ -183,7 +188,9 @@ def view_wanted(profile: Profile) -> bool:
     isolate = profile.scalar("process.isolate")
     if isolate is not None and isolate.value is True:
         return True
-    if any(profile.values.get(f"filesystem.{name}") for name in ("deny", "deny_write", "overlay", "root")):
+    # What is written makes the rest worth a read-only mount: Landlock does not know chmod.
+    listed = ("write", "create", "deny", "deny_write", "overlay", "root")
+    if any(profile.values.get(f"filesystem.{name}") for name in listed):
         return True
     return any(value.value.at for value in profile.items("filesystem.rules"))  # type: ignore[attr-defined]
 

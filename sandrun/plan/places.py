@@ -78,13 +78,11 @@ def _home(request: Request, word: str) -> None:
 
 
 def _proc(request: Request, word: str) -> None:
-    isolate = request.draft.profile.scalar("process.isolate")
-    is_isolated = isolate is not None and isolate.value is True and not request.no_proc
     if word == "own" and not request.no_proc:
         _replace(request, "filesystem.proc", own_proc(READ))
     elif word in ("host", "own"):
         request.grants.append(Grant("/proc", READ, is_directory=True))
-    elif not word and is_isolated:
+    elif not word and not request.no_proc:
         # Nobody may read it, so nobody should miss the host's.
         request.places.append(own_proc(0))
     if word == "own" and request.no_proc:

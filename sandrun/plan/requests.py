@@ -14,6 +14,7 @@ from sandrun.plan.draft import accept
 from sandrun.plan.groups import members
 from sandrun.plan.places import collect_places, show_at
 from sandrun.plan.siblings import ALL_RIGHTS, CHANGE, Grant, aliases, is_below, make_hole
+from sandrun.plan.trusted import protect
 from sandrun.primitives.landlock import EXECUTE, FS, READ, WRITE
 from sandrun.profile.model import AccessRule, PathEntry
 from sandrun.profile.paths import expand
@@ -149,6 +150,7 @@ def collect(draft: Draft, context: Context, no_view: str, no_proc: str) -> Reque
     for key, denied in (("filesystem.deny", ALL_RIGHTS), ("filesystem.deny_write", CHANGE)):
         for value in draft.profile.items(key):
             _collect_denial(request, key, denied, value)
+    protect(request)
     _add_aliases(request)
     _judge_hard_links(request)
     _judge_links(request)

@@ -148,7 +148,7 @@ def test_dot_in_a_home_is_refused(cwd: str, text: str) -> None:
     assert cwd in (draft.problems[0].hint or "")
     assert not resolved(debian_host(cwd=cwd), read=[cwd]).problems
     outright = resolved(debian_host(cwd=cwd), write=[text], read=[cwd])
-    assert outright.problems == []
+    assert "would grant all of" not in messages(outright)
     assert rules(outright)[cwd] == WRITE & fs_mask(7)
 
 
@@ -331,7 +331,7 @@ def test_a_writable_root_cannot_hide_a_home() -> None:
     """125 with the key that asked."""
     draft = resolved(write=["/"], home="hidden")
     assert "/home/alice lies in a writable tree" in messages(draft)
-    assert draft.problems[0].where == "--home"
+    assert "--home" in {problem.where for problem in draft.problems}
 
 
 @pytest.mark.parametrize("home", ["/", "", "/absent", "/bin", "/dev"])

@@ -42,6 +42,9 @@ class Machine:
     def groups_of(self, account):
         return ()
 
+    def launcher(self) -> tuple[str, ...]:
+        return ()
+
     def rlimit(self, number):
         return self.limits.get(number, (UNLIMITED, UNLIMITED))
 
