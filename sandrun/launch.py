@@ -20,7 +20,7 @@ import struct
 from sandrun import failure, libc, places
 from sandrun.errors import EXIT_SANDRUN, SandrunError
 from sandrun.plan.format import KEEP, NICE_KEEP
-from sandrun.primitives import caps, cgroup, fds, ids, landlock, namespaces, rlimits, tree
+from sandrun.primitives import caps, cgroup, fds, ids, landlock, namespaces, rlimits, tree, view
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
