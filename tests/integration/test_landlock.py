@@ -158,7 +158,7 @@ ATTEMPTS: dict[str, Callable[[Path], Any]] = {
     "read_dir": lambda box: os.listdir(box / "d"),
     "remove_dir": lambda box: (box / "d/empty").rmdir(),
     "remove_file": lambda box: (box / "d/file").unlink(),
-    "make_char": lambda box: os.mknod(box / "d/char", stat.S_IFCHR | 0o600, os.makedev(0, 0)),
+    "make_char": lambda box: os.mknod(box / "d/char", stat.S_IFCHR | 0o600, os.makedev(1, 3)),
     "make_dir": lambda box: (box / "d/dir").mkdir(),
     "make_reg": lambda box: os.mknod(box / "d/reg", stat.S_IFREG | 0o600),
     "make_sock": bind_path,
@@ -197,8 +197,8 @@ def test_right(who: Who, box: Path, name: str) -> None:
         return 0
 
     assert in_child(lambda: attempt(granted=False), who) in (errno.EACCES, errno.EXDEV)
-    # Behind Landlock, making a block device takes CAP_MKNOD: another errno, from further on.
-    unprivileged = name == "make_block" and not who.is_root
+    # Behind Landlock, making a device takes CAP_MKNOD: another errno, from further on.
+    unprivileged = name in ("make_block", "make_char") and not who.is_root
     assert in_child(lambda: attempt(granted=True), who) == (errno.EPERM if unprivileged else 0)
 
 
