@@ -13,7 +13,11 @@ from sandrun.errors import EXIT_SANDRUN, SandrunError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-VERBS = {"doctor": "sandrun.cli.doctor", "profile": "sandrun.cli.profile"}
+VERBS = {
+    "doctor": "sandrun.cli.doctor",
+    "profile": "sandrun.cli.profile",
+    "workspace": "sandrun.cli.workspace",
+}
 """Each verb and the module whose `main(argv)` it is."""
 EXIT_USAGE = 2
 """Wrong usage of a verb; of a launch it is 125 like every other failure, since 2 may be the command's own status."""

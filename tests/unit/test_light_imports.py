@@ -78,7 +78,10 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sandrun.launch", ("sandrun.primitives.*", "sandrun.failure", "sandrun.places", *FOUNDATION, *NOUNS)),
     ("sandrun.guardian", ("sandrun.primitives.cgroup", *FOUNDATION)),
     ("sandrun.proxy", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
-    ("sandrun.supervise", ("sandrun.primitives.*", "sandrun.launch", "sandrun.proxy", "sandrun.guardian", *FOUNDATION, *NOUNS)),
+    (
+        "sandrun.supervise",
+        ("sandrun.primitives.*", "sandrun.launch", "sandrun.proxy", "sandrun.guardian", *FOUNDATION, *NOUNS),
+    ),
     ("sandrun.kernel", ("sandrun.primitives.*", *FOUNDATION)),
     ("sandrun.host", ("sandrun.errors",)),
     ("sandrun.elf", ("sandrun.errors",)),
@@ -117,6 +120,18 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "sandrun.report",
         ("sandrun.plan.*", "sandrun.supervise", "sandrun.primitives.*", "sandrun.kernel", "sandrun.errors"),
+    ),
+    (
+        "sandrun.workspace*",
+        (
+            "sandrun.workspace",
+            "sandrun.workspace.*",
+            "sandrun.primitives.*",
+            "sandrun.plan.format",
+            "sandrun.supervise",
+            "sandrun.report",
+            *FOUNDATION,
+        ),
     ),
     ("sandrun.__main__", ("sandrun.cli.*", "sandrun.errors", "sandrun.cli")),
     ("sandrun.cli*", ("sandrun.*",)),

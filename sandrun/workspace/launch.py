@@ -1,0 +1,166 @@
+"""A launch with overlays: the workspace before it, and what becomes of the workspace after it.
+
+A plan names the overlaid directories; the upper and work directories are made at the launch and handed beside the
+plan, like private directories, since a plan is pure and may be used twice.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from sandrun import report
+from sandrun.errors import EXIT_LATER_CHECK, SandrunError
+from sandrun.primitives.view import VIEW_OVERLAY
+from sandrun.workspace import store
+from sandrun.workspace.commit import commit
+from sandrun.workspace.diff import changes
+from sandrun.workspace.tree import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sandrun.plan.format import Plan
+    from sandrun.supervise import Outcome
+    from sandrun.workspace.commit import Result
+    from sandrun.workspace.diff import Change
+    from sandrun.workspace.store import Workspace
+    from sandrun.workspace.tree import Upper
+
+ON_EXIT = ("ask", "commit", "discard", "keep")
+
+
+class Session(NamedTuple):
+    """The workspace of a launch, and the descriptor that locks it as long as the supervisor lives."""
+
+    workspace: Workspace
+    lock: int
+
+    @property
+    def overlays(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The (upper, work) directories that `primitives.view.View` takes."""
+        return self.workspace.overlays
+
+
+def directories(plan: Plan) -> tuple[str, ...]:
+    """What the plan overlays, by number."""
+    numbered = {int(source): os.fsdecode(path) for operation, _, path, source in plan.view if operation == VIEW_OVERLAY}
+    return tuple(numbered[number] for number in sorted(numbered))
+
+
+def prepare(plan: Plan, command: Sequence[str], size_limit: int = 0) -> Session | None:
+    """Make the workspace of this launch; None if the plan overlays nothing. Raises SandrunError.
+
+    Call it right before the launch: what others change in the directories from now on counts as changed underneath.
+    """
+    places = directories(plan)
+    if not places:
+        return None
+    store.remove_leftovers()
+    session = Session(*store.make(places, command, size_limit))
+    store.await_clock(session.workspace)
+    return session
+
+
+def abandon(session: Session | None) -> None:
+    """The command did not run: nothing of the workspace stays."""
+    if session is not None:
+        try:
+            store.remove(session.workspace)
+        finally:
+            os.close(session.lock)
+
+
+def finish(session: Session | None, outcome: Outcome, status: int, on_exit: str = "keep") -> int:
+    """The command and all its processes are gone: do what `--on-exit` says. Returns the exit status of the launch.
+
+    An empty workspace goes without a word. One is committed only if the command succeeded, asked about only on a
+    terminal, and kept otherwise; so it is where something goes wrong, and where processes would not die.
+    """
+    if session is None:
+        return status
+    try:
+        return _finish(session.workspace, outcome, status, on_exit)
+    except SandrunError as error:
+        report.say(error.lines())
+        return status or EXIT_LATER_CHECK
+    finally:
+        os.close(session.lock)
+
+
+def _finish(workspace: Workspace, outcome: Outcome, status: int, on_exit: str) -> int:
+    if outcome.survivors:
+        report.say([f"kept: workspace {workspace.id}, which processes of the command may still use"])
+        return status
+    workspace = store.ended(workspace, status)
+    count = sum(1 for _ in all_changes(workspace))
+    if not count or on_exit == "discard":
+        store.remove(workspace)
+        return status
+    if on_exit == "ask" and os.isatty(0) and os.isatty(2):
+        on_exit = _ask(workspace, count)
+        if on_exit == "discard":
+            store.remove(workspace)
+            return status
+    elif on_exit == "commit" and status:
+        on_exit = "keep"
+    if on_exit == "commit":
+        result = commit(workspace)
+        report.say(committed(workspace, result))
+        if not result.refused:
+            store.remove(workspace)
+            return status
+        return status or EXIT_LATER_CHECK
+    report.say([f"kept: workspace {workspace.id} with {_number(count)}: sandrun workspace diff, commit or discard"])
+    return status
+
+
+def _number(count: int) -> str:
+    return "1 change" if count == 1 else f"{count} changes"
+
+
+def _ask(workspace: Workspace, count: int) -> str:
+    """What the user wants; no answer is "keep"."""
+    while True:
+        question = f"sandrun: workspace {workspace.id} holds {_number(count)}: commit, discard, keep or list? [keep] "
+        try:
+            os.write(2, question.encode())
+            answer = sys.stdin.readline().strip().lower()
+        except (KeyboardInterrupt, OSError, ValueError):
+            return "keep"
+        if answer in ("l", "list"):
+            _list(workspace)
+            continue
+        words = [word for word in ("commit", "discard", "keep") if answer and word.startswith(answer)]
+        return words[0] if len(words) == 1 else "keep"
+
+
+def _list(workspace: Workspace) -> None:
+    from sandrun.workspace.render import title  # noqa: PLC0415 (only if somebody asks)
+
+    for directory, change, upper, _ in all_changes(workspace):
+        os.write(2, f"  {title(change, directory, upper)}\n".encode())
+
+
+def all_changes(workspace: Workspace) -> Iterator[tuple[str, Change, Upper, Tree]]:
+    """Each change of each overlaid directory, with the two trees it is in. Raises SandrunError."""
+    for number, directory in enumerate(workspace.directories):
+        try:
+            with workspace.upper(number) as upper, Tree(directory) as lower:
+                for change in changes(upper, lower, workspace.started):
+                    yield directory, change, upper, lower
+        except OSError as error:
+            raise SandrunError(
+                f"cannot read workspace {workspace.id}: {error.filename or directory}: {report.reason(error)}"
+            ) from None
+
+
+def committed(workspace: Workspace, result: Result) -> list[str]:
+    """What a commit did, in lines."""
+    lines = [f"committed: {_number(result.committed)} of workspace {workspace.id}"]
+    lines += [f"left out: {os.path.join(left.directory, left.path)}: {left.why}" for left in result.left_out]
+    lines += [f"not committed: {os.path.join(left.directory, left.path)}: {left.why}" for left in result.refused]
+    if result.refused:
+        lines.append("hint: what was not committed is still in the workspace; --force commits over what others changed")
+    return lines

@@ -1,0 +1,315 @@
+"""Where workspaces live, and what is known of each.
+
+`$XDG_STATE_HOME/sandrun/workspaces/ID/`, else `~/.local/state/…`, for root `/var/lib/…`, closed to everybody else:
+
+    about.json   the facts of `Workspace`
+    lock         held (flock(2)) while a run or a verb uses the workspace
+    upper/N      what the command changed below directory number N: the upper directory of overlayfs
+    work/N       overlayfs's own, only during the run
+    modes        see `tree.Upper`
+    journal      only while a commit is unfinished, see `commit`
+
+Nothing here is ever inside a tree that is overlaid, and no command may be granted it: who can write it decides where a
+commit writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import stat
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from sandrun import libc
+from sandrun.errors import SandrunError
+from sandrun.primitives import private
+from sandrun.workspace.tree import Upper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+VERSION = 1
+SYSTEM_DIRECTORY = "/var/lib/sandrun"
+RUNNING, KEPT, INTERRUPTED = "running", "kept", "interrupted"
+"""The states: a command works in it; it ended, or its supervisor did not live to see the end; see `state`."""
+_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
+_NO_UPPER = ("overlay", "nfs", "nfs4", "cifs", "smb3", "9p", "vfat", "exfat", "ecryptfs", "fuse", "aufs")
+"""Filesystems that cannot hold the upper directory of overlayfs, or not reliably: no whiteouts, no user.* attributes."""
+_CLOCK_REALTIME_COARSE = 5
+"""clock_gettime(2); the clock of time stamps in files."""
+_ACLS = ("system.posix_acl_access", "system.posix_acl_default")
+ELSEWHERE = "name a directory elsewhere, of a local filesystem such as ext4, xfs, btrfs or tmpfs, in XDG_STATE_HOME"
+
+
+class Workspace(NamedTuple):
+    """One workspace. `path` is its directory, `directories` what is overlaid, in the order of `upper/N`."""
+
+    id: str
+    path: str
+    directories: tuple[str, ...]
+    command: tuple[str, ...]
+    uid: int
+    """Whose workspace it is: the caller, not the user that the command ran as."""
+    started: int
+    """Nanoseconds since the epoch; whatever in the directories has a later ctime was changed since."""
+    ended: int = 0
+    """The same, 0 while the command runs."""
+    status: int = -1
+    """The exit status of the run, -1 if it is not known."""
+    size_limit: int = 0
+    """A commit refuses more bytes than this; 0 is no limit."""
+    mount_options: tuple[str, ...] = ("userxattr",)
+
+    @property
+    def overlays(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The (upper, work) directories of each overlay, for the view."""
+        return tuple(
+            (os.fsencode(f"{self.path}/upper/{number}"), os.fsencode(f"{self.path}/work/{number}"))
+            for number in range(len(self.directories))
+        )
+
+    def upper(self, number: int) -> Upper:
+        """What was changed below directory `number`. Raises OSError."""
+        return Upper(f"{self.path}/upper/{number}", f"{self.path}/modes")
+
+
+def directory() -> str:
+    """Where this user's workspaces are. Raises SandrunError without a home."""
+    base = os.environ.get("XDG_STATE_HOME", "")
+    if base.startswith("/"):
+        return os.path.join(base, "sandrun", "workspaces")
+    if not os.geteuid():
+        return os.path.join(SYSTEM_DIRECTORY, "workspaces")
+    home = os.path.expanduser("~")
+    if not home.startswith("/"):
+        raise SandrunError("no place for workspaces: neither HOME nor XDG_STATE_HOME is an absolute path")
+    return os.path.join(home, ".local", "state", "sandrun", "workspaces")
+
+
+def state(workspace: Workspace) -> str:
+    """Whether a command runs in it now, ended in it, or was lost sight of."""
+    if workspace.ended:
+        return KEPT
+    try:
+        with locked(workspace):
+            return INTERRUPTED
+    except BlockingIOError:
+        return RUNNING
+
+
+# --- making one ----------------------------------------------------------------------------------------------------
+
+
+def make(directories: Sequence[str], command: Sequence[str], size_limit: int = 0) -> tuple[Workspace, int]:
+    """A new workspace for canonical directories, and the descriptor that locks it until it is closed.
+
+    Raises SandrunError if there is no place that can hold one; nothing is left then.
+    """
+    # The clock first: what is changed from here on counts as changed during the run.
+    started = time.time_ns()
+    base = directory()
+    _make_base(base)
+    _check_place(base, directories)
+    name = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(started // 10**9)) + os.urandom(3).hex()
+    path = os.path.join(base, name)
+    workspace = Workspace(name, path, tuple(directories), tuple(command), os.geteuid(), started, size_limit=size_limit)
+    lock = -1
+    try:
+        os.mkdir(path, 0o700)
+        lock = _lock(workspace)
+        for kind in ("upper", "work"):
+            os.mkdir(f"{path}/{kind}", 0o700)
+        for number, place in enumerate(directories):
+            os.mkdir(f"{path}/work/{number}", 0o700)
+            _make_upper(f"{path}/upper/{number}", place)
+        save(workspace)
+    except OSError as error:
+        if lock >= 0:
+            os.close(lock)
+        private.remove(os.fsencode(path))
+        why = libc.strerror(error.errno or 0)
+        hint = ELSEWHERE if error.errno in (errno.ENOTSUP, errno.EROFS, errno.EACCES, errno.EPERM) else None
+        raise SandrunError(f"cannot make a workspace: {error.filename or path}: {why}", hint=hint) from None
+    return workspace, lock
+
+
+def _make_base(base: str) -> None:
+    try:
+        os.makedirs(base, 0o700, exist_ok=True)
+        for place in (os.path.dirname(base), base):
+            found = os.lstat(place)
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+                raise SandrunError(
+                    f"cannot make a workspace: {place}: not a directory of this user alone",
+                    hint="remove it, or give it back: it must be owned by you and closed to writing by others",
+                )
+    except OSError as error:
+        raise SandrunError(
+            f"cannot make a workspace: {error.filename or base}: {libc.strerror(error.errno or 0)}", hint=ELSEWHERE
+        ) from None
+
+
+def _check_place(base: str, directories: Sequence[str]) -> None:
+    real = os.path.realpath(base)
+    for place in directories:
+        top = place.rstrip("/") + "/"
+        if (real + "/").startswith(top) or place.startswith(real + "/"):
+            raise SandrunError(
+                f"cannot overlay {place}: workspaces are stored in {real}, and none may lie inside its own tree",
+                hint="overlay a directory further down, or name another place in XDG_STATE_HOME",
+            )
+    fstype = _fstype(base)
+    if fstype.partition(".")[0] in _NO_UPPER:
+        raise SandrunError(
+            f"cannot make a workspace: {base}: overlayfs cannot keep changes on {fstype}", hint=ELSEWHERE
+        )
+
+
+def _fstype(path: str) -> str:
+    """The type of the filesystem as mountinfo names it, or "" if it cannot be told."""
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", "rb") as lines:
+            mount = next((line.split()[1] for line in lines if line.startswith(b"mnt_id:")), b"")
+        with open("/proc/self/mountinfo", "rb") as lines:
+            for line in lines:
+                words = line.split(b" ")
+                if words[0] == mount:
+                    return os.fsdecode(words[words.index(b"-", 6) + 1])
+    finally:
+        os.close(fd)
+    return ""
+
+
+def _make_upper(path: str, lower: str) -> None:
+    """The upper directory becomes the top of what the command sees: it looks like the lower one."""
+    found = os.stat(lower)
+    os.mkdir(path, 0o700)
+    # Without user.* attributes overlayfs could not say that a directory replaced another one.
+    os.setxattr(path, "user.sandrun", b"")
+    os.removexattr(path, "user.sandrun")
+    if not os.geteuid():
+        os.chown(path, found.st_uid, found.st_gid)
+    for name in _ACLS:
+        with contextlib.suppress(OSError):
+            os.setxattr(path, name, os.getxattr(lower, name))
+    os.chmod(path, stat.S_IMODE(found.st_mode))
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def await_clock(workspace: Workspace) -> None:
+    """Wait until every change from now on gets a ctime later than the start: files are stamped by a coarser clock."""
+    while time.clock_gettime_ns(_CLOCK_REALTIME_COARSE) <= workspace.started:
+        time.sleep(0.0005)
+
+
+# --- finding, locking, removing --------------------------------------------------------------------------------------
+
+
+def save(workspace: Workspace) -> None:
+    """Write the facts, all or nothing."""
+    facts = {"sandrun": VERSION, **workspace._asdict()}
+    del facts["path"]
+    temporary = f"{workspace.path}/about.new"
+    with open(temporary, "w", encoding="ascii") as file:
+        json.dump(facts, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(temporary, f"{workspace.path}/about.json")
+
+
+def load(name: str) -> Workspace:
+    """The workspace with this id. Raises SandrunError."""
+    path = os.path.join(directory(), name)
+    # The id is a word of the command line: one with a slash would be a path.
+    if not _ID.fullmatch(name) or not os.path.isdir(path):
+        raise SandrunError(f"no such workspace: {name}", hint="sandrun workspace list shows those there are")
+    try:
+        with open(f"{path}/about.json", encoding="ascii") as file:
+            facts = json.load(file)
+        if facts.pop("sandrun") != VERSION:
+            raise SandrunError(f"cannot use workspace {name}: made by another version of sandrun")
+        lists = {key: tuple(value) for key, value in facts.items() if isinstance(value, list)}
+        return Workspace(**{**facts, **lists, "path": path})
+    except OSError as error:
+        raise SandrunError(f"cannot read workspace {name}: {libc.strerror(error.errno or 0)}") from None
+    except (ValueError, TypeError, KeyError):
+        raise SandrunError(
+            f"cannot read workspace {name}: its facts are damaged", hint=f"what it holds is in {path}"
+        ) from None
+
+
+def ids() -> list[str]:
+    """The ids of all workspaces of this user, the newest first."""
+    try:
+        return sorted(filter(_ID.fullmatch, os.listdir(directory())), reverse=True)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise SandrunError(f"cannot list workspaces: {directory()}: {libc.strerror(error.errno or 0)}") from None
+
+
+def _lock(workspace: Workspace) -> int:
+    fd = os.open(f"{workspace.path}/lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+@contextlib.contextmanager
+def locked(workspace: Workspace) -> Iterator[None]:
+    """Nobody else uses the workspace meanwhile. Raises BlockingIOError if somebody does."""
+    fd = _lock(workspace)
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def remove_work(workspace: Workspace) -> None:
+    """Remove what overlayfs kept for itself, a directory of mode 000 among it."""
+    number = private.remove(os.fsencode(f"{workspace.path}/work"))
+    if number:
+        raise SandrunError(f"cannot remove: {workspace.path}/work: {libc.strerror(number)}")
+
+
+def remove(workspace: Workspace) -> None:
+    """Remove a workspace with all it holds. Raises SandrunError."""
+    # First under a name that nobody takes for a workspace: half of one must never be committed.
+    gone = os.path.join(os.path.dirname(workspace.path), f".removed-{workspace.id}")
+    try:
+        os.rename(workspace.path, gone)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SandrunError(f"cannot remove: {workspace.path}: {libc.strerror(error.errno or 0)}") from None
+    number = private.remove(os.fsencode(gone))
+    if number:
+        raise SandrunError(f"cannot remove: {gone}: {libc.strerror(number)}")
+
+
+def remove_leftovers() -> None:
+    """Remove what interrupted removals left."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory()):
+            if name.startswith(".removed-") and _ID.fullmatch(name.removeprefix(".removed-")):
+                private.remove(os.fsencode(os.path.join(directory(), name)))
+
+
+def ended(workspace: Workspace, status: int) -> Workspace:
+    """The command ended with this status: drop what overlayfs needed and write it down. Raises SandrunError."""
+    remove_work(workspace)
+    workspace = workspace._replace(ended=time.time_ns(), status=status)
+    try:
+        save(workspace)
+    except OSError as error:
+        raise SandrunError(f"cannot write: {workspace.path}: {libc.strerror(error.errno or 0)}") from None
+    return workspace
