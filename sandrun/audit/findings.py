@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sandrun.audit import places
 from sandrun.audit.calls import CALLS
 from sandrun.audit.questions import SOCK_DGRAM, SOCK_RAW, WRITE, Walls
+from sandrun.plan import trusted
 from sandrun.plan.draft import ENFORCED
 from sandrun.plan.format import KIND_DIRECTORY, MAY_VANISH
 from sandrun.policy.families import FAMILIES
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sandrun.audit.questions import Call, Questions
     from sandrun.plan.draft import Protection
 
+LATER = "run later by others"
 CLOSED, GRANTED, OPEN = "closed", "granted", "open"
 BY_DEFAULT = "the default"
 NOBODY = "nothing closes it, and nothing grants it"
@@ -58,16 +60,16 @@ OTHER_FAMILIES = ("packet", "vsock", "bluetooth", "can", "tipc", "alg", "xdp", "
 class Audit:
     """The findings of one plan, with the record that says who asked for what."""
 
-    def __init__(self, questions: Questions, enforcement: Iterable[Protection], package: str) -> None:
+    def __init__(self, questions: Questions, enforcement: Iterable[Protection]) -> None:
         self.ask = questions
         self.records = tuple(enforcement)
-        self.package = package
 
     def findings(self) -> list[Finding]:
         """Every line, in the order of their topics."""
         return [
             *self._files(),
-            *self._places("run later by others", places.RUN_LATER),
+            *self._places(LATER, places.RUN_LATER),
+            self._paths(LATER, "sandrun's own", trusted.places(self.ask.host), self.ask.against_write, self._who),
             *self._places("shared places", places.SHARED),
             *(self._calls(row) for row in CALLS if row.topic == "shared memory"),
             *self._sockets(),
@@ -165,7 +167,7 @@ class Audit:
             return [posixpath.normpath(path)] if path.startswith("/") else []
         if pattern.startswith("~"):
             return [self.ask.home + pattern[1:]] if self.ask.home.startswith("/") else []
-        return [pattern.replace("{runtime}", runtime).replace("{package}", self.package)]
+        return [pattern.replace("{runtime}", runtime)]
 
     # --- sockets ----------------------------------------------------------------------------------------------------
 
@@ -176,7 +178,7 @@ class Audit:
         for name, kind in (("TCP", SOCK_STREAM), ("UDP", SOCK_DGRAM)):
             walls = (*ask.against_sockets(*inet, kinds=(kind,)), *own)
             yield self._judge(
-                "sockets", f"{name}, the host's loopback too", walls, ("socket(2)",), self._who_wrote(*NETWORK)
+                "sockets", f"{name}, the host's loopback too", walls, self._ports(), self._who_wrote(*NETWORK)
             )
         raw = (*ask.against_sockets(*inet, kinds=(SOCK_RAW,)), *ask.lacks("CAP_NET_RAW"), *own)
         yield self._judge("sockets", "raw IP", raw, ("socket(2)",), self._who_wrote(*NETWORK, *CAPABILITIES))
@@ -225,13 +227,11 @@ class Audit:
         yield self._paths("terminal", "the user's other terminals", places.TERMINALS, self.ask.against_write, self._who)
 
     def _devices(self) -> Iterator[Finding]:
-        def against(path: str) -> Walls:
-            writing, reading = self.ask.against_write(path), self.ask.against_read(path)
-            return tuple(name for name in writing if name in reading or name == "read-only mount")
-
-        yield self._paths("devices", "memory, disks, input, sound, pictures", places.DEVICES, against, self._who)
+        yield self._paths(
+            "devices", "memory, disks, input, sound, pictures", places.DEVICES, self.ask.against_device, self._who
+        )
         granted = [os.fsdecode(path) for _, _, path in self.ask.plan.path_rules if path.startswith(b"/dev/")]
-        granted = [path for path in granted if not self.ask.against_write(path)]
+        granted = [path for path in granted if not self.ask.against_device(path)]
         if granted:
             who = tuple(dict.fromkeys(word for path in granted for word in self._who(path)))
             yield Finding("devices", "can be used", GRANTED, who, tuple(granted))

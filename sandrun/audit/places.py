@@ -86,7 +86,6 @@ RUN_LATER: dict[str, tuple[str, ...]] = {
         *("/var/lib", "/var/cache", "/etc/apt", "/etc/fstab", "/etc/crypttab"),
     ),
     "spools and logs": ("/var/mail", "/var/spool/mail", "/var/spool/cups", "/var/log", "/var/crash", "/var/spool"),
-    "sandrun's own": ("/etc/sandrun", "~/.config/sandrun", "~/.local/state/sandrun", "~/.cache/sandrun", "{package}"),
 }
 SHARED: dict[str, tuple[str, ...]] = {
     # where anybody leaves things for others, or finds theirs

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import stat
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from sandrun.audit import bpf
@@ -24,6 +25,7 @@ from sandrun.primitives import caps
 from sandrun.primitives.landlock import FS, SCOPES
 from sandrun.primitives.seccomp import ALLOW, LOG
 from sandrun.primitives.view import (
+    DEVICES,
     READ_ONLY,
     VIEW_BIND,
     VIEW_DIRECTORY,
@@ -62,7 +64,8 @@ class _Shown(NamedTuple):
     """A place of the view at which a file of the host can be reached."""
 
     path: str
-    read_only: bool
+    read_only: bool = False
+    devices: bool = True
 
 
 class Questions:
@@ -159,13 +162,20 @@ class Questions:
 
     def against_write(self, path: str) -> Walls:
         """Against changing what is at a path of the host, or, of a directory or what is absent, making it."""
-        walls = self._against(path, WRITE, OTHERS_WRITE)
+        walls = self._against(path, WRITE, OTHERS_WRITE, makes=True)
         shown = self._shown(self.host.realpath(path))
         return (*walls, "read-only mount") if shown and all(place.read_only for place in shown) else walls
 
     def against_read(self, path: str) -> Walls:
         """Against reading what is at a path of the host, or listing it."""
         return self._against(path, READ, OTHERS_READ)
+
+    def against_device(self, path: str) -> Walls:
+        """Against opening a device, to read or to write."""
+        writing, reading = self.against_write(path), self.against_read(path)
+        walls = tuple(name for name in writing if name in reading)
+        shown = self._shown(self.host.realpath(path))
+        return (*walls, "nodev mount") if shown and not any(place.devices for place in shown) else walls
 
     def against_metadata(self) -> Walls:
         """Against chmod(2), chown(2), utime(2) and setxattr(2) on files that are granted to nobody."""
@@ -180,7 +190,8 @@ class Questions:
     def exists(self, path: str) -> bool:
         return self.host.lstat(path) is not None
 
-    def _against(self, path: str, rights: int, modes: int) -> Walls:
+    def _against(self, path: str, rights: int, modes: int, *, makes: bool = False) -> Walls:
+        """`makes`: what is absent may be made, and what is there replaced, by whoever may change a directory above it."""
         real = self.host.realpath(path)
         shown = self._shown(real)
         if not shown:
@@ -188,11 +199,16 @@ class Questions:
         at = real
         while not self.exists(at) and at != "/":
             at = posixpath.dirname(at)
-        walls = () if self._rights(at, shown) & rights else ("landlock",)
-        # What stands in a directory can be replaced by whoever may change that directory.
-        decisive = {at, posixpath.dirname(at)} if modes == OTHERS_WRITE and at == real else {at}
-        kept_out = all(self._is_kept_out(self.host.lstat(one), modes) for one in decisive)
-        return (*walls, "file modes") if kept_out else walls
+        walls: Walls = () if self._rights(at, shown) & rights else ("landlock",)
+        if makes or at == real:
+            kept_out = self._is_kept_out(self.host.lstat(at), modes)
+            while makes and kept_out and at != "/":
+                at = posixpath.dirname(at)
+                above = self.host.lstat(at)
+                is_sticky = above is not None and above.mode & stat.S_ISVTX and above.uid != self.uid
+                kept_out = bool(is_sticky) or self._is_kept_out(above, modes)
+            walls += ("file modes",) if kept_out else ()
+        return walls
 
     def _rights(self, path: str, shown: Iterable[_Shown]) -> int:
         rights = ~self.plan.landlock_fs & ALL_FS | allowed(self.plan.path_rules, path, self._remembering)
@@ -209,7 +225,7 @@ class Questions:
     def _shown(self, path: str) -> tuple[_Shown, ...]:
         """Where the command finds a file of the host: at its own path without a view, nowhere if that hides it."""
         if not self.plan.view:
-            return (_Shown(path, read_only=False),)
+            return (_Shown(path),)
         candidates = [path]
         for operation, _, at, source in self.plan.view:
             if operation == VIEW_BIND and is_below(path, os.fsdecode(source)):
@@ -219,7 +235,7 @@ class Questions:
 
     def _place(self, at: str, path: str) -> _Shown | None:
         """What the last record that covers `at` shows there; None if it is not the host's `path`."""
-        place: _Shown | None = _Shown(at, read_only=False) if at == path else None
+        place: _Shown | None = _Shown(at) if at == path else None
         for operation, flags, point, source in self.plan.view:
             if operation in MADE or not is_below(at, os.fsdecode(point)):
                 continue
@@ -227,18 +243,22 @@ class Questions:
                 shown = posixpath.normpath(
                     posixpath.join(os.fsdecode(source), posixpath.relpath(at, os.fsdecode(point)))
                 )
-                place = _Shown(at, bool(flags & READ_ONLY)) if shown == path else None
+                place = _Shown(at, *_attributes(flags)) if shown == path else None
             elif operation == VIEW_TREE:
-                place = place._replace(read_only=bool(flags & READ_ONLY)) if place else None
+                place = _Shown(at, *_attributes(flags)) if place else None
             elif operation == VIEW_PROC:
                 # The same sysctls by another door, and none of the same processes.
                 of_process = path.removeprefix("/proc/").partition("/")[0].isdecimal()
-                place = _Shown(at, bool(flags & READ_ONLY)) if at == path and not of_process else None
+                place = _Shown(at, *_attributes(flags)) if at == path and not of_process else None
             elif operation == VIEW_OVERLAY:
                 place = place._replace(read_only=True) if place else None
             else:
                 place = None
         return place
+
+
+def _attributes(flags: int) -> tuple[bool, bool]:
+    return bool(flags & READ_ONLY), bool(flags & DEVICES)
 
 
 class _Remembering:

@@ -5,12 +5,10 @@ Exit status: 0 if nothing is open but what the profile grants, 1 if something is
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
-import sandrun
 from sandrun import report
 from sandrun.cli import options
 from sandrun.errors import UsageError
@@ -70,7 +68,7 @@ def examine(request: options.Request) -> list[Finding]:
 
     _, kernel, resolution = prepare(request, (COMMAND,))
     questions = Questions(resolution, kernel, System())
-    return Audit(questions, resolution.enforcement, os.path.dirname(sandrun.__file__)).findings()
+    return Audit(questions, resolution.enforcement).findings()
 
 
 def text(findings: Iterable[Finding]) -> str:
