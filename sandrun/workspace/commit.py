@@ -202,10 +202,8 @@ class _Commit:
     def run(self) -> None:
         """Do it all; single failures go to `refused`."""
         above, below = os.fstat(self.upper.fd), os.fstat(self.lower.fd)
-        waiting: list[str | _Leave] = [""]
-        mode = self._directory_mode(above, below)
-        if mode != stat.S_IMODE(below.st_mode):
-            waiting.insert(0, _Leave("", mode, None))
+        self._open_for_work("", below)
+        waiting: list[str | _Leave] = [_Leave("", self._directory_mode(above, below), None), ""]
         try:
             while waiting:
                 item = waiting.pop()
@@ -374,17 +372,21 @@ class _Commit:
             self._judge(place, name, above, below)
             self._make_directory(place, name, above, below)
             self.committed += 1
-        elif below is not None and os.geteuid() and mode & ~below.st_mode & 0o700:
-            self._open_for_work(path, below, mode)
+        elif below is not None:
+            self._open_for_work(path, below)
         times = (above.st_atime_ns, above.st_mtime_ns) if is_new else None
         return [path, _Leave(path, mode, times)]
 
-    def _open_for_work(self, path: str, below: os.stat_result, mode: int) -> None:
-        """What its owner is to be allowed at the end is needed already to put something into it."""
+    def _open_for_work(self, path: str, below: os.stat_result) -> None:
+        """Let an ordinary user into a directory of its own until `_end_directory` gives it its mode."""
+        if not os.geteuid() or below.st_uid != os.geteuid() or not ~below.st_mode & stat.S_IRWXU:
+            return
+        if not self._is_changed(below):
+            self.journal.touch({below.st_ino})
         pinned = self.lower.pin(path)
         try:
             if os.path.samestat(os.fstat(pinned), below):
-                os.chmod(f"/proc/self/fd/{pinned}", stat.S_IMODE(below.st_mode) | mode & 0o700)
+                os.chmod(f"/proc/self/fd/{pinned}", stat.S_IMODE(below.st_mode) | stat.S_IRWXU)
         finally:
             os.close(pinned)
 

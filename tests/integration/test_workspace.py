@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SETUP = """
 mkdir -p src/deep docs; printf 'one\\ntwo\\n' > a; echo x > src/x; echo y > src/deep/y; echo d > docs/d
 ln -s a link; echo '#!' > run; chmod 755 run; touch empty; echo r > ro; chmod 444 ro
-mkdir closed; echo c > closed/c; find . -exec touch -h -d '2020-02-02 02:02:02.123456789' {} +
+mkdir shut; echo s > shut/s; chmod 500 shut; find . -exec touch -h -d '2020-02-02 02:02:02.123456789' {} +
 """
 
 
@@ -37,7 +37,7 @@ SCRIPTS = {
     "new": "echo n > new; mkdir -p p/q; echo z > p/q/z; chmod 2711 p; chmod 700 p/q",
     "removed file": "rm a",
     "removed tree": "rm -r src docs",
-    "all removed": "rm -rf * .[!.]*",
+    "all removed": "chmod 700 shut; rm -rf * .[!.]*",
     "replaced directory": "rm -r src; mkdir src; echo other > src/x; mkdir src/deep; echo new > src/deep/n",
     "directory becomes file": "rm -r src; echo file > src",
     "file becomes directory": "rm a; mkdir a; echo in > a/in",
@@ -46,6 +46,7 @@ SCRIPTS = {
     "link becomes directory": "rm link; mkdir link; echo l > link/l",
     "mode": "chmod 600 a; chmod 750 src; chmod 700 .",
     "closed modes": "mkdir no; echo s > no/s; chmod 000 no/s no; chmod 555 docs; chmod 0 a; mkdir deep; chmod 333 deep",
+    "work in a closed directory": "chmod 700 shut; echo s > shut/new; rm shut/s; chmod 500 shut",
     "times": "touch -d '2001-01-01' a src/x",
     "sparse": "truncate -s 1G big; echo end >> big; truncate -s 3 a",
     "moved directory": "mv src moved; mv docs src",
