@@ -169,9 +169,10 @@ def _trouble(directory: str) -> str:
         os.mkdir(path, 0o700)
     except OSError as error:
         return f"no control group can be made below {directory}: {libc.strerror(error.errno or 0)}"
+    is_group = os.path.exists(path + "/cgroup.procs")
     with contextlib.suppress(OSError):
         os.rmdir(path)
-    return ""
+    return "" if is_group else f"something else is mounted over the control groups: {directory}"
 
 
 def _disks() -> tuple[str, ...]:
