@@ -285,7 +285,8 @@ def kill_tree(
 def _end_namespace(init: int, pidfd: int, seconds: float) -> int:
     """Kill an init process, and wait until its namespace is empty. Returns how many others that killed.
 
-    Our own children among them, and init itself, are counted when they are reaped; so init is taken off here.
+    Our own children in there must be reaped meanwhile: init ends after all others. They and init itself are counted when
+    they are reaped, so init is taken off here.
     """
     others = inside(init)
     try:
@@ -294,7 +295,9 @@ def _end_namespace(init: int, pidfd: int, seconds: float) -> int:
         return others  # it is reaped
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    poll.poll(seconds * 1000)
+    end = time.monotonic() + seconds
+    while not poll.poll(_SETTLE_MS / 10) and time.monotonic() < end:
+        others += reap()[0]
     return others - 1
 
 
