@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 SIGSYS = 31
 TTY_NAMES = ("inherit", "protected", "new-session", "pty")
-WAYS = ("", "version 1", "version 2", "version 2, from which sandrun steps aside", "a scope of systemd")
+WAYS = ("", "version 1", "version 2", "version 2, sandrun steps aside", "version 2, a scope of systemd")
 """By CGROUP_* of the plan's format."""
 BPF_INSTRUCTION = 8
 LONGEST_LINE = 4096

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from sandrun.doctor.rows import NO, OK, PARTIAL, Row
 from sandrun.plan.filesystem import NO_LANDLOCK
 from sandrun.primitives import caps, landlock
+from sandrun.primitives.cgroup_probe import KILLER
+from sandrun.report import WAYS
 
 if TYPE_CHECKING:
     from sandrun.doctor.probes import Facts, Trial
@@ -55,7 +57,8 @@ def usable(kernel: Kernel, facts: Facts) -> Kernel:
         kernel = kernel._replace(capabilities=kernel.capabilities & ~ID_CAPABILITIES)
     trials = {"userns": facts.userns, "mountns": facts.mountns, "pidns": facts.pidns, "netns": facts.netns}
     probed: dict[str, int | bool] = {name: trial.works for name, trial in trials.items()}
-    return kernel._replace(probed=tuple(sorted({**probed, "cgroup": facts.cgroup.usable}.items())))
+    probed["cgroup"] = facts.cgroup.usable
+    return kernel._replace(probed=tuple(sorted(probed.items())), cgroup=facts.cgroup)
 
 
 def _landlock(kernel: Kernel, facts: Facts) -> Row:
@@ -162,15 +165,11 @@ def _namespace(name: str, trial: Trial, facts: Facts) -> Row:
 
 def _cgroup(facts: Facts) -> Row:
     cgroup = facts.cgroup
-    if not cgroup.version:
-        why, hint = "none is mounted, or none can be seen", "mount -t cgroup2 none /sys/fs/cgroup"
-        return Row("control groups", NO, by=(UNUSED,), why=(why,), hints=(hint,))
-    found = (f"version {cgroup.version}", " ".join(cgroup.controllers) or "no controllers", UNUSED)
-    if cgroup.usable:
-        return Row("control groups", OK, by=found)
-    why = f"below {cgroup.path}: {cgroup.trial}"
-    hint = "systemd-run --user --scope -p Delegate=yes sandrun ..., or run it as root"
-    return Row("control groups", NO, by=found, why=(why,), hints=(hint,))
+    found = (f"version {cgroup.version}",) if cgroup.version else ()
+    if not cgroup.usable:
+        return Row("control groups", NO, by=found, why=(cgroup.reason,), hints=(cgroup.hint,))
+    controllers = " ".join(name for name, _ in cgroup.places if name != KILLER) or "no controllers"
+    return Row("control groups", OK, by=(WAYS[cgroup.way], controllers))
 
 
 def _ptrace(facts: Facts) -> Row:

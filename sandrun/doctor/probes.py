@@ -6,7 +6,6 @@ a launch: `doctor` asks for everything, a launch only for the facts that its pro
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import resource
@@ -14,11 +13,11 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun import libc
-from sandrun.doctor.surroundings import SYSCTLS, container, find_cgroup, hidepid, read, security_modules, sysctl
+from sandrun.doctor.surroundings import SYSCTLS, container, hidepid, read, security_modules, sysctl
 from sandrun.errors import SandrunError
 from sandrun.kernel import PROBED, Kernel
 from sandrun.policy import syscalls
-from sandrun.primitives import seccomp
+from sandrun.primitives import cgroup_probe, seccomp
 from sandrun.primitives.caps import NUMBERS
 from sandrun.primitives.landlock import FS
 
@@ -53,23 +52,6 @@ class Trial(NamedTuple):
         return f"{self.step}: {libc.strerror(self.error)}" if self.error else "works"
 
 
-class Cgroup(NamedTuple):
-    """The control group of this process: version of the hierarchy (0: none is mounted), its directory, what it controls.
-
-    `trial` is what came of making a group below it and entering that.
-    """
-
-    version: int
-    path: str
-    controllers: tuple[str, ...]
-    trial: Trial
-
-    @property
-    def usable(self) -> int:
-        """The version if groups can be made, else 0."""
-        return self.version if self.trial.works else 0
-
-
 class Facts(NamedTuple):
     """What `doctor` knows besides the Kernel. An absent sysctl is not in `sysctls`."""
 
@@ -82,7 +64,7 @@ class Facts(NamedTuple):
     mountns: Trial
     pidns: Trial
     netns: Trial
-    cgroup: Cgroup
+    cgroup: cgroup_probe.Cgroup
     lsm: tuple[str, ...] = ()
     label: str = ""
     no_new_privs: bool = False
@@ -109,7 +91,7 @@ def probe(kernel: Kernel) -> Facts:
         mountns=try_namespace(kernel, userns, libc.CLONE_NEWNS),
         pidns=try_namespace(kernel, userns, libc.CLONE_NEWPID),
         netns=try_namespace(kernel, userns, libc.CLONE_NEWNET),
-        cgroup=try_cgroup(),
+        cgroup=cgroup_probe.probe(),
         lsm=security_modules(),
         label=read("/proc/self/attr/current").strip("\0\n"),
         no_new_privs=bool(libc.prctl(libc.PR_GET_NO_NEW_PRIVS)),
@@ -133,7 +115,7 @@ def with_facts(kernel: Kernel, required: Iterable[Value]) -> Kernel:
     if "userns" in names:
         found["userns"] = userns.works
     if "cgroup" in names:
-        found["cgroup"] = try_cgroup().usable
+        found["cgroup"] = cgroup_probe.probe().usable
     return kernel._replace(probed=tuple(sorted(found.items())))
 
 
@@ -287,24 +269,3 @@ def _errata() -> int:
         return libc.landlock_create_ruleset(None, libc.LANDLOCK_CREATE_RULESET_ERRATA)
     except OSError:
         return 0
-
-
-def try_cgroup() -> Cgroup:
-    """Find the group of this process, in the hierarchy that limits memory, and make a group below it."""
-    version, path, controllers = find_cgroup(read("/proc/self/cgroup"), read("/proc/self/mountinfo"))
-    if not version:
-        return Cgroup(0, "", (), Trial("find a hierarchy", errno.ENOENT))
-    if version == 2:
-        controllers = tuple(sorted(read(path + "/cgroup.controllers").split()))
-    made = f"{path}/sandrun-doctor-{os.getpid()}"
-
-    def enter() -> None:
-        with open(made + "/cgroup.procs", "w", encoding="ascii") as file:
-            file.write(str(os.getpid()))
-
-    try:
-        trial = attempt((("make a group", lambda: os.mkdir(made)), ("enter it", enter)))
-    finally:
-        with contextlib.suppress(OSError):
-            os.rmdir(made)
-    return Cgroup(version, path, controllers, trial)

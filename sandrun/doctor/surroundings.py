@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import posixpath
-
-from sandrun.host import parse_mountinfo
 
 SYSCTLS = (
     "user.max_user_namespaces",
@@ -31,26 +28,6 @@ def read(path: str) -> str:
 def sysctl(name: str) -> str:
     """The value of a sysctl by its dotted name, "" if there is none of that name."""
     return read("/proc/sys/" + name.replace(".", "/")).strip()
-
-
-def find_cgroup(groups: str, mountinfo: str) -> tuple[int, str, tuple[str, ...]]:
-    """The version, the own directory and the controllers of the hierarchy that limits memory, else of version 2.
-
-    `groups` is /proc/self/cgroup (cgroups(7)); version 2 does not name its controllers there. (0, "", ()) for none.
-    """
-    own = {}
-    for line in groups.splitlines():
-        _, names, path = line.split(":", 2)
-        own[frozenset(names.split(",")) - {""}] = path
-    old = {name for names in own for name in names if "=" not in name}
-    wanted = next((names for names in own if "memory" in names), frozenset())
-    for mount in parse_mountinfo(mountinfo.encode()):
-        is_it = "memory" in posixpath.basename(mount.point).split(",") if wanted else mount.fstype == "cgroup2"
-        if mount.fstype in ("cgroup", "cgroup2") and is_it and wanted in own:
-            below = posixpath.relpath(own[wanted], mount.root)
-            path = posixpath.normpath(posixpath.join(mount.point, below))
-            return (1, path, tuple(sorted(old))) if wanted else (2, path, ())
-    return 0, "", ()
 
 
 def security_modules() -> tuple[str, ...]:

@@ -15,13 +15,15 @@ from sandrun.cli import doctor as verb
 from sandrun.doctor import probes, protections
 from sandrun.doctor.mechanisms import FILTERING, MOST, RELEASES, RESTRICT, mechanisms, usable, why_no_userns
 from sandrun.doctor.packages import MODULES, packages
-from sandrun.doctor.probes import Cgroup, Facts, Trial
+from sandrun.doctor.probes import Facts, Trial
 from sandrun.doctor.protections import CHECKS, Machine, verdict
 from sandrun.doctor.rows import NO, OK, PARTIAL, Row
 from sandrun.errors import ProblemsError, SandrunError, UnsupportedError
 from sandrun.kernel import PROBED, Kernel
+from sandrun.plan.format import CGROUP_BELOW
 from sandrun.plan.resolve import resolve
-from sandrun.primitives import landlock
+from sandrun.primitives import cgroup_probe, landlock
+from sandrun.primitives.cgroup_probe import Cgroup
 from sandrun.profile import load
 from sandrun.profile.keys import KEYS
 from tests.fakes import debian_host
@@ -43,7 +45,7 @@ FACTS = Facts(
     mountns=WORKS,
     pidns=WORKS,
     netns=WORKS,
-    cgroup=Cgroup(2, "/sys/fs/cgroup/user.slice", ("cpu", "memory", "pids"), WORKS),
+    cgroup=Cgroup(2, CGROUP_BELOW, (("memory", "/c"), ("pids", "/c")), ("/c",), ("8:0",), "", ""),
 )
 
 
@@ -320,45 +322,13 @@ def test_root_of_a_user_namespace_is_not_told_to_become_root() -> None:
 
 # --- control groups ------------------------------------------------------------------------------------------------
 
-MOUNT_LINE = "{} 24 0:{} {} {} rw,relatime - {} {} rw\n"
-
-
-def mounted(*mounts: tuple[str, str, str]) -> str:
-    """mountinfo with these (root, point, type)."""
-    return "".join(
-        MOUNT_LINE.format(number, number, root, point, kind, kind)
-        for number, (root, point, kind) in enumerate(mounts, start=30)
-    )
-
-
-@pytest.mark.parametrize(
-    ("groups", "mountinfo", "found"),
-    [
-        ("0::/user.slice/a\n", mounted(("/", "/sys/fs/cgroup", "cgroup2")), (2, "/sys/fs/cgroup/user.slice/a", ())),
-        ("0::/\n", mounted(("/", "/sys/fs/cgroup", "cgroup2")), (2, "/sys/fs/cgroup", ())),
-        # the container's group is mounted as the root
-        ("0::/docker/x\n", mounted(("/docker/x", "/sys/fs/cgroup", "cgroup2")), (2, "/sys/fs/cgroup", ())),
-        # hybrid: memory is with version 1
-        (
-            "5:memory:/m\n2:cpu,cpuacct:/\n1:name=systemd:/\n0::/u\n",
-            mounted(("/", "/c/unified", "cgroup2"), ("/", "/c/cpu,cpuacct", "cgroup"), ("/", "/c/memory", "cgroup")),
-            (1, "/c/memory/m", ("cpu", "cpuacct", "memory")),
-        ),
-        ("0::/\n", mounted(("/", "/", "ext4")), (0, "", ())),
-        ("", mounted(("/", "/sys/fs/cgroup", "cgroup2")), (0, "", ())),
-        ("", "", (0, "", ())),
-    ],
-)
-def test_find_cgroup(groups: str, mountinfo: str, found: tuple[int, str, tuple[str, ...]]) -> None:
-    """The own group in the hierarchy that limits memory, as cgroups(7) describes the two files."""
-    assert probes.find_cgroup(groups, mountinfo) == found
-
 
 def test_a_group_that_cannot_be_made_is_no_fact() -> None:
     """`cgroup` is the version only where groups can be made."""
-    denied = FACTS.cgroup._replace(trial=Trial("make a group", errno.EACCES))
+    denied = Cgroup(2, reason="no control group can be made below /c", hint="systemd-run -p Delegate=yes")
     assert dict(usable(a_kernel(), FACTS).probed)["cgroup"] == 2
     assert dict(usable(a_kernel(), FACTS._replace(cgroup=denied)).probed)["cgroup"] == 0
+    assert mechanism("control groups", a_kernel(), FACTS).by == ("version 2", "memory pids")
     assert "Delegate" in mechanism("control groups", a_kernel(), FACTS._replace(cgroup=denied)).hints[0]
 
 
@@ -432,10 +402,10 @@ def test_only_what_is_asked_for_is_tried(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_fact_is_found_or_not(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A required fact holds where its trial works, fails where not, and fails where nobody tried."""
     profile = load(["none", "programs"], [("filesystem.read", "/usr", "--read")], require=[name])
-    monkeypatch.setattr(probes, "find_cgroup", lambda *_: (1, "/nonexistent", ()))
     host = debian_host()
     for trial, met in ((WORKS, True), (Trial("try", errno.EPERM), False)):
         monkeypatch.setattr(probes, "attempt", lambda _steps, trial=trial: trial)
+        monkeypatch.setattr(cgroup_probe, "probe", lambda met=met: FACTS.cgroup if met else Cgroup(2))
         kernel = probes.with_facts(a_kernel(), profile.require)
         if met:
             resolve(profile, kernel, host, ["/bin/true"])
