@@ -63,6 +63,9 @@ _sandrun_values() {
         --rlimit)
             mapfile -t COMPREPLY < <(compgen -W 'as= core= cpu= data= fsize= memlock= msgqueue= nice= nofile= nproc= rss= rtprio= rttime= sigpending= stack=' -- "$cur")
             ;;
+        --on-exit)
+            mapfile -t COMPREPLY < <(compgen -W 'ask commit discard keep' -- "$cur")
+            ;;
     esac
 }
 
@@ -90,7 +93,7 @@ _sandrun() {
             if ((i > 1)) && [[ -z $option ]]; then
                 if [[ $word == -- ]]; then at=$i; break; fi
                 case $word in
-                    -p | --profile | --replace | --optional | --require | -r | --read | -w | --write | --create | -x | --execute | --deny | --deny-write | --rule | --tmp | --home | --root | --proc | --dev | --overlay | --connect | --bind | --unix | --private | --family | --deny-endpoint | --syscall-default | --allow-syscall | --deny-syscall | --promise | --syscall-rule | --user | --group | --groups | --capability | --ambient | --securebits | --apparmor | --selinux | --isolate | --tty | --hostname | --umask | --nice | --cwd | --pass-fd | --namespace | -e | --env | --unset-env | --rlimit | --memory | --pids | --cpu | --io | --timeout | --grace | --status-fd | --report) option=$word ;;
+                    -p | --profile | --replace | --optional | --require | -r | --read | -w | --write | --create | -x | --execute | --deny | --deny-write | --rule | --tmp | --home | --root | --proc | --dev | --overlay | --connect | --bind | --unix | --private | --family | --deny-endpoint | --syscall-default | --allow-syscall | --deny-syscall | --promise | --syscall-rule | --user | --group | --groups | --capability | --ambient | --securebits | --apparmor | --selinux | --isolate | --tty | --hostname | --umask | --nice | --cwd | --pass-fd | --namespace | -e | --env | --unset-env | --rlimit | --memory | --pids | --cpu | --io | --timeout | --grace | --on-exit | --overlay-size | --status-fd | --report) option=$word ;;
                     -*) ;;
                     *) at=$start; break ;;
                 esac
@@ -114,7 +117,7 @@ _sandrun() {
     elif [[ $word == --*=* ]]; then
         _sandrun_values "${word%%=*}" "${word#*=}"
     else
-        mapfile -t COMPREPLY < <(compgen -W '-p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --loopback --no-loopback --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --no-new-privs --no-no-new-privs --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --timeout --grace -n --dry-run --json --status-fd --report -q --quiet -v --verbose --version -h --help' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W '-p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --loopback --no-loopback --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --no-new-privs --no-no-new-privs --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --timeout --grace --on-exit --overlay-size -n --dry-run --json --status-fd --report -q --quiet -v --verbose --version -h --help' -- "$cur")
     fi
 }
 
@@ -126,10 +129,16 @@ _sandrun_command() {
         else
             _sandrun_values --profile "$cur"
         fi
+    elif ((at == 1 && COMP_CWORD > 1)) && [[ ${COMP_WORDS[1]} == workspace ]]; then
+        if ((COMP_CWORD == 2)); then
+            mapfile -t COMPREPLY < <(compgen -W 'list diff commit discard' -- "$cur")
+        else
+            mapfile -t COMPREPLY < <(compgen -W "$(sandrun workspace list --ids 2>/dev/null)" -- "$cur")
+        fi
     elif ((COMP_CWORD == at)); then
         mapfile -t COMPREPLY < <(compgen -c -- "$cur")
         if ((at == 1)); then
-            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'doctor profile' -- "$cur")
+            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'doctor profile workspace' -- "$cur")
         fi
         compopt -o filenames
         mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <([[ $cur == */* ]] && compgen -f -- "$cur")

@@ -6,7 +6,7 @@ function __sandrun_command
     set -e tokens[1]
     while set -q tokens[1]
         switch $tokens[1]
-            case -p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --timeout --grace --status-fd --report
+            case -p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --timeout --grace --on-exit --overlay-size --status-fd --report
                 set -e tokens[1]
                 set -e tokens[1]
             case --
@@ -29,7 +29,7 @@ function __sandrun_options
     set -e tokens[1]
     while set -q tokens[1]
         switch $tokens[1]
-            case -p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --timeout --grace --status-fd --report
+            case -p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --timeout --grace --on-exit --overlay-size --status-fd --report
                 set -e tokens[1]
                 set -e tokens[1]
             case --
@@ -53,7 +53,12 @@ end
 
 function __sandrun_verb
     set -l tokens (commandline -opc)
-    test "$tokens[2]" = profile
+    contains -- "$tokens[2]" profile workspace
+end
+
+function __sandrun_verb_is
+    set -l tokens (commandline -opc)
+    test "$tokens[2]" = "$argv[1]"
 end
 
 function __sandrun_first
@@ -67,9 +72,11 @@ end
 
 complete -c sandrun -f
 complete -c sandrun -n 'not __sandrun_verb' -x -a '(__sandrun_complete_command)'
-complete -c sandrun -n __sandrun_first -f -a 'doctor profile'
-complete -c sandrun -n '__sandrun_verb; and test (count (commandline -opc)) -eq 2' -f -a 'list show check schema diff audit'
-complete -c sandrun -n '__sandrun_verb; and test (count (commandline -opc)) -gt 2' -f -a '(__sandrun_profiles)'
+complete -c sandrun -n __sandrun_first -f -a 'doctor profile workspace'
+complete -c sandrun -n '__sandrun_verb_is profile; and test (count (commandline -opc)) -eq 2' -f -a 'list show check schema diff audit'
+complete -c sandrun -n '__sandrun_verb_is profile; and test (count (commandline -opc)) -gt 2' -f -a '(__sandrun_profiles)'
+complete -c sandrun -n '__sandrun_verb_is workspace; and test (count (commandline -opc)) -eq 2' -f -a 'list diff commit discard'
+complete -c sandrun -n '__sandrun_verb_is workspace; and test (count (commandline -opc)) -gt 2' -f -a '(sandrun workspace list --ids 2>/dev/null)'
 complete -c sandrun -n __sandrun_options -s p -l profile -x -a '(__sandrun_profiles)' -d 'Start from this profile; repeatable. Without it: default. `none` is empty.'
 complete -c sandrun -n __sandrun_options -l replace -x -a 'filesystem.read filesystem.write filesystem.create filesystem.execute filesystem.deny filesystem.deny_write filesystem.rules filesystem.tmp filesystem.home filesystem.root filesystem.proc filesystem.dev filesystem.overlay network.connect network.bind network.unix network.loopback network.private network.families network.deny syscalls.default syscalls.allow syscalls.deny syscalls.promises syscalls.rules privileges.user privileges.group privileges.groups privileges.capabilities privileges.ambient privileges.no_new_privs privileges.securebits privileges.apparmor privileges.selinux process.isolate process.tty process.hostname process.umask process.nice process.cwd process.pass_fds process.namespaces environment.pass environment.set environment.unset rlimits resources.memory resources.pids resources.cpu resources.io time.timeout time.grace' -d 'Drop what the profiles say for KEY before the flags add to it.'
 complete -c sandrun -n __sandrun_options -l optional -x -a 'filesystem.read filesystem.write filesystem.create filesystem.execute filesystem.deny filesystem.deny_write filesystem.rules filesystem.tmp filesystem.home filesystem.root filesystem.proc filesystem.dev filesystem.overlay network.connect network.bind network.unix network.loopback network.private network.families network.deny syscalls.default syscalls.allow syscalls.deny syscalls.promises syscalls.rules privileges.user privileges.group privileges.groups privileges.capabilities privileges.ambient privileges.no_new_privs privileges.securebits privileges.apparmor privileges.selinux process.isolate process.tty process.hostname process.umask process.nice process.cwd process.pass_fds process.namespaces environment.pass environment.set environment.unset rlimits resources.memory resources.pids resources.cpu resources.io time.timeout time.grace' -d 'Run even where this kernel cannot keep the protection KEY.'
@@ -127,6 +134,8 @@ complete -c sandrun -n __sandrun_options -l cpu -x -d 'Processor time, 100% is o
 complete -c sandrun -n __sandrun_options -l io -x -d 'Bytes read and written a second.'
 complete -c sandrun -n __sandrun_options -l timeout -x -d 'End the command after TIME (status 124).'
 complete -c sandrun -n __sandrun_options -l grace -x -d 'From TERM to KILL (default 2s).'
+complete -c sandrun -n __sandrun_options -l on-exit -x -a 'ask commit discard keep' -d 'What becomes of what was changed below --overlay (default: keep).'
+complete -c sandrun -n __sandrun_options -l overlay-size -x -d 'Never commit more than SIZE.'
 complete -c sandrun -n __sandrun_options -s n -l dry-run -f -d 'Print what would be enforced, and how; run nothing.'
 complete -c sandrun -n __sandrun_options -l json -f -d 'With --dry-run: print JSON.'
 complete -c sandrun -n __sandrun_options -l status-fd -x -d 'Write events as JSON lines to file descriptor FD.'

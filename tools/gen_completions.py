@@ -19,6 +19,7 @@ from sandrun.profile.names import NAMESPACES, RLIMITS
 
 HEADER = "Made by tools/gen_completions.py: do not edit."
 PROFILE_VERBS = ("list", "show", "check", "schema", "diff", "audit")
+WORKSPACE_VERBS = ("list", "diff", "commit", "discard")
 BY_NAME = {
     "--profile": "profile",
     "--replace": "key",
@@ -139,6 +140,12 @@ _sandrun_command() {
         else
             _sandrun_values --profile "$cur"
         fi
+    elif ((at == 1 && COMP_CWORD > 1)) && [[ ${COMP_WORDS[1]} == workspace ]]; then
+        if ((COMP_CWORD == 2)); then
+            mapfile -t COMPREPLY < <(compgen -W '@WORKSPACE_VERBS@' -- "$cur")
+        else
+            mapfile -t COMPREPLY < <(compgen -W "$(sandrun workspace list --ids 2>/dev/null)" -- "$cur")
+        fi
     elif ((COMP_CWORD == at)); then
         mapfile -t COMPREPLY < <(compgen -c -- "$cur")
         if ((at == 1)); then
@@ -217,6 +224,14 @@ _sandrun() {
             compadd -- @PROFILE_VERBS@
         else
             _sandrun_profiles
+        fi
+        return
+    fi
+    if (( CURRENT > 2 )) && [[ $words[2] == workspace ]]; then
+        if (( CURRENT == 3 )); then
+            compadd -- @WORKSPACE_VERBS@
+        else
+            compadd -- ${(f)"$(_call_program workspaces sandrun workspace list --ids 2>/dev/null)"}
         fi
         return
     fi
@@ -328,7 +343,12 @@ end
 
 function __sandrun_verb
     set -l tokens (commandline -opc)
-    test "$tokens[2]" = profile
+    contains -- "$tokens[2]" profile workspace
+end
+
+function __sandrun_verb_is
+    set -l tokens (commandline -opc)
+    test "$tokens[2]" = "$argv[1]"
 end
 
 function __sandrun_first
@@ -343,8 +363,10 @@ end
 complete -c sandrun -f
 complete -c sandrun -n 'not __sandrun_verb' -x -a '(__sandrun_complete_command)'
 complete -c sandrun -n __sandrun_first -f -a '@VERBS@'
-complete -c sandrun -n '__sandrun_verb; and test (count (commandline -opc)) -eq 2' -f -a '@PROFILE_VERBS@'
-complete -c sandrun -n '__sandrun_verb; and test (count (commandline -opc)) -gt 2' -f -a '(__sandrun_profiles)'
+complete -c sandrun -n '__sandrun_verb_is profile; and test (count (commandline -opc)) -eq 2' -f -a '@PROFILE_VERBS@'
+complete -c sandrun -n '__sandrun_verb_is profile; and test (count (commandline -opc)) -gt 2' -f -a '(__sandrun_profiles)'
+complete -c sandrun -n '__sandrun_verb_is workspace; and test (count (commandline -opc)) -eq 2' -f -a '@WORKSPACE_VERBS@'
+complete -c sandrun -n '__sandrun_verb_is workspace; and test (count (commandline -opc)) -gt 2' -f -a '(sandrun workspace list --ids 2>/dev/null)'
 @SPECS@
 """
 
@@ -385,6 +407,7 @@ def fish() -> str:
 def _fill(template: str, **values: str) -> str:
     for name, value in values.items():
         template = template.replace(f"@{name}@", value)
+    template = template.replace("@WORKSPACE_VERBS@", " ".join(WORKSPACE_VERBS))
     return template.replace("@KEYS@", " ".join(key_paths())).replace("@HEADER@", HEADER)
 
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from sandrun.errors import UsageError
+from sandrun.profile.bad import Bad
 from sandrun.profile.keys import KEYS
+from sandrun.profile.units import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -48,6 +50,8 @@ class Request(NamedTuple):
     replace: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     require: tuple[str, ...] = ()
+    on_exit: str = "keep"
+    overlay_size: int = 0
     dry_run: bool = False
     json: bool = False
     status_fd: str = ""
@@ -59,7 +63,11 @@ class Request(NamedTuple):
 
 
 USAGE = "sandrun [OPTIONS] [--] COMMAND [ARGS]..."
-VERB_USAGE = ("sandrun profile list|show|check|schema|diff|audit", "sandrun doctor")
+VERB_USAGE = (
+    "sandrun profile list|show|check|schema|diff|audit",
+    "sandrun doctor",
+    "sandrun workspace list|diff|commit|discard",
+)
 
 PROFILE_OPTIONS = (
     Option(
@@ -70,6 +78,13 @@ PROFILE_OPTIONS = (
     Option("--require", "FACT", "Refuse to run unless the doctor finds FACT, such as landlock>=4."),
 )
 RUN_OPTIONS = (
+    Option(
+        "--on-exit",
+        "ask|commit|discard|keep",
+        "What becomes of what was changed below --overlay (default: keep).",
+        choices=("ask", "commit", "discard", "keep"),
+    ),
+    Option("--overlay-size", "SIZE", "Never commit more than SIZE."),
     Option("--dry-run", "", "Print what would be enforced, and how; run nothing.", "-n"),
     Option("--json", "", "With --dry-run: print JSON."),
     Option("--status-fd", "FD", "Write events as JSON lines to file descriptor FD."),
@@ -242,7 +257,24 @@ def _request(given: Iterable[tuple[Option, str]], command: tuple[str, ...]) -> R
         replace=tuple(lists["replace"]),
         optional=tuple(lists["optional"]),
         require=tuple(lists["require"]),
+        on_exit=_choice("--on-exit", plain.pop("on_exit", "keep")),
+        overlay_size=read_size("--overlay-size", plain.pop("overlay_size", "0")),
         status_fd=plain.pop("status_fd", ""),
         report=plain.pop("report", ""),
         **dict.fromkeys(plain, True),
     )
+
+
+def _choice(name: str, text: str) -> str:
+    choices = next(option.choices for option in RUN_OPTIONS if option.name == name)
+    if text not in choices:
+        raise UsageError(f"{name} {text}: not one of {', '.join(choices)}")
+    return text
+
+
+def read_size(name: str, text: str) -> int:
+    """The bytes that an option names. Raises UsageError."""
+    try:
+        return size(text)
+    except Bad as bad:
+        raise UsageError(f"{name} {text}: {bad.message}", hint=bad.hint) from None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sandrun import report
+from sandrun.cli.options import read_size
 from sandrun.errors import SandrunError, UsageError
 from sandrun.workspace import store
 
@@ -45,9 +46,13 @@ def _chosen(verb: Callable[..., int]) -> Callable[..., int]:
 
 
 @workspace.command("list")
+@click.option("--ids", "only_ids", is_flag=True, help="Ids only, one a line: what completion asks for.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_(as_json: bool) -> int:
-    """Every workspace, the newest first: id, state, directories, command."""
+def list_(only_ids: bool, as_json: bool) -> int:
+    """Every workspace, the newest first: id, start, state, directories, command."""
+    if only_ids:
+        report.emit("".join(f"{name}\n" for name in store.ids()))
+        return 0
     rows = []
     for name in store.ids():
         try:
@@ -101,7 +106,7 @@ def commit(ids: tuple[str, ...], every: bool, as_json: bool, force: bool, size_l
     from sandrun.workspace.launch import committed  # noqa: PLC0415
 
     status = 0
-    limit = _size(size_limit) if size_limit is not None else None
+    limit = read_size("--size-limit", size_limit) if size_limit is not None else None
     for each in _workspaces(ids, every):
         result = do(each if limit is None else each._replace(size_limit=limit), force=force)
         if not result.refused:
@@ -151,16 +156,6 @@ def _workspaces(ids: Sequence[str], every: bool) -> Iterator[Workspace]:
                 ) from None
         except OSError as error:
             raise SandrunError(f"cannot use workspace {each.id}: {report.reason(error)}") from None
-
-
-def _size(text: str) -> int:
-    from sandrun.profile.bad import Bad  # noqa: PLC0415 (only for this option)
-    from sandrun.profile.units import size  # noqa: PLC0415
-
-    try:
-        return size(text)
-    except Bad as bad:
-        raise UsageError(f"--size-limit {text}: {bad}") from None
 
 
 def _facts(each: Workspace) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from sandrun import errors, kernel
 from sandrun.cli import VERBS, options
 from sandrun.cli.doctor import doctor
 from sandrun.cli.profile import profile
+from sandrun.cli.workspace import workspace
 from sandrun.launch import CHILD_STEPS
 from sandrun.plan import environment
 from sandrun.policy import families, promises, syscalls
@@ -175,8 +176,12 @@ def test_every_exit_status_is_documented() -> None:
 
 def _verbs() -> dict[str, click.Command]:
     """Every verb, by its words."""
-    assert set(VERBS) == {"doctor", "profile"}
-    return {"doctor": doctor} | {f"profile {name}": command for name, command in profile.commands.items()}
+    assert set(VERBS) == {"doctor", "profile", "workspace"}
+    return (
+        {"doctor": doctor}
+        | {f"profile {name}": command for name, command in profile.commands.items()}
+        | {f"workspace {name}": command for name, command in workspace.commands.items()}
+    )
 
 
 @pytest.mark.parametrize("verb", _verbs())
