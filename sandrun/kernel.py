@@ -6,18 +6,42 @@ fails. `plan.resolve` takes a Kernel as a parameter, so that every kernel can be
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandrun import libc
-from sandrun.primitives import cgroup_probe, landlock_names
+from sandrun.primitives import caps, cgroup_probe, landlock_names, namespaces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ACTIONS_AVAILABLE = "/proc/sys/kernel/seccomp/actions_avail"
 LAST_CAP = "/proc/sys/kernel/cap_last_cap"
 NEWEST_KNOWN_CAP = 40
-PROBED = ("cgroup", "mountns", "netns", "pidns", "userns")
-"""Facts that take a process of their own to find; `probes` finds those that are asked for."""
+NAMESPACES: dict[str, int] = {
+    "userns": libc.CLONE_NEWUSER,
+    "mountns": libc.CLONE_NEWNS,
+    "pidns": libc.CLONE_NEWNS | libc.CLONE_NEWPID,
+    "netns": libc.CLONE_NEWNET,
+    "ipcns": libc.CLONE_NEWIPC,
+    "utsns": libc.CLONE_NEWUTS,
+    "cgroupns": libc.CLONE_NEWCGROUP,
+    "timens": libc.CLONE_NEWTIME,
+}
+"""The fields of Kernel that say which namespaces can be had, and what is made to find out."""
+LABELS = {"apparmor": "/proc/self/attr/apparmor/current", "selinux": "/sys/fs/selinux/enforce"}
+"""What can be read only where the module is in force, by anybody (the module's own parameters are for root)."""
+PROBED = ("cgroup", *NAMESPACES)
+"""Facts that take a process of their own to find, which a launch does for those that it needs."""
+FILTERING = 2
+"""SECCOMP_MODE_FILTER, as prctl(PR_GET_SECCOMP) says it."""
+USERNS_CLONE, USERNS_RESTRICT = "kernel.unprivileged_userns_clone", "kernel.apparmor_restrict_unprivileged_userns"
+USERNS_MOST = "user.max_user_namespaces"
+OUTER_FILTER = (
+    "allow it in the seccomp profile of the outer sandbox or container: docker run --security-opt seccomp=FILE"
+)
 SECCOMP_ACTIONS = frozenset({"kill_process", "kill_thread", "trap", "errno", "user_notif", "trace", "log", "allow"})
 """Those of Linux 5.0 and newer, where /proc cannot be asked; Landlock came with 5.13."""
 SECCOMP_RET_ERRNO = (0x00050000).to_bytes(4, sys.byteorder)
@@ -29,8 +53,9 @@ class Kernel(NamedTuple):
 
     `landlock_abi` is 0 where there is none; `landlock_state` is "available", "disabled" (EOPNOTSUPP: not in the LSM
     list), "missing" (ENOSYS) or "refused" (an outer filter). `capabilities` is the effective set as a mask. `probed` has
-    the facts of PROBED that were looked for. The namespaces are those that this process can make and use: `mountns` with a
-    mount in it, `pidns` with its own proc(5); `namespace_reason` says why one is missing, and what to do.
+    other facts of PROBED that were looked for. The namespaces are those that this process can make and use: `mountns`
+    with a mount in it, `pidns` with its own proc(5); `namespace_reason` says why one is missing, and what to do.
+    `labels` names the security modules in force that can label the command: "apparmor", "selinux".
     """
 
     arch: str = "x86_64"
@@ -51,12 +76,18 @@ class Kernel(NamedTuple):
     utsns: bool = False
     cgroupns: bool = False
     timens: bool = False
+    labels: frozenset[str] = frozenset()
     namespace_reason: str = ""
     cgroup: cgroup_probe.Cgroup = cgroup_probe.Cgroup()
 
     @property
     def is_root(self) -> bool:
         return self.uid == 0
+
+    @property
+    def needs_userns(self) -> bool:
+        """Whether every other namespace takes a user namespace around it."""
+        return not self.capabilities & caps.mask(("CAP_SYS_ADMIN",))
 
 
 def probe() -> Kernel:
@@ -74,12 +105,62 @@ def probe() -> Kernel:
         last_cap=_last_cap(),
         capabilities=libc.capget()[0],
         uid=os.geteuid(),
+        labels=frozenset(name for name, path in LABELS.items() if _read(path)),
     )
 
 
 def with_cgroup(kernel: Kernel) -> Kernel:
     """`kernel` with what is known of control groups; some calls more, for profiles that limit resources."""
     return kernel._replace(cgroup=cgroup_probe.probe())
+
+
+def with_namespaces(kernel: Kernel, *, user: bool = False) -> Kernel:
+    """`kernel` with the namespaces that can be had, found by making and using them: 3 ms where all works.
+
+    `user`: look for a user namespace also where the others do not need one. Raises OSError if nothing can be forked.
+    """
+    around = libc.CLONE_NEWUSER if kernel.needs_userns else 0
+    failed = namespaces.attempt(namespaces.ALL & ~libc.CLONE_NEWUSER | around)
+    if not failed[0]:
+        found: dict[str, Any] = {name: kind != libc.CLONE_NEWUSER or bool(around) for name, kind in NAMESPACES.items()}
+        if user and not around:
+            failed = namespaces.attempt(libc.CLONE_NEWUSER)
+            found["userns"] = not failed[0]
+    else:
+        trials = {name: namespaces.attempt(kind | around) for name, kind in NAMESPACES.items()}
+        found = {name: not step for name, (step, _, _) in trials.items()}
+        failed = next((trial for trial in trials.values() if trial[0]), failed)
+    reason = ": ".join(why_no_namespaces(failed, kernel, _sysctl, libc.prctl(libc.PR_GET_SECCOMP))) if failed[0] else ""
+    return kernel._replace(namespace_reason=reason, **found)
+
+
+def why_no_namespaces(
+    failed: tuple[str, int, int], kernel: Kernel, sysctl: Callable[[str], str], seccomp_mode: int
+) -> tuple[str, str]:
+    """The likeliest reason why namespaces cannot be used, and what to do (user_namespaces(7)).
+
+    `failed` is the answer of `namespaces.attempt`; `sysctl` gives the value of a sysctl, "" for none.
+    """
+    step, error, signal = failed
+    if step.startswith("make "):
+        if error == errno.ENOSPC and sysctl(USERNS_MOST) == "0":
+            return f"{USERNS_MOST} is 0", f"sysctl -w {USERNS_MOST}=15000"
+        if error == errno.ENOSPC:
+            return "as many as allowed are in use, here or in an outer user namespace", f"raise {USERNS_MOST} there"
+        if error == errno.EUSERS:
+            return "they are nested too deep", "run it in fewer of them"
+        if error in (errno.EINVAL, errno.ENOSYS):
+            return "this kernel has none", "a kernel with CONFIG_USER_NS"
+        if sysctl(USERNS_CLONE) == "0" and not kernel.is_root:
+            return f"{USERNS_CLONE} is 0", f"sysctl -w {USERNS_CLONE}=1"
+    refused = error in (errno.EPERM, errno.EACCES)
+    if sysctl(USERNS_RESTRICT) == "1" and not kernel.is_root and refused:
+        # AppArmor lets the namespace be made, and takes every capability in it away.
+        mend = f"an AppArmor profile for sandrun with the rule userns, or sysctl -w {USERNS_RESTRICT}=0"
+        return f"{USERNS_RESTRICT} is 1", mend
+    if seccomp_mode == FILTERING and (refused or signal or error == errno.ENOSYS):
+        return "an outer seccomp filter is in force, as in Docker", OUTER_FILTER
+    return "an outer sandbox, a security module or a changed root directory (chroot)", "run it outside of that"
 
 
 def names(kernel: Kernel) -> dict[str, int | bool]:
@@ -89,6 +170,7 @@ def names(kernel: Kernel) -> dict[str, int | bool]:
     """
     return {
         **dict.fromkeys(PROBED, False),
+        **{name: bool(getattr(kernel, name)) for name in NAMESPACES},
         **dict(kernel.probed),
         "landlock": kernel.landlock_abi,
         "root": kernel.is_root,
@@ -102,6 +184,10 @@ def _read(path: str) -> str:
             return file.read()
     except OSError:
         return ""
+
+
+def _sysctl(name: str) -> str:
+    return _read("/proc/sys/" + name.replace(".", "/")).strip()
 
 
 def _actions() -> frozenset[str]:

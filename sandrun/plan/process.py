@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from sandrun.host import home_of
 from sandrun.plan.draft import accept
 from sandrun.plan.format import TTY_INHERIT, TTY_NEW_SESSION, TTY_PROTECTED, TTY_PTY
+from sandrun.plan.namespaces import missing, use
 from sandrun.policy import guards
 from sandrun.primitives import landlock
+from sandrun.primitives.namespaces import KINDS, names
 from sandrun.profile.paths import expand
 
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 TTY_MODES = {"protected": TTY_PROTECTED, "new-session": TTY_NEW_SESSION, "pty": TTY_PTY, "inherit": TTY_INHERIT}
 SIGNAL_ABI = landlock.SCOPES_ABI["signal"]
 VIEW = "other processes stay visible; nice values and System V IPC reach them"
-VIEW_HINT = "hiding them takes a pid namespace, which this version does not make: --isolate signals"
+OWN = KINDS["pid"] | KINDS["mount"] | KINDS["ipc"]
+"""What makes the command see its own processes only."""
 
 
 def resolve_process(draft: Draft, kernel: Kernel, host: Host, account: Account | None) -> None:
@@ -41,10 +44,6 @@ def resolve_process(draft: Draft, kernel: Kernel, host: Host, account: Account |
             draft.refuse(value.origin, f"file descriptor {value.value} is not open")
     draft.record("process.pass_fds", "close_range")
     _resolve_cwd(draft, host, account)
-    for key in ("process.hostname", "process.namespaces"):
-        if key in profile.values:
-            hint = f"remove it, or {accept(key)}"
-            draft.lose(key, f"{key} needs namespaces, which this version does not make", hint)
 
 
 def _resolve_isolation(draft: Draft, kernel: Kernel) -> None:
@@ -60,14 +59,20 @@ def _resolve_isolation(draft: Draft, kernel: Kernel) -> None:
     if level is None:
         return
     mechanisms = ("landlock", "seccomp") if can_scope else ()
+    reason = missing(draft, kernel, OWN) if level is True else ""
+    if level is True and not reason:
+        use(draft, OWN)
+        draft.record("process.isolate", *names(OWN), *(mechanisms or ("seccomp",)))
+        return
     if not can_scope:
         lost = (
             f"signals to other processes are not kept back: needs Landlock ABI {SIGNAL_ABI}, here {kernel.landlock_abi}"
         )
-        lost += f"; {VIEW}" if level is True else ""
+        lost += f"; {VIEW}; hiding them takes a pid namespace: {reason}" if reason else ""
         draft.lose("process.isolate", lost, f"Linux 6.12 or newer, or {accept('process.isolate')}")
-    elif level is True:
-        draft.lose("process.isolate", VIEW, f"{VIEW_HINT}, or {accept('process.isolate')}", *mechanisms)
+    elif reason:
+        lost = f"{VIEW}; hiding them takes a pid namespace: {reason}"
+        draft.lose("process.isolate", lost, f"--isolate signals, or {accept('process.isolate')}", *mechanisms)
     else:
         draft.record("process.isolate", *mechanisms)
 

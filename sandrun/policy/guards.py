@@ -36,6 +36,8 @@ O_ACCMODE, O_TRUNC = 0o3, 0o1000
 O_RDONLY, O_NOACCESS = 0, 3
 O_CREAT, O_TMPFILE = 0o100, 0o20000000
 
+PRIO_PGRP, IOPRIO_WHO_PGRP = 1, 2  # setpriority(2), ioprio_set(2)
+
 S_ISUID, S_ISGID = 0o4000, 0o2000  # inode(7)
 
 # socket(2): the kernel keeps the type in four bits, SOCK_CLOEXEC and SOCK_NONBLOCK above them.
@@ -118,6 +120,19 @@ def prlimit_other(key: str = "process.isolate") -> tuple[Guard, ...]:
     A process that names its own pid is refused too, since a filter cannot know it; `setrlimit(3)` passes 0.
     """
     return (Guard("prlimit64", EPERM, key, (Arg(0, "ne", 0),)),)
+
+
+def process_group(key: str = "process.isolate", *, signals: bool) -> tuple[Guard, ...]:
+    """No nice values or input/output priorities of the whole process group; with `signals`, no signals to it either.
+
+    A pid namespace hides the ids of processes outside, but 0 means the caller's own group, which may have some in it.
+    """
+    zero = Arg(1, "eq", 0)
+    return (
+        Guard("setpriority", EPERM, key, (Arg(0, "eq", PRIO_PGRP), zero)),
+        Guard("ioprio_set", EPERM, key, (Arg(0, "eq", IOPRIO_WHO_PGRP), zero)),
+        *((Guard("kill", EPERM, key, (Arg(0, "eq", 0),)),) if signals else ()),
+    )
 
 
 def metadata(key: str = "filesystem.read") -> tuple[Guard, ...]:

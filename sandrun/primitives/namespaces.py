@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import struct
 
 from sandrun import libc
@@ -21,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
+
+    _Step = tuple[str, Callable[[], object]]
 
 KINDS: dict[str, int] = {
     "user": libc.CLONE_NEWUSER,
@@ -65,54 +68,55 @@ def own_maps() -> tuple[bytes, bytes]:
 
 
 def attempt(kinds: int) -> tuple[str, int, int]:
-    """Make namespaces of these kinds in a child and use them as a launch does: about 2 ms.
+    """Make namespaces of these kinds in a child and use them as a launch does: 2 to 3 ms.
 
     Returns the step that failed, its errno, and the signal that killed the child there; ("", 0, 0) if all work. They
     are used because their making says little: under AppArmor and in a Landlock domain a user namespace can be made, and
-    nothing mounted in it. This process must have one thread.
+    nothing mounted in it. This process must have one thread. Raises OSError if it cannot even fork.
     """
-    maps = own_maps()
+    steps = _steps(kinds)
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
-        try:
-            pid = libc.clone(kinds & ~libc.CLONE_NEWTIME | libc.SIGCHLD)
-        except OSError as error:
-            return "make namespaces", error.errno or 0, 0
+        pid = libc.clone(libc.SIGCHLD)
         if not pid:
-            _try(kinds, maps, writer)
+            _try(steps, writer)
     finally:
         os.close(writer)
-        begun = os.read(reader, 64)
-        while more := os.read(reader, 64):
-            begun += more
-        os.close(reader)
+    begun = b""
+    while more := os.read(reader, 64):
+        begun += more
+    os.close(reader)
     status = os.waitpid(pid, 0)[1]
     if not status:
         return "", 0, 0
-    step = _steps(kinds, maps)[max(len(begun), 1) - 1][0]
+    step = steps[max(len(begun), 1) - 1][0]
     return step, os.WEXITSTATUS(status), os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
 
 
-def _steps(kinds: int, maps: tuple[bytes, bytes]) -> tuple[tuple[str, Callable[[], object]], ...]:
-    steps: list[tuple[str, Callable[[], object]]] = [("enter the namespaces", lambda: None)]
+def _steps(kinds: int) -> tuple[_Step, ...]:
+    uid_map, gid_map = own_maps()
+    made = names(kinds & ~libc.CLONE_NEWUSER or kinds)
+    what = f"a {made[-1]}" if len(made) <= 2 else "namespaces"
+    steps: list[_Step] = [(f"make {what}", lambda: libc.unshare(kinds))]
     if kinds & libc.CLONE_NEWUSER:
-        steps.append(("map ids in a user namespace", lambda: map_ids(*maps)))
-    if kinds & libc.CLONE_NEWTIME:
-        steps.append(("make a time namespace", lambda: libc.unshare(libc.CLONE_NEWTIME)))
+        steps.append(("map ids in a user namespace", lambda: map_ids(uid_map, gid_map)))
     if kinds & libc.CLONE_NEWNET:
         steps.append(("set up a loopback interface", set_up_loopback))
     if kinds & libc.CLONE_NEWNS:
         steps.append(("keep mounts to a mount namespace", keep_mounts))
-        if kinds & libc.CLONE_NEWPID:
-            steps.append(("mount proc", mount_proc))
-        steps.append(("mount", lambda: libc.mount(b"none", b"/proc", b"tmpfs")))
+        steps.append(("mount in a mount namespace", lambda: libc.mount(b"none", b"/proc", b"tmpfs")))
+    if kinds & FORKING:
+        steps.append(("fork into it", _go_on_in_a_child))
+    if kinds & libc.CLONE_NEWNS and kinds & libc.CLONE_NEWPID:
+        steps.append(("mount proc in a pid namespace", mount_proc))
     return tuple(steps)
 
 
-def _try(kinds: int, maps: tuple[bytes, bytes], writer: int) -> NoReturn:
+def _try(steps: tuple[_Step, ...], writer: int) -> NoReturn:
     status = 255
     try:
-        for _, step in _steps(kinds, maps):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a filter that kills would leave a core file
+        for _, step in steps:
             os.write(writer, b".")
             step()
         status = 0
@@ -120,6 +124,15 @@ def _try(kinds: int, maps: tuple[bytes, bytes], writer: int) -> NoReturn:
         status = error.errno or status
     finally:
         os._exit(status)
+
+
+def _go_on_in_a_child() -> None:
+    pid = libc.clone(libc.SIGCHLD)
+    if pid:
+        status = os.waitpid(pid, 0)[1]
+        if os.WIFSIGNALED(status):
+            os.kill(os.getpid(), os.WTERMSIG(status))
+        os._exit(os.WEXITSTATUS(status))
 
 
 # --- in the child ----------------------------------------------------------------------------------------------------
@@ -178,14 +191,16 @@ class Init:
         self.reader, self.writer = os.pipe2(os.O_CLOEXEC)
         self.descriptors = (self.reader, self.writer, *((self._ruleset_fd,) if self._ruleset_fd >= 0 else ()))
 
-    def sleep(self) -> NoReturn:
-        """Confine this process, close its descriptors and sleep until SIGKILL. Raises OSError."""
+    def sleep(self, held: int) -> NoReturn:
+        """Confine this process, close its descriptors but `held` (-1: all) and sleep until SIGKILL. Raises OSError."""
         libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
         if self._ruleset_fd >= 0:
             landlock.restrict_self(self._ruleset_fd, 0)
         libc.seccomp(libc.SECCOMP_SET_MODE_FILTER, 0, self._filter)
         os.write(self.writer, b".")
-        libc.close_range(0, 2**32 - 1)
+        if held > 0:
+            libc.close_range(0, held - 1)
+        libc.close_range(held + 1, 2**32 - 1)
         while True:
             libc.pause()
 
