@@ -7,10 +7,9 @@ plan, like private directories, since a plan is pure and may be used twice.
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from sandrun import report
+from sandrun import libc, report
 from sandrun.errors import EXIT_LATER_CHECK, SandrunError
 from sandrun.primitives.view import VIEW_OVERLAY
 from sandrun.workspace import store
@@ -36,6 +35,8 @@ class Session(NamedTuple):
 
     workspace: Workspace
     lock: int
+    may_ask: bool
+    """Somebody sits at a terminal: standard input and error were one before the launch."""
 
     @property
     def overlays(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -58,7 +59,7 @@ def prepare(plan: Plan, command: Sequence[str], size_limit: int = 0) -> Session 
     if not places:
         return None
     store.remove_leftovers()
-    session = Session(*store.make(places, command, size_limit))
+    session = Session(*store.make(places, command, size_limit), may_ask=os.isatty(0) and os.isatty(2))
     store.await_clock(session.workspace)
     return session
 
@@ -81,6 +82,8 @@ def finish(session: Session | None, outcome: Outcome, status: int, on_exit: str 
     if session is None:
         return status
     try:
+        if on_exit == "ask" and not session.may_ask:
+            on_exit = "keep"
         return _finish(session.workspace, outcome, status, on_exit)
     except SandrunError as error:
         report.say(error.lines())
@@ -98,7 +101,7 @@ def _finish(workspace: Workspace, outcome: Outcome, status: int, on_exit: str) -
     if not count or on_exit == "discard":
         store.remove(workspace)
         return status
-    if on_exit == "ask" and os.isatty(0) and os.isatty(2):
+    if on_exit == "ask":
         on_exit = _ask(workspace, count)
         if on_exit == "discard":
             store.remove(workspace)
@@ -122,25 +125,40 @@ def _number(count: int) -> str:
 
 def _ask(workspace: Workspace, count: int) -> str:
     """What the user wants; no answer is "keep"."""
+    try:
+        # By now standard input is no longer ours: the command had it.
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return "keep"
+    # The supervisor has all signals blocked; here Ctrl-C is an answer too.
+    mask = libc.rt_sigprocmask(libc.SIG_UNBLOCK, libc.signal_bit(libc.SIGINT))
+    try:
+        # In the background we would be stopped for reading.
+        return _answer(terminal, workspace, count) if os.tcgetpgrp(terminal) == os.getpgrp() else "keep"
+    except (KeyboardInterrupt, OSError):
+        return "keep"
+    finally:
+        libc.rt_sigprocmask(libc.SIG_SETMASK, mask)
+        os.close(terminal)
+
+
+def _answer(terminal: int, workspace: Workspace, count: int) -> str:
     while True:
         question = f"sandrun: workspace {workspace.id} holds {_number(count)}: commit, discard, keep or list? [keep] "
-        try:
-            os.write(2, question.encode())
-            answer = sys.stdin.readline().strip().lower()
-        except (KeyboardInterrupt, OSError, ValueError):
-            return "keep"
+        os.write(terminal, question.encode())
+        answer = os.read(terminal, 4096).decode("utf-8", "replace").strip().lower()
         if answer in ("l", "list"):
-            _list(workspace)
+            _list(terminal, workspace)
             continue
         words = [word for word in ("commit", "discard", "keep") if answer and word.startswith(answer)]
         return words[0] if len(words) == 1 else "keep"
 
 
-def _list(workspace: Workspace) -> None:
+def _list(terminal: int, workspace: Workspace) -> None:
     from sandrun.workspace.render import title  # noqa: PLC0415 (only if somebody asks)
 
     for directory, change, upper, _ in all_changes(workspace):
-        os.write(2, f"  {title(change, directory, upper)}\n".encode())
+        os.write(terminal, f"  {title(change, directory, upper)}\n".encode())
 
 
 def all_changes(workspace: Workspace) -> Iterator[tuple[str, Change, Upper, Tree]]:
