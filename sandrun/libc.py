@@ -320,6 +320,11 @@ def capset(sets: bytes) -> None:
     _capset(header, sets)
 
 
+def write_memory(address: int, data: bytes) -> None:
+    """memcpy(3) into this process's own memory."""
+    ctypes.memmove(address, data, len(data))
+
+
 class SockFprog:
     """A BPF program as seccomp(2) wants it: struct sock_fprog and the instructions it points to."""
 

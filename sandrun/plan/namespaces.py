@@ -100,12 +100,20 @@ def finish(draft: Draft, kernel: Kernel, host: Host) -> None:
         )
     if not any(draft.profile.items(f"network.{key}") for key in GRANTS) and not missing(draft, kernel, KINDS["net"]):
         kinds |= KINDS["net"]
+    if kinds & KINDS["net"]:
+        _record_network(draft)
     if kernel.needs_userns:
         kinds |= KINDS["user"]
     if kinds & KINDS["user"]:
         uid, gid = host.uid, host.gid
         fields["uid_map"], fields["gid_map"] = b"%d %d 1\n" % (uid, uid), b"%d %d 1\n" % (gid, gid)
     fields["namespaces"] = kinds
+
+
+def _record_network(draft: Draft) -> None:
+    for at, record in enumerate(draft.protections):
+        if record.key in ("network.connect", "network.bind"):
+            draft.protections[at] = record._replace(mechanisms=(*record.mechanisms, *names(KINDS["net"])))
 
 
 def _leave_out(key: str) -> str:

@@ -1,7 +1,8 @@
-"""Network without namespaces: sockets by family and type (seccomp), TCP and UDP ports (Landlock).
+"""The network: sockets by family and type (seccomp), TCP and UDP ports (Landlock), a loopback interface of its own.
 
-What these two cannot tell apart (one address from another, one named unix socket from another on most kernels) is
-never granted more widely than asked: it is refused with the remedy, or left out where the profile makes it optional.
+What seccomp and Landlock cannot tell apart (one address from another, one named unix socket from another on most
+kernels) is never granted more widely than asked: it is refused with the remedy, or left out where the profile makes it
+optional.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING
 from sandrun.host import home_of
 from sandrun.plan.draft import Guard, accept
 from sandrun.plan.format import KIND_FILE
+from sandrun.plan.namespaces import missing, use
 from sandrun.policy import guards
 from sandrun.policy.families import FAMILIES
 from sandrun.primitives import landlock
+from sandrun.primitives.namespaces import KINDS
 from sandrun.profile.paths import expand
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ SOCKETS = {
     "tcp": (SOCK_STREAM, (0, IPPROTO_TCP)),
     "udp": (SOCK_DGRAM, (0, IPPROTO_UDP)),
 }
-BY_HOST = "cannot be limited to one host: needs a network namespace, which this version does not make"
+BY_HOST = "cannot be limited to one host: Landlock knows ports only, and this version has no proxy"
 
 
 class Ports:
@@ -71,18 +74,37 @@ def resolve_network(draft: Draft, kernel: Kernel, host: Host, account: Account |
         _apply_denied(draft, denied, connect, bind)
     if closed:
         draft.record("network.deny", "seccomp")
-    if profile.scalar("network.loopback") is not None and profile.scalar("network.loopback").value:  # type: ignore[union-attr]
-        hint = f"use --connect tcp:PORT, or {accept('network.loopback')}"
-        draft.lose(
-            "network.loopback",
-            "a loopback of its own needs a network namespace, which this version does not make",
-            hint,
-        )
+    _resolve_loopback(draft, kernel, connect, bind, closed=closed)
     _resolve_landlock(draft, kernel, connect, bind)
     _resolve_sockets(draft, kernel, connect, bind, unix=unix)
     if not unix and kernel.landlock_abi >= landlock.SCOPES_ABI["abstract_unix_socket"]:
         scope = landlock.SCOPES["abstract_unix_socket"]
         draft.fields["landlock_scoped"] = draft.fields.get("landlock_scoped", 0) | scope
+
+
+def _resolve_loopback(draft: Draft, kernel: Kernel, connect: Ports, bind: Ports, *, closed: bool) -> None:
+    """In a network namespace with nothing but a loopback interface, every TCP and UDP port is the command's own."""
+    asked = draft.profile.scalar("network.loopback")
+    if asked is None or not asked.value:
+        return
+    if closed:
+        draft.record("network.loopback", "seccomp", notes=("network.deny closes it too",))
+        return
+    for key in ("network.connect", "network.bind"):
+        for value in draft.profile.items(key):
+            text = f"{_endpoint(value).text}: network.loopback closes the world"
+            draft.refuse(value.origin, text, f"with loopback every port of its own is open: drop it, or {key}")
+            return
+    reason = missing(draft, kernel, KINDS["net"])
+    if reason:
+        lost = f"a loopback of its own needs a network namespace: {reason}"
+        draft.lose("network.loopback", lost, f"use --connect tcp:PORT, or {accept('network.loopback')}")
+        return
+    use(draft, KINDS["net"])
+    draft.fields["loopback"] = 1
+    for ports in (connect, bind):
+        ports.everything.update(PROTOCOLS)
+    draft.record("network.loopback", "network namespace", notes=("TCP and UDP among its own processes",))
 
 
 def _endpoint(value: Value) -> Endpoint:
@@ -243,7 +265,8 @@ def _resolve_sockets(draft: Draft, kernel: Kernel, connect: Ports, bind: Ports, 
         rights = sum(landlock.NET[name] for (way, _), name in RIGHTS.items() if way == direction)
         by_port = bool(inet) and bool(draft.fields["landlock_net"] & rights)
         mechanisms = ("landlock", "seccomp") if by_port else ("seccomp",)
-        draft.record(f"network.{direction}", *mechanisms, notes=_summary(ports))
+        own = ("its own loopback interface only",) if draft.fields.get("loopback") else ()
+        draft.record(f"network.{direction}", *mechanisms, notes=own or _summary(ports))
     if families:
         draft.record("network.families", "seccomp")
     if not unix:

@@ -183,9 +183,11 @@ class Init:
     Who reads `reader` gets a byte once the init process is confined, or the end of the file if it died.
     """
 
-    __slots__ = ("_filter", "_ruleset_fd", "descriptors", "reader", "writer")
+    __slots__ = ("_filter", "_name", "_ruleset_fd", "_words", "descriptors", "reader", "writer")
 
     def __init__(self) -> None:
+        self._words, end = _command_line()
+        self._name = b"init"[: end - self._words].ljust(end - self._words, b"\0")
         self._filter = libc.SockFprog(asleep(libc.MACHINE))
         self._ruleset_fd = landlock.create_empty()
         self.reader, self.writer = os.pipe2(os.O_CLOEXEC)
@@ -193,6 +195,8 @@ class Init:
 
     def sleep(self, held: int) -> NoReturn:
         """Confine this process, close its descriptors but `held` (-1: all) and sleep until SIGKILL. Raises OSError."""
+        # /proc/PID/cmdline is for everybody, and what was said to sandrun is not the command's business.
+        libc.write_memory(self._words, self._name)
         libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
         if self._ruleset_fd >= 0:
             landlock.restrict_self(self._ruleset_fd, 0)
@@ -203,6 +207,16 @@ class Init:
         libc.close_range(held + 1, 2**32 - 1)
         while True:
             libc.pause()
+
+
+def _command_line() -> tuple[int, int]:
+    """The first address of this process's command line and the one behind it: arg_start, arg_end of proc_pid_stat(5)."""
+    fd = os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        words = os.read(fd, 4096).rpartition(b") ")[2].split()
+    finally:
+        os.close(fd)
+    return int(words[45]), int(words[46])
 
 
 def asleep(machine: str) -> bytes:
