@@ -35,11 +35,11 @@ from sandrun.errors import SandrunError
 from sandrun.primitives import private
 from sandrun.workspace import diff
 from sandrun.workspace.copy import copy_file, link_mode, own, without_set_id
-from sandrun.workspace.tree import Tree, join, lstat
+from sandrun.workspace.tree import join, lstat
 
 if TYPE_CHECKING:
     from sandrun.workspace.store import Workspace
-    from sandrun.workspace.tree import Upper
+    from sandrun.workspace.tree import Tree, Upper
 
 CHANGED, APPEARED = "changed since the start", "appeared since the start"
 REMOVED = "perhaps removed since the start"
@@ -116,7 +116,7 @@ def commit(workspace: Workspace, *, force: bool = False) -> Result:
         journal = _Journal(workspace)
         commits = []
         for number, directory in enumerate(workspace.directories):
-            with workspace.upper(number) as upper, Tree(directory) as lower:
+            with workspace.upper(number) as upper, workspace.lower(number) as lower:
                 commits.append(_Commit(workspace, directory, upper, lower, journal, force=force))
                 commits[-1].run()
         journal.end()
@@ -137,8 +137,8 @@ def _check_size(workspace: Workspace) -> None:
     if not workspace.size_limit:
         return
     size = 0
-    for number, directory in enumerate(workspace.directories):
-        with workspace.upper(number) as upper, Tree(directory) as lower:
+    for number in range(len(workspace.directories)):
+        with workspace.upper(number) as upper, workspace.lower(number) as lower:
             for change in diff.changes(upper, lower, workspace.started):
                 size += change.upper.st_blocks * 512 if change.upper and stat.S_ISREG(change.upper.st_mode) else 0
     if size > workspace.size_limit:

@@ -133,20 +133,18 @@ def differences(
 def _same_content(
     upper: Upper, in_upper: int, in_lower: int, name: str, above: os.stat_result, below: os.stat_result
 ) -> bool:
-    first = upper.file(name, in_upper, above)
-    try:
-        second = Tree.file(upper, name, in_lower, below)
+    with open(upper.file(name, in_upper, above), "rb", buffering=0) as first:
         try:
+            fd = Tree.file(upper, name, in_lower, below)
+        except PermissionError:
+            return False  # closed below: whether it is the same nobody can tell
+        with open(fd, "rb", buffering=0) as second:
             while True:
-                ours, theirs = os.read(first, _CHUNK), os.read(second, _CHUNK)
+                ours, theirs = first.read(_CHUNK), second.read(_CHUNK)
                 if ours != theirs:
                     return False
                 if not ours:
                     return True
-        finally:
-            os.close(second)
-    finally:
-        os.close(first)
 
 
 # --- the whole tree --------------------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from sandrun.primitives.view import VIEW_OVERLAY
 from sandrun.workspace import store
 from sandrun.workspace.commit import commit
 from sandrun.workspace.diff import changes
-from sandrun.workspace.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from sandrun.workspace.commit import Result
     from sandrun.workspace.diff import Change
     from sandrun.workspace.store import Workspace
-    from sandrun.workspace.tree import Upper
+    from sandrun.workspace.tree import Tree, Upper
 
 ON_EXIT = ("ask", "commit", "discard", "keep")
 
@@ -165,7 +164,7 @@ def all_changes(workspace: Workspace) -> Iterator[tuple[str, Change, Upper, Tree
     """Each change of each overlaid directory, with the two trees it is in. Raises SandrunError."""
     for number, directory in enumerate(workspace.directories):
         try:
-            with workspace.upper(number) as upper, Tree(directory) as lower:
+            with workspace.upper(number) as upper, workspace.lower(number) as lower:
                 for change in changes(upper, lower, workspace.started):
                     yield directory, change, upper, lower
         except OSError as error:

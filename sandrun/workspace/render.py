@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandrun import libc
 from sandrun.report import printable
@@ -21,6 +21,7 @@ TEXT_LIMIT = 1 << 20
 LINE_LIMIT = 2000
 """Lines between the first and the last that differ. The search for a short diff takes the square of it."""
 CONTEXT = 3
+_NO_END = "\0"
 _LETTERS = {diff.ADDED: "A", diff.CHANGED: "M", diff.DELETED: "D", diff.UNREADABLE: "?"}
 
 
@@ -71,7 +72,7 @@ def document(change: Change, directory: str, upper: Upper) -> dict[str, Any]:
 
 
 def details(change: Change, upper: Upper, lower: Tree) -> Iterator[str]:
-    """The lines below the title: a unified diff, or in one line why there is none."""
+    """The lines below the title: a unified diff that patch(1) takes with -p1, or in one line why there is none."""
     if change.kind == diff.UNREADABLE or (change.kind == diff.CHANGED and not set(change.what) & _CONTENTS):
         return
     try:
@@ -80,28 +81,38 @@ def details(change: Change, upper: Upper, lower: Tree) -> Iterator[str]:
     except OSError as error:
         yield f"  cannot be shown: {libc.strerror(error.errno or 0)}"
         return
-    if after is None and before is None:
-        return
-    if isinstance(before, str) or isinstance(after, str):
+    for sign, content in (("-", before), ("+", after)):
+        if isinstance(content, _Link):
+            yield f"  {sign} link to {printable(content.target)}"
+    words = [content for content in (after, before) if isinstance(content, str)]
+    lines = [content if isinstance(content, list) else [] for content in (before, after)]
+    if words:
         sizes = [f"{found.st_size if found else 0}" for found in (change.lower, change.upper)]
-        reason = after if isinstance(after, str) else before
-        yield f"  {reason}: {' -> '.join(sizes)} bytes"
-        return
-    yield from _unified(before or [], after or [])
+        yield f"  {words[0]}: {' -> '.join(sizes)} bytes"
+    elif lines[0] != lines[1]:
+        yield f"--- a/{printable(change.path)}" if isinstance(before, list) else "--- /dev/null"
+        yield f"+++ b/{printable(change.path)}" if isinstance(after, list) else "+++ /dev/null"
+        yield from _unified(*lines)
+
+
+class _Link(NamedTuple):
+    """What a symbolic link names."""
+
+    target: str
 
 
 _CONTENTS = {diff.CONTENT, diff.TARGET, diff.TYPE}
 
 
-def _content(change: Change, found: os.stat_result | None, tree: Tree) -> list[str] | str | None:
-    """The lines; a word why they are not shown; None where there is nothing to show."""
+def _content(change: Change, found: os.stat_result | None, tree: Tree) -> list[str] | _Link | str | None:
+    """The lines; a word why they are not shown; None where there is nothing to show. A last line without end has a NUL."""
     if found is None or not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
         return None
     folder, _, name = change.path.rpartition("/")
     above = tree.folder(folder)
     try:
         if stat.S_ISLNK(found.st_mode):
-            return ["-> " + os.readlink(name, dir_fd=above)]
+            return _Link(os.readlink(name, dir_fd=above))
         if found.st_size > TEXT_LIMIT:
             return "too large to show"
         fd = tree.file(name, above, found)
@@ -112,11 +123,8 @@ def _content(change: Change, found: os.stat_result | None, tree: Tree) -> list[s
     if b"\0" in data or len(data) > TEXT_LIMIT:
         return "binary"
     lines = data.decode("utf-8", "surrogateescape").split("\n")
-    if lines[-1]:
-        lines.append("\\ No newline at end of file")
-    else:
-        lines.pop()
-    return lines
+    last = lines.pop()
+    return [*lines, last + _NO_END] if last else lines
 
 
 def _unified(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
@@ -152,4 +160,5 @@ def _range(start: int, stop: int) -> str:
 
 
 def _line(line: str) -> str:
-    return "\t".join(map(printable, line.split("\t")))
+    text = "\t".join(map(printable, line.removesuffix(_NO_END).split("\t")))
+    return text + "\n\\ No newline at end of file" if line.endswith(_NO_END) else text

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sandrun import libc
 from sandrun.errors import SandrunError
 from sandrun.primitives import private
-from sandrun.workspace.tree import Upper
+from sandrun.workspace.tree import Tree, Upper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,7 +38,7 @@ SYSTEM_DIRECTORY = "/var/lib/sandrun"
 RUNNING, KEPT, INTERRUPTED = "running", "kept", "interrupted"
 """The states: a command works in it; it ended, or its supervisor did not live to see the end; see `state`."""
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
-_NO_UPPER = ("overlay", "nfs", "nfs4", "cifs", "smb3", "9p", "vfat", "exfat", "ecryptfs", "fuse", "aufs")
+_NO_UPPER = ("overlay", "nfs", "nfs4", "cifs", "smb3", "9p", "vfat", "exfat", "ecryptfs", "fuse", "fuseblk", "aufs")
 """Filesystems that cannot hold the upper directory of overlayfs, or not reliably: no whiteouts, no user.* attributes."""
 _CLOCK_REALTIME_COARSE = 5
 """clock_gettime(2); the clock of time stamps in files."""
@@ -52,6 +52,8 @@ class Workspace(NamedTuple):
     id: str
     path: str
     directories: tuple[str, ...]
+    inodes: tuple[int, ...]
+    """Of the directories: each is still the same one."""
     command: tuple[str, ...]
     uid: int
     """Whose workspace it is: the caller, not the user that the command ran as."""
@@ -72,6 +74,20 @@ class Workspace(NamedTuple):
             (os.fsencode(f"{self.path}/upper/{number}"), os.fsencode(f"{self.path}/work/{number}"))
             for number in range(len(self.directories))
         )
+
+    def lower(self, number: int) -> Tree:
+        """Directory `number` itself. Raises OSError, SandrunError if another one stands in its place by now."""
+        path = self.directories[number]
+        fd = libc.openat2(
+            os.fsencode(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, resolve=libc.RESOLVE_NO_SYMLINKS
+        )
+        if os.fstat(fd).st_ino != self.inodes[number]:
+            os.close(fd)
+            raise SandrunError(
+                f"cannot use workspace {self.id}: {path}: it is another directory than at the start",
+                hint="put the directory back where it was",
+            )
+        return Tree(fd)
 
     def upper(self, number: int) -> Upper:
         """What was changed below directory `number`. Raises OSError."""
@@ -117,10 +133,14 @@ def make(directories: Sequence[str], command: Sequence[str], size_limit: int = 0
     _check_place(base, directories)
     name = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(started // 10**9)) + os.urandom(3).hex()
     path = os.path.join(base, name)
-    workspace = Workspace(name, path, tuple(directories), tuple(command), os.geteuid(), started, size_limit=size_limit)
-    lock = -1
+    made, lock = False, -1
     try:
+        inodes = tuple(os.stat(place).st_ino for place in directories)
         os.mkdir(path, 0o700)
+        made = True
+        workspace = Workspace(
+            name, path, tuple(directories), inodes, tuple(command), os.geteuid(), started, size_limit=size_limit
+        )
         lock = _lock(workspace)
         for kind in ("upper", "work"):
             os.mkdir(f"{path}/{kind}", 0o700)
@@ -131,7 +151,8 @@ def make(directories: Sequence[str], command: Sequence[str], size_limit: int = 0
     except OSError as error:
         if lock >= 0:
             os.close(lock)
-        private.remove(os.fsencode(path))
+        if made:
+            private.remove(os.fsencode(path))
         why = libc.strerror(error.errno or 0)
         hint = ELSEWHERE if error.errno in (errno.ENOTSUP, errno.EROFS, errno.EACCES, errno.EPERM) else None
         raise SandrunError(f"cannot make a workspace: {error.filename or path}: {why}", hint=hint) from None
@@ -203,8 +224,12 @@ def _make_upper(path: str, lower: str) -> None:
 
 
 def await_clock(workspace: Workspace) -> None:
-    """Wait until every change from now on gets a ctime later than the start: files are stamped by a coarser clock."""
-    while time.clock_gettime_ns(_CLOCK_REALTIME_COARSE) <= workspace.started:
+    """Wait until every change from now on gets a ctime later than the start: files are stamped by a coarser clock.
+
+    That takes a tick, at most 10 ms. A clock that is set back meanwhile, or during the run, makes changes look older.
+    """
+    deadline = time.monotonic() + 0.1
+    while time.clock_gettime_ns(_CLOCK_REALTIME_COARSE) <= workspace.started and time.monotonic() < deadline:
         time.sleep(0.0005)
 
 

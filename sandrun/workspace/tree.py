@@ -43,9 +43,9 @@ class Tree:
 
     __slots__ = ("fd",)
 
-    def __init__(self, path: str) -> None:
-        """Raises OSError if `path` is no directory or ends in a symbolic link."""
-        self.fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    def __init__(self, fd: int) -> None:
+        """`fd` is an O_PATH descriptor of the top, and belongs to the tree from now on."""
+        self.fd = fd
 
     def __enter__(self) -> Self:
         return self
@@ -96,7 +96,7 @@ class Upper(Tree):
 
     def __init__(self, path: str, modes: str) -> None:
         """Raises OSError. `modes` is the path of the file that keeps the modes."""
-        super().__init__(path)
+        super().__init__(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
         self._path = modes
         self._modes: dict[int, int] = {}
         try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sandrun import libc
+from sandrun.errors import SandrunError
 from sandrun.workspace import commit as committing
 from sandrun.workspace import store
 from sandrun.workspace.commit import commit
@@ -274,6 +275,20 @@ def test_a_link_below_leads_nowhere(area: Area, secret: Path) -> None:
     assert (area.tree / "leaf").read_text() == "evil"
 
 
+def test_another_directory_is_not_committed_to(area: Area, secret: Path) -> None:
+    """Not if the overlaid directory was exchanged, and not through a link that stands above it by now."""
+    workspace = area.run("echo evil > file")
+    top = area.tree.parent
+    os.rename(area.tree, top / "moved")
+    for make in (lambda: os.symlink(secret, area.tree), lambda: os.mkdir(area.tree)):
+        make()
+        with pytest.raises(SandrunError):
+            area.commit(workspace)
+        (os.unlink if area.tree.is_symlink() else os.rmdir)(area.tree)
+    os.rename(top / "moved", area.tree)
+    assert area.commit(workspace).committed == 1
+
+
 def test_a_link_made_meanwhile_leads_nowhere(area: Area, secret: Path) -> None:
     """A directory that somebody replaced by a link is refused, forced or not where it would be followed."""
     workspace = area.run("echo evil > src/file; echo evil > src/deep/new")
@@ -301,6 +316,16 @@ def test_a_directory_exchanged_during_the_commit_leads_nowhere(
     result = area.commit(workspace)
     monkeypatch.undo()
     assert {left.path for left in result.refused} >= {"src/deep"}
+
+
+def test_a_closed_file_below(area: Area) -> None:
+    """The command opened a file that its owner had closed: what it made of it replaces it."""
+    area.shell("chmod 000 a")
+    workspace = area.run("chmod 600 a")
+    assert area.changes(workspace)[0][:2] == ("changed", "a")
+    assert area.commit(workspace).refused == ()
+    assert os.lstat(area.tree / "a").st_mode & 0o777 == 0o600
+    assert (area.tree / "a").read_text() == "one\ntwo\n"
 
 
 def test_special_files_are_left_out(area: Area) -> None:
