@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sandrun.doctor.rows import NO, OK, PARTIAL, Row
+from sandrun.kernel import FILTERING, NAMESPACES, OUTER_FILTER, why_no_namespaces
 from sandrun.plan.filesystem import NO_LANDLOCK
 from sandrun.primitives import caps, landlock
 from sandrun.primitives.cgroup_probe import KILLER
@@ -16,15 +17,9 @@ if TYPE_CHECKING:
     from sandrun.kernel import Kernel
 
 UNUSED = "not used by this version of sandrun"
-OUTER_FILTER = (
-    "allow it in the seccomp profile of the outer sandbox or container: docker run --security-opt seccomp=FILE"
-)
 RELEASES = {1: "5.13", 2: "5.19", 3: "6.2", 4: "6.7", 5: "6.10", 6: "6.12", 7: "6.15", 8: "7.0", 9: "7.1"}
 """The Linux that brought each Landlock ABI."""
-FILTERING = 2
-"""SECCOMP_MODE_FILTER, as prctl(PR_GET_SECCOMP) says it."""
-CLONE, RESTRICT = "kernel.unprivileged_userns_clone", "kernel.apparmor_restrict_unprivileged_userns"
-MOST, PTRACE, TIOCSTI = "user.max_user_namespaces", "kernel.yama.ptrace_scope", "dev.tty.legacy_tiocsti"
+PTRACE, TIOCSTI = "kernel.yama.ptrace_scope", "dev.tty.legacy_tiocsti"
 ID_CAPABILITIES = caps.mask(("CAP_SETUID", "CAP_SETGID"))
 
 
@@ -36,10 +31,7 @@ def mechanisms(kernel: Kernel, facts: Facts) -> tuple[Row, ...]:
         _notify(facts),
         _capabilities(kernel),
         _ids(kernel, facts),
-        _userns(kernel, facts),
-        _namespace("mount namespaces", facts.mountns, facts),
-        _namespace("pid namespaces", facts.pidns, facts),
-        _namespace("network namespaces", facts.netns, facts),
+        *(_namespace(name, kernel, facts) for name in NAMESPACES),
         _cgroup(facts),
         _ptrace(facts),
         _injection(facts),
@@ -55,10 +47,11 @@ def usable(kernel: Kernel, facts: Facts) -> Kernel:
         kernel = kernel._replace(seccomp_filter=False, seccomp_actions=frozenset())
     if not facts.ids.works:
         kernel = kernel._replace(capabilities=kernel.capabilities & ~ID_CAPABILITIES)
-    trials = {"userns": facts.userns, "mountns": facts.mountns, "pidns": facts.pidns, "netns": facts.netns}
-    probed: dict[str, int | bool] = {name: trial.works for name, trial in trials.items()}
-    probed["cgroup"] = facts.cgroup.usable
-    return kernel._replace(probed=tuple(sorted(probed.items())), cgroup=facts.cgroup)
+    missing = [trial for _, trial in facts.namespaces if not trial.works]
+    reason = ": ".join(why_no_namespace(missing[0], kernel, facts)) if missing else ""
+    found: dict[str, Any] = {name: trial.works for name, trial in facts.namespaces}
+    probed = (("cgroup", facts.cgroup.usable),)
+    return kernel._replace(probed=probed, cgroup=facts.cgroup, namespace_reason=reason, **found)
 
 
 def _landlock(kernel: Kernel, facts: Facts) -> Row:
@@ -126,41 +119,18 @@ def _ids(kernel: Kernel, facts: Facts) -> Row:
     return Row("change of user and groups", NO, why=(str(facts.ids),), hints=(hint,))
 
 
-def _userns(kernel: Kernel, facts: Facts) -> Row:
-    if facts.userns.works:
-        return Row("user namespaces", OK, by=(UNUSED,))
-    why, hint = why_no_userns(kernel, facts)
-    return Row("user namespaces", NO, by=(UNUSED,), why=(str(facts.userns), why), hints=(hint,))
-
-
-def why_no_userns(kernel: Kernel, facts: Facts) -> tuple[str, str]:
-    """The likeliest reason why a user namespace cannot be used, from what failed, and what to do (user_namespaces(7))."""
-    trial = facts.userns
-    if trial.step == "make a user namespace":
-        if trial.error == errno.ENOSPC and facts.sysctl(MOST) == "0":
-            return f"{MOST} is 0", f"sysctl -w {MOST}=15000"
-        if trial.error == errno.ENOSPC:
-            return "as many as allowed are in use, here or in an outer user namespace", f"raise {MOST} there"
-        if trial.error == errno.EUSERS:
-            return "they are nested too deep", "run it in fewer of them"
-        if trial.error in (errno.EINVAL, errno.ENOSYS):
-            return "this kernel has none", "a kernel with CONFIG_USER_NS"
-        if facts.sysctl(CLONE) == "0" and kernel.uid:
-            return f"{CLONE} is 0", f"sysctl -w {CLONE}=1"
-    refused = trial.error in (errno.EPERM, errno.EACCES)
-    if facts.sysctl(RESTRICT) == "1" and kernel.uid and refused:
-        # AppArmor lets the namespace be made, and takes every capability in it away.
-        return f"{RESTRICT} is 1", f"an AppArmor profile for sandrun with the rule userns, or sysctl -w {RESTRICT}=0"
-    if facts.seccomp_mode == FILTERING and (refused or trial.signal or trial.error == errno.ENOSYS):
-        return "an outer seccomp filter is in force, as in Docker", OUTER_FILTER
-    return "an outer sandbox, a security module or a changed root directory (chroot)", "run it outside of that"
-
-
-def _namespace(name: str, trial: Trial, facts: Facts) -> Row:
+def _namespace(fact: str, kernel: Kernel, facts: Facts) -> Row:
+    name = {"mountns": "mount", "netns": "network", "userns": "user"}.get(fact, fact.removesuffix("ns")) + " namespaces"
+    trial = facts.namespace(fact)
     if trial.works:
-        return Row(name, OK, by=(UNUSED,))
-    hint = "a kernel that has them" if facts.userns.works else "run it as root, or see user namespaces"
-    return Row(name, NO, by=(UNUSED,), why=(str(trial),), hints=(hint,))
+        return Row(name, OK, by=("in a user namespace",) if kernel.needs_userns and fact != "userns" else ())
+    why, hint = why_no_namespace(trial, kernel, facts)
+    return Row(name, NO, why=(str(trial), why), hints=(hint,))
+
+
+def why_no_namespace(trial: Trial, kernel: Kernel, facts: Facts) -> tuple[str, str]:
+    """The likeliest reason why a namespace cannot be used, from what failed, and what to do."""
+    return why_no_namespaces((trial.step, trial.error, trial.signal), kernel, facts.sysctl, facts.seccomp_mode)
 
 
 def _cgroup(facts: Facts) -> Row:

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from sandrun import libc
 from sandrun.doctor.surroundings import SYSCTLS, container, hidepid, read, security_modules, sysctl
 from sandrun.errors import SandrunError
-from sandrun.kernel import PROBED, Kernel
+from sandrun.kernel import NAMESPACES, PROBED, Kernel, with_namespaces
 from sandrun.policy import syscalls
-from sandrun.primitives import cgroup_probe, seccomp
-from sandrun.primitives.caps import NUMBERS
+from sandrun.primitives import cgroup_probe, namespaces, seccomp
 from sandrun.primitives.landlock import FS
 
 if TYPE_CHECKING:
@@ -60,10 +59,7 @@ class Facts(NamedTuple):
     seccomp: Trial
     notify: Trial
     ids: Trial
-    userns: Trial
-    mountns: Trial
-    pidns: Trial
-    netns: Trial
+    namespaces: tuple[tuple[str, Trial], ...]
     cgroup: cgroup_probe.Cgroup
     lsm: tuple[str, ...] = ()
     label: str = ""
@@ -73,6 +69,10 @@ class Facts(NamedTuple):
     hidepid: str = ""
     container: str = ""
 
+    def namespace(self, name: str) -> Trial:
+        """What came of trying this fact of `kernel.NAMESPACES`."""
+        return dict(self.namespaces)[name]
+
     def sysctl(self, name: str) -> str:
         """The value of a sysctl, "" if there is none of that name."""
         return dict(self.sysctls).get(name, "")
@@ -80,17 +80,13 @@ class Facts(NamedTuple):
 
 def probe(kernel: Kernel) -> Facts:
     """Try everything."""
-    userns = try_userns()
     return Facts(
         landlock=try_landlock(),
         landlock_errata=_errata(),
         seccomp=try_seccomp(kernel.arch),
         notify=attempt((_no_new_privs(), ("load a notifying filter", _load_listener))),
         ids=attempt((("change user and groups", _change_ids),)),
-        userns=userns,
-        mountns=try_namespace(kernel, userns, libc.CLONE_NEWNS),
-        pidns=try_namespace(kernel, userns, libc.CLONE_NEWPID),
-        netns=try_namespace(kernel, userns, libc.CLONE_NEWNET),
+        namespaces=tuple((name, try_namespace(kernel, kind)) for name, kind in NAMESPACES.items()),
         cgroup=cgroup_probe.probe(),
         lsm=security_modules(),
         label=read("/proc/self/attr/current").strip("\0\n"),
@@ -107,16 +103,11 @@ def with_facts(kernel: Kernel, required: Iterable[Value]) -> Kernel:
     names = {str(value.value).partition(">=")[0] for value in required} & set(PROBED)
     if not names:
         return kernel
-    userns = try_userns() if names - {"cgroup"} else Trial("", errno.ENOSYS)
-    flags = {"mountns": libc.CLONE_NEWNS, "pidns": libc.CLONE_NEWPID, "netns": libc.CLONE_NEWNET}
-    found: dict[str, int | bool] = {
-        name: try_namespace(kernel, userns, flag).works for name, flag in flags.items() if name in names
-    }
-    if "userns" in names:
-        found["userns"] = userns.works
+    if names & NAMESPACES.keys():
+        kernel = with_namespaces(kernel, user="userns" in names)
     if "cgroup" in names:
-        found["cgroup"] = cgroup_probe.probe().usable
-    return kernel._replace(probed=tuple(sorted(found.items())))
+        kernel = kernel._replace(probed=(("cgroup", cgroup_probe.probe().usable),))
+    return kernel
 
 
 # --- trials --------------------------------------------------------------------------------------------------------
@@ -213,54 +204,14 @@ def _load_listener() -> None:
     libc.seccomp(libc.SECCOMP_SET_MODE_FILTER, libc.SECCOMP_FILTER_FLAG_NEW_LISTENER, program)
 
 
-def try_userns() -> Trial:
-    """Make a user namespace, map our ids in it, and mount something: under AppArmor only the last of these may fail."""
-    return attempt((*_user_namespace(), *_mounting()))
-
-
-def try_namespace(kernel: Kernel, userns: Trial, flag: int) -> Trial:
-    """Make a namespace of this kind with our own capabilities, or else inside a user namespace."""
-    steps: tuple[Step, ...] = _mounting() if flag == libc.CLONE_NEWNS else _unsharing(flag)
-    direct = None
-    if kernel.capabilities >> NUMBERS["CAP_SYS_ADMIN"] & 1:
-        direct = attempt(steps)
-        if direct.works:
-            return direct
-    if userns.works:
-        return attempt((*_user_namespace(), *steps))
-    return direct or userns
-
-
-def _user_namespace() -> tuple[Step, ...]:
-    uid, gid = os.geteuid(), os.getegid()
-
-    def map_ids() -> None:
-        for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
-            with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
-                file.write(text)
-
-    return ("make a user namespace", lambda: libc.unshare(libc.CLONE_NEWUSER)), ("map ids in it", map_ids)
-
-
-def _mounting() -> tuple[Step, ...]:
-    return (
-        ("make a mount namespace", lambda: libc.unshare(libc.CLONE_NEWNS)),
-        ("keep mounts to it", lambda: libc.mount(b"none", b"/", b"", libc.MS_REC | libc.MS_PRIVATE)),
-        ("mount in it", lambda: libc.mount(b"none", b"/", b"tmpfs")),
-    )
-
-
-def _unsharing(flag: int) -> tuple[Step, ...]:
-    name = {libc.CLONE_NEWPID: "pid", libc.CLONE_NEWNET: "network"}[flag]
-    make: Step = (f"make a {name} namespace", lambda: libc.unshare(flag))
-    return (make, ("fork into it", _fork)) if flag == libc.CLONE_NEWPID else (make,)
-
-
-def _fork() -> None:
-    pid = os.fork()
-    if not pid:
-        os._exit(0)
-    os.waitpid(pid, 0)
+def try_namespace(kernel: Kernel, kind: int) -> Trial:
+    """Make a namespace of this kind and use it, in a user namespace where a launch would need one."""
+    around = libc.CLONE_NEWUSER if kernel.needs_userns else 0
+    try:
+        step, error, signal = namespaces.attempt(kind | around)
+    except OSError as error_:
+        raise SandrunError(f"cannot try anything: fork: {libc.strerror(error_.errno or 0)}") from None
+    return Trial(step or "use it", error, signal)
 
 
 def _errata() -> int:

@@ -13,16 +13,18 @@ from sandrun import kernel as kernels
 from sandrun import libc
 from sandrun.cli import doctor as verb
 from sandrun.doctor import probes, protections
-from sandrun.doctor.mechanisms import FILTERING, MOST, RELEASES, RESTRICT, mechanisms, usable, why_no_userns
+from sandrun.doctor.mechanisms import RELEASES, mechanisms, usable, why_no_namespace
 from sandrun.doctor.packages import MODULES, packages
 from sandrun.doctor.probes import Facts, Trial
 from sandrun.doctor.protections import CHECKS, Machine, verdict
 from sandrun.doctor.rows import NO, OK, PARTIAL, Row
 from sandrun.errors import ProblemsError, SandrunError, UnsupportedError
-from sandrun.kernel import PROBED, Kernel
+from sandrun.kernel import FILTERING, NAMESPACES, PROBED, Kernel
+from sandrun.kernel import USERNS_MOST as MOST
+from sandrun.kernel import USERNS_RESTRICT as RESTRICT
 from sandrun.plan.format import CGROUP_BELOW
 from sandrun.plan.resolve import resolve
-from sandrun.primitives import cgroup_probe, landlock
+from sandrun.primitives import cgroup_probe, landlock, namespaces
 from sandrun.primitives.cgroup_probe import Cgroup
 from sandrun.profile import load
 from sandrun.profile.keys import KEYS
@@ -41,10 +43,7 @@ FACTS = Facts(
     seccomp=WORKS,
     notify=WORKS,
     ids=WORKS,
-    userns=WORKS,
-    mountns=WORKS,
-    pidns=WORKS,
-    netns=WORKS,
+    namespaces=tuple((name, WORKS) for name in NAMESPACES),
     cgroup=Cgroup(2, CGROUP_BELOW, (("memory", "/c"), ("pids", "/c")), ("/c",), ("8:0",), "", ""),
 )
 
@@ -271,8 +270,10 @@ def test_why_no_user_namespace(
     trial: Trial, sysctls: dict[str, str], fields: dict[str, Any], why: str, hint: str
 ) -> None:
     """The cause is told by what failed, and where, before any guess; each has its own remedy."""
-    facts = FACTS._replace(userns=trial, sysctls=tuple(sysctls.items()), **fields)
-    said = why_no_userns(a_kernel(), facts)
+    facts = FACTS._replace(
+        namespaces=tuple((name, trial) for name in NAMESPACES), sysctls=tuple(sysctls.items()), **fields
+    )
+    said = why_no_namespace(trial, a_kernel(), facts)
     assert why in said[0]
     assert hint in said[1]
     row = mechanism("user namespaces", a_kernel(), facts)
@@ -282,10 +283,8 @@ def test_why_no_user_namespace(
 
 def test_restrictions_of_users_do_not_explain_root() -> None:
     """The two sysctls bind unprivileged users only."""
-    facts = FACTS._replace(
-        userns=Trial(NEW, errno.EPERM), sysctls=(("kernel.unprivileged_userns_clone", "0"), (RESTRICT, "1"))
-    )
-    assert "chroot" in why_no_userns(a_kernel(uid=0), facts)[0]
+    facts = FACTS._replace(sysctls=(("kernel.unprivileged_userns_clone", "0"), (RESTRICT, "1")))
+    assert "chroot" in why_no_namespace(Trial(NEW, errno.EPERM), a_kernel(uid=0), facts)[0]
 
 
 @pytest.mark.parametrize(
@@ -391,7 +390,8 @@ def test_only_what_is_asked_for_is_tried(monkeypatch: pytest.MonkeyPatch) -> Non
     def tried(*_: object) -> Trial:
         raise AssertionError("not asked for")
 
-    monkeypatch.setattr(probes, "attempt", tried)
+    monkeypatch.setattr(namespaces, "attempt", tried)
+    monkeypatch.setattr(cgroup_probe, "probe", tried)
     kernel = a_kernel()
     assert probes.with_facts(kernel, load(["none"], require=["landlock>=4", "root", "seccomp"]).require) is kernel
     with pytest.raises(AssertionError):
@@ -403,8 +403,8 @@ def test_a_fact_is_found_or_not(monkeypatch: pytest.MonkeyPatch, name: str) -> N
     """A required fact holds where its trial works, fails where not, and fails where nobody tried."""
     profile = load(["none", "programs"], [("filesystem.read", "/usr", "--read")], require=[name])
     host = debian_host()
-    for trial, met in ((WORKS, True), (Trial("try", errno.EPERM), False)):
-        monkeypatch.setattr(probes, "attempt", lambda _steps, trial=trial: trial)
+    for trial, met in ((("", 0, 0), True), (("make namespaces", errno.EPERM, 0), False)):
+        monkeypatch.setattr(namespaces, "attempt", lambda _, trial=trial: trial)
         monkeypatch.setattr(cgroup_probe, "probe", lambda met=met: FACTS.cgroup if met else Cgroup(2))
         kernel = probes.with_facts(a_kernel(), profile.require)
         if met:

@@ -72,6 +72,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sandrun.primitives.seccomp_compile", ("sandrun.primitives.seccomp*", "sandrun.policy.*", *FOUNDATION)),
     ("sandrun.primitives.seccomp*", ("sandrun.primitives.seccomp", *FOUNDATION, *NOUNS)),
     ("sandrun.primitives.view", ("sandrun.primitives.landlock", *FOUNDATION, *NOUNS)),
+    ("sandrun.primitives.namespaces", ("sandrun.primitives.landlock", "sandrun.primitives.seccomp", *FOUNDATION)),
     ("sandrun.primitives*", (*FOUNDATION, *NOUNS)),
     ("sandrun.failure", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
     ("sandrun.places", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
@@ -266,6 +267,7 @@ def test_no_import_after_fork() -> None:
             own_group = True
             terminal = -1
             ignored = 0
+            held = -1
             group = None
 
         full = {
