@@ -262,7 +262,7 @@ def _finish(
         os.dup2(os.open("/dev/null", os.O_RDWR), 0)  # as the supervisor does
         if script:
             script(os.fsdecode(session.overlays[0][0]))
-        result = launch.finish(session, _Ended(survivors), status, on_exit)  # type: ignore[arg-type]
+        result = session.finish(_Ended(survivors), status, on_exit)  # type: ignore[arg-type]
         os.set_blocking(controller, False)
         said = b""
         with contextlib.suppress(BlockingIOError):
@@ -351,7 +351,9 @@ def test_a_launch_that_failed_leaves_no_workspace(area: Area) -> None:
 
     def work() -> list[str]:
         plan = Plan(view=((VIEW_OVERLAY, 0, os.fsencode(area.tree), b"0"),))
-        launch.abandon(launch.prepare(plan, ["test"]))
+        session = launch.prepare(plan, ["test"])
+        assert session is not None
+        session.abandon()
         return os.listdir(store.directory())
 
     assert area.inside(work) == []
