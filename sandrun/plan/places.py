@@ -16,7 +16,7 @@ from sandrun.plan.groups import SYSTEM, TEMPORARY
 from sandrun.plan.siblings import ALL_RIGHTS, Grant, is_below, make_hole
 from sandrun.plan.view import Place, minimal_devices, own_proc
 from sandrun.primitives.landlock import EXECUTE, FS, READ, WRITE
-from sandrun.primitives.view import OWNED, SEALED, VIEW_TMPFS
+from sandrun.primitives.view import OWNED, SEALED, VIEW_OVERLAY, VIEW_TMPFS
 
 if TYPE_CHECKING:
     from sandrun.plan.requests import Request
@@ -135,6 +135,30 @@ def _replace(request: Request, key: str, place: Place) -> None:
     request.places.append(place)
     if "mount" not in request.mechanisms.setdefault(key, []):
         request.mechanisms[key].append("mount")
+
+
+def overlay(request: Request, path: str, access: int, where: object) -> None:
+    """Let changes of a directory go to a workspace. Each has the number of its place in the plan."""
+    key = "filesystem.overlay"
+    host = request.context.host
+    found = host.stat(path)
+    others = [place.path for place in request.places if place.operation == VIEW_OVERLAY]
+    if found is None or not stat.S_ISDIR(found.mode):
+        request.draft.refuse(where, f"not a directory: {path}")
+    elif not request.has_view:
+        lost = f"an overlay of {path} needs a mount namespace, {request.no_view}"
+        request.lose(key, lost, f"remove it, or {accept(key)}")
+    elif path == "/" or any(is_below(path, top) for top in ("/proc", "/sys", "/dev")):
+        request.draft.refuse(where, f"{path} cannot be overlaid", "name a directory of a project")
+    elif any(is_below(path, other) or is_below(other, path) for other in others):
+        if path not in others:
+            request.draft.refuse(where, f"{path} and another overlay lie in each other", "overlay the upper one alone")
+    elif path in {place.path for place in request.places}:
+        request.draft.refuse(where, f"{path} is a place of its own already: nothing of the host's is there to change")
+    else:
+        request.places.append(Place(path, VIEW_OVERLAY, 0, access, str(len(others))))
+        if "overlay" not in request.mechanisms.setdefault(key, []):
+            request.mechanisms[key].append("overlay")
 
 
 def show_at(request: Request, grant: Grant, at: str, where: object) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sandrun.errors import ProfileError
 from sandrun.plan.draft import accept
 from sandrun.plan.groups import members
-from sandrun.plan.places import collect_places, show_at
+from sandrun.plan.places import collect_places, overlay, show_at
 from sandrun.plan.siblings import ALL_RIGHTS, CHANGE, Grant, aliases, is_below, make_hole
 from sandrun.plan.trusted import protect
 from sandrun.primitives.landlock import EXECUTE, FS, READ, WRITE
@@ -39,6 +39,9 @@ MAGIC = ("/proc/self", "/proc/thread-self", "/dev/fd", "/dev/stdin", "/dev/stdou
 HOMES = ("/", "/home", "/root")
 EVERYTHING = ALL_RIGHTS & ~FS["resolve_unix"]
 """What `@all` gives when it stands in all three lists; which sockets may be reached is the network's promise."""
+
+
+ROOT = "is not made by this version"
 
 
 class _Ask(NamedTuple):
@@ -281,9 +284,17 @@ def _in_process(path: str) -> bool:
 
 
 def _collect_overlays(request: Request) -> None:
-    for key in ("filesystem.root", "filesystem.overlay"):
-        if request.draft.profile.values.get(key):
-            request.lose(key, f"{key} needs a mount namespace, {request.no_view}", f"remove it, or {accept(key)}")
+    """Directories whose changes go to a workspace; and the root directory, which no version changes yet."""
+    key = "filesystem.overlay"
+    for value in request.draft.profile.items(key):
+        ask = _ask(key, READ | WRITE, value)
+        if ask.entry.group:
+            request.refuse(ask, f"an overlay is of one directory, not of a group: {ask.entry.text}")
+            continue
+        for path in _paths(request, value) or ():
+            overlay(request, request.context.host.realpath(path), ask.access, value.origin)
+    if request.draft.profile.values.get("filesystem.root"):
+        request.lose("filesystem.root", f"filesystem.root {ROOT}", f"remove it, or {accept('filesystem.root')}")
 
 
 def _collect_denial(request: Request, key: str, denied: int, value: Value) -> None:

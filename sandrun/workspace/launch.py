@@ -42,6 +42,29 @@ class Session(NamedTuple):
         """The (upper, work) directories that `primitives.view.View` takes."""
         return self.workspace.overlays
 
+    def abandon(self) -> None:
+        """The command did not run: nothing of the workspace stays."""
+        try:
+            store.remove(self.workspace)
+        finally:
+            os.close(self.lock)
+
+    def finish(self, outcome: Outcome, status: int, on_exit: str = "keep") -> int:
+        """The command and all its processes are gone: do what `--on-exit` says. Returns the exit status of the launch.
+
+        An empty workspace goes without a word. One is committed only if the command succeeded, asked about only on a
+        terminal, and kept otherwise; so it is where something goes wrong, and where processes would not die.
+        """
+        try:
+            if on_exit == "ask" and not self.may_ask:
+                on_exit = "keep"
+            return _finish(self.workspace, outcome, status, on_exit)
+        except SandrunError as error:
+            report.say(error.lines())
+            return status or EXIT_LATER_CHECK
+        finally:
+            os.close(self.lock)
+
 
 def directories(plan: Plan) -> tuple[str, ...]:
     """What the plan overlays, by number."""
@@ -61,34 +84,6 @@ def prepare(plan: Plan, command: Sequence[str], size_limit: int = 0) -> Session 
     session = Session(*store.make(places, command, size_limit), may_ask=os.isatty(0) and os.isatty(2))
     store.await_clock(session.workspace)
     return session
-
-
-def abandon(session: Session | None) -> None:
-    """The command did not run: nothing of the workspace stays."""
-    if session is not None:
-        try:
-            store.remove(session.workspace)
-        finally:
-            os.close(session.lock)
-
-
-def finish(session: Session | None, outcome: Outcome, status: int, on_exit: str = "keep") -> int:
-    """The command and all its processes are gone: do what `--on-exit` says. Returns the exit status of the launch.
-
-    An empty workspace goes without a word. One is committed only if the command succeeded, asked about only on a
-    terminal, and kept otherwise; so it is where something goes wrong, and where processes would not die.
-    """
-    if session is None:
-        return status
-    try:
-        if on_exit == "ask" and not session.may_ask:
-            on_exit = "keep"
-        return _finish(session.workspace, outcome, status, on_exit)
-    except SandrunError as error:
-        report.say(error.lines())
-        return status or EXIT_LATER_CHECK
-    finally:
-        os.close(session.lock)
 
 
 def _finish(workspace: Workspace, outcome: Outcome, status: int, on_exit: str) -> int:
