@@ -130,7 +130,6 @@ def test_an_option_names_its_key(key: object) -> None:
 
 LATER = {
     "--root": "/",
-    "--overlay": ".",
     "--loopback": "",
     "--hostname": "x",
     "--namespace": "net",
