@@ -304,6 +304,16 @@ def test_a_command_that_cannot_be_executed_leaves_no_group(launch: Launcher) -> 
     assert not left(process.pid)
 
 
+@pytest.mark.parametrize("memory", ["4K", "800K", "1M", "2M"])
+def test_too_little_memory_to_start(launch: Launcher, memory: str) -> None:
+    """Whichever of the processes before the command the kernel kills: 125 and the reason, never a wait for ever."""
+    with launch.popen("--memory", memory, "--", "true") as process:
+        said = process.communicate(timeout=30)[1]
+    assert process.returncode in (0, 125, 137)
+    assert process.returncode == 0 or "memory" in said
+    assert not left(process.pid)
+
+
 # --- as root ---------------------------------------------------------------------------------------------------------
 
 
