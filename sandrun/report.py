@@ -130,13 +130,8 @@ def _limits_reached(events: Events) -> list[str]:
     """What a limit of the control group did: SIGKILL and EAGAIN alone do not tell."""
     lines = []
     if events.oom_kills:
-        processes = "1 process" if events.oom_kills == 1 else f"{events.oom_kills} processes"
-        limit = (
-            f"its limit of {_size(events.memory_limit)} (resources.memory)"
-            if events.memory_limit
-            else "the limit of the caller"
-        )
-        lines.append(f"out of memory: the kernel killed {processes} of the command at {limit}")
+        limit = f"its limit of {_size(events.memory_limit)} (resources.memory)" if events.memory_limit else "a limit"
+        lines.append(f"out of memory: the command reached {limit}, and the kernel killed processes of it")
     if events.pids_refused:
         lines.append("the command reached its limit of processes (resources.pids): some could not be started")
     return lines

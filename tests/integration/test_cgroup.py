@@ -151,11 +151,9 @@ def test_out_of_memory_is_said(launch: Launcher) -> None:
     """A memory bomb dies of SIGKILL, and one line and the report say of what."""
     done = launch("--memory", "100M", "--", "/usr/bin/python3", "-c", "x = bytearray(10**9)")
     assert done.status == 128 + signal.SIGKILL
-    assert (
-        "out of memory: the kernel killed 1 process of the command at its limit of 100M (resources.memory)" in done.said
-    )
+    assert "out of memory: the command reached its limit of 100M (resources.memory)" in done.said
     assert done.resources["out_of_memory"] is True
-    assert done.resources["oom_kills"] == 1
+    assert done.resources["oom_kills"] >= 1
     peak = done.resources["memory_peak"]
     assert peak is None or 90 << 20 <= peak <= 100 << 20
 
