@@ -34,7 +34,7 @@ from sandrun import libc
 from sandrun.errors import SandrunError
 from sandrun.primitives import private
 from sandrun.workspace import diff
-from sandrun.workspace.copy import copy_file, link_mode, own, without_set_id
+from sandrun.workspace.copy import copy_file, own, own_link, without_set_id
 from sandrun.workspace.tree import join, lstat
 
 if TYPE_CHECKING:
@@ -156,8 +156,8 @@ class _Journal:
         self.touched: set[int] = set()
         try:
             with open(self.path, "rb") as file:
-                # The last line is empty, or was cut short by a crash before anything relied on it.
-                self.touched.update(int(line) for line in file.read().split(b"\n")[:-1] if line)
+                # A line that a crash cut short has no end, and nothing relied on it.
+                self.touched.update(int(line[:-1]) for line in file.read().split(b"\n") if line.endswith(b"."))
         except FileNotFoundError:
             return
 
@@ -167,14 +167,13 @@ class _Journal:
             return
         self.touched |= inodes
         with open(self.path, "ab") as file:
-            # In front of it a newline, which ends what a crash may have cut short: half a number is some other inode.
-            file.write(b"\n" + b"".join(b"%d\n" % inode for inode in inodes))
+            file.write(b"\n" + b"".join(b"%d.\n" % inode for inode in inodes))
             file.flush()
             os.fsync(file.fileno())
 
     def end(self) -> None:
         """The commit went to its end. What was refused starts anew the next time."""
-        if self.touched:
+        if os.path.exists(self.path):
             os.unlink(self.path)
 
 
@@ -231,8 +230,12 @@ class _Commit:
             return []
         place = _Place(path, above, below, since=self.since, touched=self.journal.touched)
         self.places.append(place)
-        self._sweep(place)
-        self._spell_out(place)
+        try:
+            self._sweep(place)
+            self._spell_out(place)
+        except OSError as error:
+            self._refuse(path, _reason(error))
+            return []
         found: list[str | _Leave] = []
         for name in sorted(os.listdir(above)):
             try:
@@ -347,7 +350,7 @@ class _Commit:
         try:
             if stat.S_ISLNK(above.st_mode):
                 os.symlink(os.readlink(name, dir_fd=place.above), temporary, dir_fd=place.below)
-                link_mode(temporary, place.below, above)
+                own_link(temporary, place.below, above)
             else:
                 source = self.upper.file(name, place.above, above)
                 try:
@@ -399,6 +402,9 @@ class _Commit:
             self._exchange(place, name, temporary)
         fd = self.lower.folder(join(place.path, name))
         try:
+            # Whoever owns the directory around it can exchange ours for one that root must not give away.
+            if os.fstat(fd).st_uid != os.geteuid() or os.listdir(fd):
+                raise RefusedError("exchanged while it was made")
             own(fd, above, None)
         finally:
             os.close(fd)

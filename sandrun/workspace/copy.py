@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 _CHUNK = 1 << 20
 _NOT_THERE = (errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENODATA)
@@ -43,10 +44,17 @@ def own(fd: int, above: os.stat_result, below: os.stat_result | None) -> None:
             return  # a group of which we are no member
 
 
-def link_mode(name: str, folder: int, above: os.stat_result) -> None:
-    """The owner and the times of a symbolic link; it has no mode."""
-    if not os.geteuid():
-        os.chown(name, above.st_uid, above.st_gid, dir_fd=folder, follow_symlinks=False)
+def own_link(name: str, folder: int, above: os.stat_result) -> None:
+    """The owner and the times of a new symbolic link; it has no mode."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        # By descriptor: whoever owns the directory could have put something else of root's under this name.
+        if not stat.S_ISLNK(os.fstat(fd).st_mode):
+            raise OSError(errno.ESTALE, "exchanged while it was made")
+        if not os.geteuid():
+            os.chown(f"/proc/self/fd/{fd}", above.st_uid, above.st_gid)
+    finally:
+        os.close(fd)
     os.utime(name, ns=(above.st_atime_ns, above.st_mtime_ns), dir_fd=folder, follow_symlinks=False)
 
 

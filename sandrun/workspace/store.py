@@ -43,7 +43,7 @@ _NO_UPPER = ("overlay", "nfs", "nfs4", "cifs", "smb3", "9p", "vfat", "exfat", "e
 _CLOCK_REALTIME_COARSE = 5
 """clock_gettime(2); the clock of time stamps in files."""
 _ACLS = ("system.posix_acl_access", "system.posix_acl_default")
-ELSEWHERE = "name a directory elsewhere, of a local filesystem such as ext4, xfs, btrfs or tmpfs, in XDG_STATE_HOME"
+ELSEWHERE = "name a directory elsewhere, of a local filesystem such as ext4, xfs or btrfs, in XDG_STATE_HOME"
 
 
 class Workspace(NamedTuple):

@@ -102,10 +102,10 @@ class Upper(Tree):
         try:
             with open(modes, encoding="ascii") as lines:
                 for line in lines:
-                    inode, _, mode = line.rstrip("\n").partition(" ")
-                    # A line that a crash cut short was written before the mode was changed: it says nothing.
-                    if mode and line.endswith("\n"):
-                        self._modes.setdefault(int(inode), int(mode, 8))
+                    inode, _, mode = line.partition(" ")
+                    # A line that a crash cut short has no end; the mode was not changed yet, so it says nothing.
+                    if mode.endswith(".\n"):
+                        self._modes.setdefault(int(inode), int(mode[:-2], 8))
         except FileNotFoundError:
             pass
 
@@ -140,8 +140,7 @@ class Upper(Tree):
         if found.st_ino not in self._modes:
             fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
-                # In front of it a newline, which ends what a crash may have cut short.
-                os.write(fd, b"\n%d %o\n" % (found.st_ino, mode))
+                os.write(fd, b"\n%d %o.\n" % (found.st_ino, mode))
                 os.fdatasync(fd)
             finally:
                 os.close(fd)

@@ -415,3 +415,19 @@ def test_names_like_our_own_are_not_taken_for_them(area: Area) -> None:
     assert area.commit(workspace).refused == ()
     assert (area.tree / ".sandrun-20200101-000000-abcdef-1-1").exists()
     assert (area.tree / ".sandrun-other").exists()
+
+
+def test_a_trouble_with_one_directory_is_its_own(area: Area, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be prepared in one directory is refused there, and the rest is committed."""
+    workspace = area.run("rm -r src; mkdir src; echo n > src/n; echo mine >> a")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "mknod", full)
+    result = area.commit(workspace)
+    monkeypatch.undo()
+    assert [(left.path, left.why) for left in result.refused] == [("src", "No space left on device (ENOSPC)")]
+    assert (area.tree / "a").read_text() == "one\ntwo\nmine\n"
+    assert area.commit(workspace).refused == ()
+    assert os.listdir(area.tree / "src") == ["n"]
