@@ -54,6 +54,7 @@ class Watch:
     foreground group of `terminal`, which is the controlling terminal that it shares with us, or -1.
     `ignored`: mask of the signals whose disposition stays "ignore". `link` leads to the proxy, if there is one.
     `group` is the command's control group, if the plan asks for one, and `guardian` watches over it.
+    `held` is a descriptor that the init process of the command's pid namespace keeps open as long as it lives, or -1.
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class Watch:
         "foreground",
         "group",
         "guardian",
+        "held",
         "ignored",
         "link",
         "new_session",
@@ -84,6 +86,7 @@ class Watch:
         # After the split, since it lives as long as the supervisor; the guardian before the scope, which would hold it.
         self.group = cgroup.make(plan)
         self.guardian = guardian.guard(self.group) if self.group else None
+        self.held = -1
         self.ignored = sum(libc.signal_bit(signal) for signal in KEPT_IGNORED if libc.is_ignored(signal))
         scope = landlock.SCOPES["signal"]
         can_scope = bool(plan.landlock_scoped & scope and plan.no_new_privs)
@@ -282,7 +285,8 @@ class _Run:
         self.timed_out = True
         self.deadline = time.monotonic() + self.grace
         # CONT after TERM: a stopped process must be able to act on it.
-        tree.signal_tree(self.watch.scoped, libc.SIGTERM, libc.SIGCONT)
+        init = self.child.init[0] if self.child.init else 0
+        tree.signal_tree(self.watch.scoped, libc.SIGTERM, libc.SIGCONT, init=init)
 
     def _children(self) -> None:
         """Look at what SIGCHLD announced: the command's stop or end, and orphans to be reaped."""

@@ -85,6 +85,11 @@ def need_userns() -> None:
     need(_userns(), "this kernel refuses user namespaces to ordinary users")
 
 
+def need_namespaces(who: Who) -> None:
+    """This user can make namespaces and mount in them, in a user namespace or as root."""
+    need(_namespaces(who.uid), f"{who.name} cannot make namespaces here")
+
+
 def need_linux(major: int, minor: int) -> None:
     """The kernel is at least this Linux."""
     release = tuple(int(word) for word in os.uname().release.split("-")[0].split(".")[:2])
@@ -96,6 +101,12 @@ def landlock_abi() -> int:
     """The kernel's Landlock ABI version (landlock_create_ruleset(2) with LANDLOCK_CREATE_RULESET_VERSION), 0 for none."""
     version = _LIBC.syscall(_SYS_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(1))
     return max(0, int(version))
+
+
+@functools.cache
+def _namespaces(uid: int) -> bool:
+    words = ["unshare", *(["--user", "--map-current-user"] if uid else []), "--pid", "--fork", "--mount-proc", "true"]
+    return _runs(uid, *words)
 
 
 @functools.cache
@@ -401,13 +412,23 @@ def children(pid: int) -> list[int]:
 
 
 def kill_all(pids: Mapping[int, str]) -> None:
-    """End leaked processes and reap those that are our children."""
+    """End leaked processes and reap those that are our children.
+
+    In the order in which they end: the init process of a pid namespace does not end before the others are reaped.
+    """
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    for pid in pids:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, 0)
+    left = set(pids)
+    end = time.monotonic() + 10
+    while left and time.monotonic() < end:
+        for pid in tuple(left):
+            try:
+                ended = os.waitpid(pid, os.WNOHANG)[0]
+            except ChildProcessError:
+                ended = pid
+            left.discard(ended)
+        time.sleep(0.005)
 
 
 def reap_orphans() -> None:

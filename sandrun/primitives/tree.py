@@ -84,10 +84,10 @@ def _members() -> dict[int, int]:
     return members
 
 
-def _send(pid: int, parent: int, signals: tuple[int, ...]) -> None:
+def _send(pid: int, parents: tuple[int, ...], signals: tuple[int, ...]) -> None:
     """Signals to one of the members; nothing if it is not that process any more, or may not be signalled.
 
-    The second look comes when the pidfd pins the process. For a stranger to pass it, both ids would have to be given
+    `parents`: its parent when it was found, and those that it may have got since. The second look comes when the pidfd pins the process. For a stranger to pass it, both ids would have to be given
     out again within it, to a process and its child.
     """
     try:
@@ -95,7 +95,7 @@ def _send(pid: int, parent: int, signals: tuple[int, ...]) -> None:
     except OSError:
         return
     try:
-        if int(_stat(pid)[_PPID]) in (parent, os.getpid()):
+        if int(_stat(pid)[_PPID]) in parents:
             for signal in signals:
                 libc.pidfd_send_signal(pidfd, signal)
     except OSError:
@@ -160,10 +160,10 @@ def _can_signal(pid: int) -> bool:
     return True
 
 
-def signal_tree(scoped: bool, *signals: int) -> None:
+def signal_tree(scoped: bool, *signals: int, init: int = 0) -> None:
     """Send the signals, in this order, to every process of the tree.
 
-    `scoped` is the answer of `scope_signals`. Without it a process that is forked meanwhile can be missed.
+    `init` is the init process of their pid namespace, if they have one; it takes no notice. `scoped` is the answer of `scope_signals`. Without it a process that is forked meanwhile can be missed.
     """
     if scoped:
         for signal in signals:
@@ -173,7 +173,7 @@ def signal_tree(scoped: bool, *signals: int) -> None:
                 continue
         return
     for pid, parent in _members().items():
-        _send(pid, parent, signals)
+        _send(pid, (parent, init, os.getpid()), signals)
 
 
 def _freeze(end: float) -> None:
@@ -187,7 +187,7 @@ def _freeze(end: float) -> None:
         if not new:
             return
         for pid, parent in new.items():
-            _send(pid, parent, (libc.SIGSTOP,))
+            _send(pid, (parent, os.getpid()), (libc.SIGSTOP,))
         stopped.update(new)
 
 
