@@ -1,7 +1,6 @@
-"""What sandrun tells: messages, the dry run, and the record of a run, as text for people and JSON for programs.
+"""What sandrun tells: messages, and the record of a run, as text for people and JSON for programs.
 
-Both forms of a dry run come from one document (`describe`), so that they cannot disagree. Values of environment
-variables are in no document: a Plan does not hold them. Every document starts with `"sandrun": 1`, the version of its
+Values of environment variables are in no document: a Plan does not hold them. Every document starts with `"sandrun": 1`, the version of its
 keys. Bytes that are not UTF-8 appear in JSON as lone surrogates (`\\udcff`), as Python reads them.
 
 Imported on every launch: what only a document needs is imported where it is made.
@@ -13,24 +12,17 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from sandrun import errors
-from sandrun.plan.format import KEEP, NICE_KEEP, UNLIMITED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sandrun.plan.draft import Protection
-    from sandrun.plan.format import Plan
     from sandrun.plan.resolve import Resolution
     from sandrun.primitives.cgroup import Events
-    from sandrun.profile.model import Profile
     from sandrun.supervise import Outcome
 
 SCHEMA = 1
 SIGSYS = 31
-TTY_NAMES = ("inherit", "protected", "new-session", "pty")
-WAYS = ("", "version 1", "version 2", "version 2, sandrun steps aside", "version 2, a scope of systemd")
-"""By CGROUP_* of the plan's format."""
-BPF_INSTRUCTION = 8
 LONGEST_LINE = 4096
 
 
@@ -206,9 +198,6 @@ def run_document(
     }
 
 
-# --- the dry run ---------------------------------------------------------------------------------------------------
-
-
 def protections(enforcement: Iterable[Protection]) -> list[dict[str, Any]]:
     """Each protection of the record, as JSON holds it."""
     return [
@@ -222,178 +211,3 @@ def protections(enforcement: Iterable[Protection]) -> list[dict[str, Any]]:
         }
         for protection in enforcement
     ]
-
-
-def describe(profile: Profile, resolution: Resolution) -> dict[str, Any]:
-    """The whole plan as a document: what `--dry-run --json` prints, and what the text is made from."""
-    plan = resolution.plan
-    return {
-        "sandrun": SCHEMA,
-        "profile": {
-            "name": profile.name,
-            "layers": list(profile.layers),
-            "replaced": [f"{value.value} ({value.origin})" for value in profile.replaced],
-        },
-        "command": {
-            "executable": os.fsdecode(plan.executable),
-            "argv": [os.fsdecode(word) for word in plan.argv],
-            "cwd": os.fsdecode(plan.cwd) or None,
-        },
-        "protections": protections(resolution.enforcement),
-        "filesystem": _filesystem(plan),
-        "network": _network(plan),
-        "syscalls": _syscalls(plan),
-        "privileges": _privileges(plan),
-        "process": {
-            "umask": None if plan.umask == KEEP else f"{plan.umask:03o}",
-            "nice": None if plan.nice == NICE_KEEP else plan.nice,
-            "tty": TTY_NAMES[plan.tty],
-            "pass_fds": list(plan.pass_fds),
-        },
-        "environment": {
-            "pass": [os.fsdecode(name) for name in plan.env_pass],
-            "set": [os.fsdecode(name) for name in plan.env_set],
-        },
-        "rlimits": _rlimits(plan),
-        "resources": _group(plan),
-        "time": {
-            "timeout": None if plan.deadline_ms == KEEP else plan.deadline_ms / 1000,
-            "grace": plan.grace_ms / 1000,
-        },
-        "warnings": list(resolution.warnings),
-    }
-
-
-def _bits(mask: int, names: Mapping[str, int]) -> list[str]:
-    """The names of the bits in a mask, in their order; a bit without a name is shown by its number."""
-    named = {bit: name for name, bit in names.items()}
-    return [named.get(1 << n, f"bit {n}") for n in range(mask.bit_length()) if mask >> n & 1]
-
-
-def _filesystem(plan: Plan) -> dict[str, Any]:
-    from sandrun.primitives import landlock  # noqa: PLC0415
-
-    return {
-        "landlock_abi": plan.landlock_abi,
-        "handled": _bits(plan.landlock_fs, landlock.FS),
-        "grants": [
-            {"path": os.fsdecode(path), "access": _bits(access, landlock.FS)} for access, _, path in plan.path_rules
-        ],
-        "holes": [os.fsdecode(path) for path in plan.holes],
-        "create": [os.fsdecode(path) for path in plan.create],
-        "private": {
-            "variables": [os.fsdecode(name) for name in plan.private_dirs],
-            "access": _bits(plan.private_access, landlock.FS),
-        },
-    }
-
-
-def _network(plan: Plan) -> dict[str, Any]:
-    from sandrun.primitives import landlock  # noqa: PLC0415
-
-    return {
-        "handled": _bits(plan.landlock_net, landlock.NET),
-        "ports": [{"port": port, "access": _bits(access, landlock.NET)} for access, port in plan.port_rules],
-        "scoped": _bits(plan.landlock_scoped, landlock.SCOPES),
-    }
-
-
-def _syscalls(plan: Plan) -> dict[str, Any]:
-    from hashlib import sha256  # noqa: PLC0415
-
-    return {
-        "programs": [
-            {"instructions": len(program) // BPF_INSTRUCTION, "sha256": sha256(program).hexdigest()}
-            for program in plan.seccomp
-        ]
-    }
-
-
-def _privileges(plan: Plan) -> dict[str, Any]:
-    from sandrun.primitives import caps  # noqa: PLC0415
-
-    sets = ("bounding", "permitted", "inheritable", "ambient")
-    return {
-        "uid": None if plan.uid == KEEP else plan.uid,
-        "gid": None if plan.gid == KEEP else plan.gid,
-        "groups": list(plan.groups) if plan.set_groups else None,
-        **{name: list(caps.names(getattr(plan, name))) for name in sets},
-        "securebits": plan.securebits,
-        "no_new_privs": bool(plan.no_new_privs),
-    }
-
-
-def _rlimits(plan: Plan) -> dict[str, Any]:
-    import resource  # noqa: PLC0415
-
-    names = {getattr(resource, name): name[7:].lower() for name in dir(resource) if name.startswith("RLIMIT_")}
-    rows = [(number, [None if limit == UNLIMITED else limit for limit in limits]) for number, *limits in plan.rlimits]
-    return {names.get(number, str(number)): {"soft": soft, "hard": hard} for number, (soft, hard) in rows}
-
-
-def _group(plan: Plan) -> dict[str, Any]:
-    """The control group as it will be made: the directories, and what is written to its files."""
-    if not plan.cgroup_way:
-        return {}
-    parents = [os.fsdecode(parent) for parent in plan.cgroup_parents]
-    written = [os.fsdecode(file + b"=" + value) for _, _, file, value in plan.cgroup_limits]
-    return {"by": WAYS[plan.cgroup_way], "below": parents, "limits": written}
-
-
-def text(document: Mapping[str, Any]) -> str:
-    """A dry run for people, from the document of `describe`."""
-    lines: list[str] = []
-    command, profile = document["command"], document["profile"]
-    lines.append("command: " + " ".join([command["executable"], *command["argv"][1:]]))
-    lines.append("profile: " + (profile["name"] or "none"))
-    lines += [f"replaced: {entry}" for entry in profile["replaced"]]
-    lines.append("protections:")
-    for protection in document["protections"]:
-        lines += _protection_lines(protection)
-    lines += _grant_lines(document["filesystem"])
-    network = document["network"]
-    if network["ports"]:
-        lines.append("ports:")
-        lines += [f"  {row['port']}: {', '.join(row['access'])}" for row in network["ports"]]
-    lines.append("syscall filters:")
-    lines += [
-        f"  {row['instructions']} instructions, sha256 {row['sha256']}" for row in document["syscalls"]["programs"]
-    ]
-    for section in ("privileges", "process", "environment", "rlimits", "resources", "time"):
-        if not document[section]:
-            continue
-        lines.append(f"{section}:")
-        lines += [f"  {key}: {_words(value)}" for key, value in document[section].items() if value is not None]
-    lines += [f"warning: {warning}" for warning in document["warnings"]]
-    return "".join(f"{printable(line)}\n" for line in lines)
-
-
-def _protection_lines(protection: Mapping[str, Any]) -> list[str]:
-    by = ", ".join(protection["mechanisms"]) or "nothing"
-    lines = [f"  {protection['key']}: {protection['state']} by {by}"]
-    lines.append("    requested by " + ", ".join(protection["requested"]))
-    lines += [f"    lost: {lost}" for lost in protection["lost"]]
-    lines += [f"    note: {note}" for note in protection["notes"]]
-    return lines
-
-
-def _grant_lines(filesystem: Mapping[str, Any]) -> list[str]:
-    if not filesystem["handled"]:
-        return ["files: not restricted"]
-    lines = [f"files (Landlock ABI {filesystem['landlock_abi']}):"]
-    lines += [f"  {grant['path']}: {', '.join(grant['access'])}" for grant in filesystem["grants"]]
-    lines += [f"  {path}: denied" for path in filesystem["holes"]]
-    lines += [f"  {path}: made if absent" for path in filesystem["create"]]
-    private = filesystem["private"]
-    lines += [f"  ${name}: a new directory, {', '.join(private['access'])}" for name in private["variables"]]
-    return lines
-
-
-def _words(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {'unlimited' if item is None else item}" for key, item in value.items())
-    if isinstance(value, list):
-        return " ".join(map(str, value)) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)

@@ -142,7 +142,9 @@ class Record:
         if self.request.dry_run:
             return
         if self.request.verbose:
-            report.say(report.text(report.describe(profile, resolution)).splitlines())
+            from sandrun import dryrun  # noqa: PLC0415 (only where the plan is shown)
+
+            report.say(dryrun.text(dryrun.describe(profile, resolution)).splitlines())
         elif not self.request.quiet:
             report.warn([*resolution.warnings, *report.not_enforced(resolution.enforcement)])
 
@@ -150,8 +152,10 @@ class Record:
         """A dry run: print the plan and return the exit status."""
         assert self.profile is not None  # noqa: S101 (planned() came first)
         assert self.resolution is not None  # noqa: S101
-        document = report.describe(self.profile, self.resolution)
-        report.emit(report.to_json(document, indent=2) if self.request.json else report.text(document))
+        from sandrun import dryrun  # noqa: PLC0415 (only where the plan is shown)
+
+        document = dryrun.describe(self.profile, self.resolution)
+        report.emit(report.to_json(document, indent=2) if self.request.json else dryrun.text(document))
         self.file.write(report.run_document(self.request.command, 0, resolution=self.resolution))
         return 0
 

@@ -10,7 +10,7 @@ from sandrun.kernel import FILTERING, NAMESPACES, OUTER_FILTER, why_no_namespace
 from sandrun.plan.filesystem import NO_LANDLOCK
 from sandrun.primitives import caps, landlock
 from sandrun.primitives.cgroup_probe import KILLER
-from sandrun.report import WAYS
+from sandrun.dryrun import WAYS
 
 if TYPE_CHECKING:
     from sandrun.doctor.probes import Facts, Trial

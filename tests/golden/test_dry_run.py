@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sandrun import report
+from sandrun import dryrun
 from sandrun.errors import SandrunError
-from sandrun.kernel import Kernel
+from sandrun.kernel import NAMESPACES, Kernel
 from sandrun.plan.resolve import resolve
 from sandrun.policy import syscalls
 from sandrun.profile import load
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 ABIS = (0, 1, 2, 3, 4, 5, 6, 7, 10)
 BASE = 7
+WITH_NAMESPACES = (2, 7)
+"""The ABIs that are also shown with every kind of namespace."""
 USERS = {"root": 0, "user": 1000}
 ALL_CAPS = (1 << 41) - 1
 NAMES = sorted(path.stem for path in (CHECKOUT / "profiles").glob("*.toml"))
@@ -37,9 +39,12 @@ COMMAND = ("/usr/bin/true", "x")
 HERE = Path(__file__).parent
 
 
-def kernel(abi: int, uid: int) -> Kernel:
-    """Linux with this Landlock ABI, as this user sees it."""
+def kernel(abi: int, uid: int, *, namespaces: bool) -> Kernel:
+    """Linux with this Landlock ABI, as this user sees it, where every namespace can be made or none."""
+    found = dict.fromkeys(NAMESPACES, namespaces)
     return Kernel(
+        **found,
+        namespace_reason="" if namespaces else "not here",
         release="6.0.0",
         landlock_abi=abi,
         landlock_state="available" if abi else "missing",
@@ -49,7 +54,7 @@ def kernel(abi: int, uid: int) -> Kernel:
     )
 
 
-def shown(monkeypatch: pytest.MonkeyPatch, name: str, abi: int, uid: int) -> str:
+def shown(monkeypatch: pytest.MonkeyPatch, name: str, abi: int, uid: int, *, namespaces: bool = False) -> str:
     """What the dry run prints: the document, or the lines of the refusal."""
     answers: dict[str, object] = {}
 
@@ -64,10 +69,10 @@ def shown(monkeypatch: pytest.MonkeyPatch, name: str, abi: int, uid: int) -> str
     monkeypatch.setattr("sandrun.plan.syscalls.compile_filter", describe_filter)
     try:
         profile = load((name,), ())
-        resolution = resolve(profile, kernel(abi, uid), debian_host(uid=uid), COMMAND)
+        resolution = resolve(profile, kernel(abi, uid, namespaces=namespaces), debian_host(uid=uid), COMMAND)
     except SandrunError as error:
         return json.dumps({"status": error.status, "lines": error.lines()}, indent=1)
-    document = report.describe(profile, resolution)
+    document = dryrun.describe(profile, resolution)
     document["syscalls"] = answers
     return json.dumps(document, indent=1)
 
@@ -76,12 +81,12 @@ def golden(monkeypatch: pytest.MonkeyPatch, name: str, uid: int) -> str:
     """The text of one golden file."""
     base = shown(monkeypatch, name, BASE, uid)
     parts = [f"### Landlock ABI {BASE}", base]
-    for abi in ABIS:
-        if abi != BASE:
-            change = difflib.unified_diff(
-                base.splitlines(), shown(monkeypatch, name, abi, uid).splitlines(), n=1, lineterm=""
-            )
-            parts += [f"### Landlock ABI {abi}", *list(change)[2:]]
+    others = [(f"Landlock ABI {abi}", abi, False) for abi in ABIS if abi != BASE]
+    others += [(f"Landlock ABI {abi} and namespaces", abi, True) for abi in WITH_NAMESPACES]
+    for title, abi, namespaces in others:
+        text = shown(monkeypatch, name, abi, uid, namespaces=namespaces)
+        change = difflib.unified_diff(base.splitlines(), text.splitlines(), n=1, lineterm="")
+        parts += [f"### {title}", *list(change)[2:]]
     return "\n".join(parts) + "\n"
 
 
