@@ -44,6 +44,10 @@ def _temporary(request: Request, word: str) -> None:
     elif word == "private" and request.has_view:
         for path in _existing(request, TEMPORARY):
             _replace(request, "filesystem.tmp", Place(path, VIEW_TMPFS, 0o1777, ALL))
+        # The caller's may be elsewhere, and programs that were written for a directory of their own ask for it.
+        fields = request.draft.fields
+        fields["env_set"] = tuple(sorted({*fields["env_set"], b"TMPDIR"}))
+        fields["env_pass"] = tuple(name for name in fields["env_pass"] if name != b"TMPDIR")
     elif word == "private":
         _make_private(request, "filesystem.tmp", b"TMPDIR")
         request.note("filesystem.tmp", "TMPDIR names it; /tmp itself is refused, not replaced")
@@ -68,12 +72,11 @@ def _home(request: Request, word: str) -> None:
         if word == "private":
             _make_private(request, "filesystem.home", b"HOME")
         return
+    own = context.host.realpath(context.home) if context.home.startswith("/") and word == "private" else ""
     for path in homes:
-        hidden = Place(path, VIEW_TMPFS, 0o755 | SEALED)
-        own = Place(path, VIEW_TMPFS, 0o700 | OWNED, ALL)
-        is_own = word == "private" and path == context.host.realpath(context.home)
-        _replace(request, "filesystem.home", own if is_own else hidden)
-    if word == "private" and context.host.realpath(context.home) not in homes:
+        mode, access = (0o700 | OWNED, ALL) if path == own else (0o755 | SEALED, 0)
+        _replace(request, "filesystem.home", Place(path, VIEW_TMPFS, mode, access))
+    if word == "private" and own not in homes:
         _make_private(request, "filesystem.home", b"HOME")
 
 

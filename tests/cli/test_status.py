@@ -104,17 +104,18 @@ def test_timeout(who: Who, box: Path) -> None:
 
 def test_a_lost_protection_is_one_warning(who: Who, box: Path) -> None:
     """What an optional protection lost is one line; -q hides it; it never changes the status."""
-    done = sandrun("--", "true", who=who, cwd=box)
+    words = ("--selinux", "x", "--optional", "privileges.selinux", "--", "true")
+    done = sandrun(*words, who=who, cwd=box)
     assert done.returncode == 0
     (line,) = messages(done.stderr)
     assert line.startswith("warning: not enforced here: ")
-    assert "process.isolate (" in line
-    assert sandrun("-q", "--", "true", who=who, cwd=box).stderr == ""
+    assert "privileges.selinux (" in line
+    assert sandrun("-q", *words, who=who, cwd=box).stderr == ""
 
 
 def test_an_unkept_protection_is_refused(who: Who, box: Path) -> None:
     """What is not optional and cannot be kept is 125 with the remedy, and the command does not run."""
-    done = sandrun("-p", "strict", "--hostname", "x", "--", "echo", "ran", who=who, cwd=box)
+    done = sandrun("-p", "strict", "--selinux", "x", "--", "echo", "ran", who=who, cwd=box)
     assert (done.returncode, done.stdout) == (125, "")
     assert any(line.startswith("hint: ") for line in messages(done.stderr))
 
