@@ -46,8 +46,11 @@ class Guardian:
             os.close(self.dismissal)
 
 
-def guard(group: Group) -> Guardian:
-    """Start a guardian for the group. Call it in the supervisor, with all signals blocked. Raises OSError."""
+def guard(group: Group) -> None:
+    """Start a guardian for the group. Call it in the supervisor, with all signals blocked.
+
+    Raises OSError, with the group removed.
+    """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     supervisor = os.pidfd_open(os.getpid())
     try:
@@ -56,11 +59,12 @@ def guard(group: Group) -> Guardian:
             _guard(group, supervisor, reader)
     except OSError:
         os.close(writer)
+        group.remove()
         raise
     finally:
         os.close(reader)
         os.close(supervisor)
-    return Guardian(pid, writer)
+    group.guardian = Guardian(pid, writer)
 
 
 def _guard(group: Group, supervisor: int, dismissal: int) -> NoReturn:

@@ -53,7 +53,7 @@ class Watch:
     `new_session`: the child calls setsid(2). `own_group`: it makes itself a process group. `foreground`: and that the
     foreground group of `terminal`, which is the controlling terminal that it shares with us, or -1.
     `ignored`: mask of the signals whose disposition stays "ignore". `link` leads to the proxy, if there is one.
-    `group` is the command's control group, if the plan asks for one, and `guardian` watches over it.
+    `group` is the command's control group, if the plan asks for one; a guardian watches over it.
     `held` is a descriptor that the init process of the command's pid namespace keeps open as long as it lives, or -1.
     """
 
@@ -61,7 +61,6 @@ class Watch:
         "cpu",
         "foreground",
         "group",
-        "guardian",
         "held",
         "ignored",
         "link",
@@ -85,7 +84,8 @@ class Watch:
         self.own_group = self.terminal < 0 or is_pty
         # After the split, since it lives as long as the supervisor; the guardian before the scope, which would hold it.
         self.group = cgroup.make(plan)
-        self.guardian = guardian.guard(self.group) if self.group else None
+        if self.group:
+            guardian.guard(self.group)
         self.held = -1
         self.ignored = sum(libc.signal_bit(signal) for signal in KEPT_IGNORED if libc.is_ignored(signal))
         scope = landlock.SCOPES["signal"]
@@ -194,10 +194,10 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
     finally:
         if not run.gone:
             run.kill_group()
-        if watch.group and not child.init:
-            watch.group.kill()
-        if watch.guardian:
-            watch.guardian.dismiss()  # it would be found as one of ours
+        if watch.group:
+            if not child.init:
+                watch.group.kill()
+            watch.group.dismiss()  # the guardian would be found as one of ours
         killed, survivors = tree.kill_tree(KILL_SECONDS, watch.signal_fd, scoped=watch.scoped, init=child.init)
     if not run.gone:
         run.status, run.ended, killed = libc.SIGKILL, time.monotonic(), max(0, killed - 1)

@@ -24,8 +24,15 @@ from sandrun.plan.format import CGROUP_AFTER, CGROUP_ALONE, CGROUP_MAY_LACK, CGR
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Protocol
 
     from sandrun.plan.format import Plan
+
+    class Guardian(Protocol):
+        """As in `guardian`, which knows this module and not the other way round."""
+
+        def dismiss(self) -> None: ...
+
 
 PREFIX = b"sandrun-"
 BUSCTL = b"/usr/bin/busctl"
@@ -69,9 +76,10 @@ class Group:
 
     `paths` are its directories, one for each of the plan's parents; `joins` are descriptors of their cgroup.procs, where
     a process that writes "0" moves itself; `own` is where the processes of `parent` went that stood in its way, or b"".
+    `guardian` is the process that would remove the group in our place.
     """
 
-    __slots__ = ("controllers", "joins", "limits", "locks", "own", "parent", "paths")
+    __slots__ = ("controllers", "guardian", "joins", "limits", "locks", "own", "parent", "paths")
 
     def __init__(self, plan: Plan) -> None:
         self.paths: list[bytes] = []
@@ -80,6 +88,13 @@ class Group:
         self.limits = plan.cgroup_limits
         self.controllers = plan.cgroup_controllers
         self.own = self.parent = b""
+        self.guardian: Guardian | None = None
+
+    def dismiss(self) -> None:
+        """Let the guardian go. From here on this process must remove the group."""
+        if self.guardian:
+            self.guardian.dismiss()
+            self.guardian = None
 
     def settle(self) -> None:
         """Once the command has been executed: its descriptors are not needed any more, the last limits hold."""
@@ -120,6 +135,7 @@ class Group:
 
     def remove(self) -> tuple[tuple[bytes, int], ...]:
         """Kill what is left in it and remove it; what cannot be removed is returned, with the errno."""
+        self.dismiss()
         self.kill()
         left = [(path, number) for path in self.paths if (number := _remove(path))]
         self.paths = []

@@ -6,6 +6,7 @@ Every storm here runs inside a control group with a limit of its own, made by th
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -16,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sandrun.errors import SandrunError
+from sandrun.errors import SandrunError, StepError
+from sandrun.launch import launch as launch_plan
 from sandrun.plan.format import CGROUP_BELOW, CGROUP_SCOPE, CGROUP_V1, Plan
 from sandrun.primitives import cgroup, cgroup_probe
-from tests.support import CAN_BE_ROOT, in_child, need, need_program, need_root, reap_orphans, sandrun
+from tests.integration.launching import Watch
+from tests.support import CAN_BE_ROOT, descendants, in_child, need, need_program, need_root, reap_orphans, sandrun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -204,9 +207,9 @@ def test_fork_bomb(launch: Launcher) -> None:
 def test_one_process_is_one(launch: Launcher) -> None:
     """--pids 1 is the command and nothing else, in a pid namespace as well."""
     code = "import os, time\ntime.sleep(0.3)\ntry:\n    os.fork()\nexcept OSError as error:\n    os._exit(error.errno)"
-    for isolate in ("false", "signals"):
-        assert launch("--isolate", isolate, "--pids", "1", "--", "/usr/bin/python3", "-c", code).status == 11
-    assert launch("--optional", "process.isolate", "--pids", "1", "--", "/usr/bin/python3", "-c", code).status == 11
+    for isolate in ("false", "signals", "true"):
+        words = ["--isolate", isolate, "--optional", "process.isolate", "--pids", "1"]
+        assert launch(*words, "--", "/usr/bin/python3", "-c", code).status == errno.EAGAIN
 
 
 def test_processor_time(launch: Launcher) -> None:
@@ -256,6 +259,7 @@ def test_daemons_end_with_the_command(launch: Launcher) -> None:
 def test_kill_of_the_supervisor(launch: Launcher, isolate: str) -> None:
     """kill -9 of sandrun ends the daemons as well and removes the group, with and without a pid namespace."""
     mark = launch.box / "daemon"
+    before = set(descendants())
     code = f"import os, sys\nsys.argv[2] = os.getpid()\n{DAEMON}\ntime.sleep(600)"
     words = ["--write", launch.box, "--pids", "20", "--isolate", isolate, "--optional", "process.isolate"]
     with launch.popen(*words, "--", "/usr/bin/python3", "-c", code, mark, "0") as process:
@@ -263,20 +267,21 @@ def test_kill_of_the_supervisor(launch: Launcher, isolate: str) -> None:
         assert left(process.pid)
         process.kill()
         process.wait()
-    assert soon(lambda: not running(mark)), "no process is left"
+    assert soon(lambda: not running(mark) and set(descendants()) <= before), "no process is left"
     assert soon(lambda: not left(process.pid)), "no group is left"
 
 
 def test_kill_of_the_whole_process_group(launch: Launcher) -> None:
     """The guardian is in a session of its own, so that a SIGKILL to the caller's group does not reach it."""
     mark = launch.box / "daemon"
+    before = set(descendants())
     code = f"import os, sys\nsys.argv[2] = os.getpid()\n{DAEMON}\ntime.sleep(600)"
     words = ["--write", launch.box, "--pids", "20", "--isolate", "false"]
     with launch.popen(*words, "--", "/usr/bin/python3", "-c", code, mark, "0", process_group=0) as process:
         assert soon(mark.exists)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert soon(lambda: not running(mark)), "no process is left"
+    assert soon(lambda: not running(mark) and set(descendants()) <= before), "no process is left"
     assert soon(lambda: not left(process.pid)), "no group is left"
 
 
@@ -361,6 +366,38 @@ def test_a_group_in_use_is_not_swept(root: Who, project: Path, abandoned: list[P
         other.rmdir()
         for fd in locks:
             os.close(fd)
+
+
+def test_kills_at_any_moment(root: Who, project: Path) -> None:
+    """Whenever sandrun is killed, after the next launch nothing is left of its group and its processes."""
+    mark = project / "mark"
+    launcher = Launcher(root, (), project)
+    killed = []
+    before = set(descendants())
+    for number in range(15):
+        words = ["--memory", "100M", "--isolate", "false", "--", "/bin/sh", "-c", "sleep 600 & sleep 600", mark]
+        with launcher.popen(*words) as process:
+            time.sleep(0.08 + 0.02 * number)
+            process.kill()
+            killed.append(process.pid)
+    assert launcher("--memory", "100M", "--", "true").status == 0
+    assert soon(lambda: not running(mark) and set(descendants()) <= before)
+    assert soon(lambda: not any(map(left, killed)))
+
+
+def test_a_group_that_cannot_be_entered(who: Who) -> None:
+    """The command does not run outside of its group: 125, and the step by its name."""
+
+    def attempt() -> str:
+        class Closed(Watch):
+            group = cgroup.Group(Plan())
+
+        Closed.group.joins.append(os.open("/dev/full", os.O_WRONLY | os.O_CLOEXEC))
+        with pytest.raises(StepError) as caught:
+            launch_plan(Plan(executable=b"/bin/true", argv=(b"true",)), {}, Closed())
+        return caught.value.step
+
+    assert in_child(attempt, who) == "join the control group"
 
 
 STAND_IN = """#!/bin/sh
