@@ -22,6 +22,7 @@ HINTS: dict[tuple[str, int], str] = {
     ("set uid", errno.EAGAIN): "the user has reached its limit of processes (RLIMIT_NPROC)",
     ("enter the working directory", errno.EACCES): "the user that the command runs as may not enter it",
     ("enter the working directory", errno.ENOENT): "name another one: --cwd",
+    ("start the init process", errno.EAGAIN): "a limit of processes is too low for it: --pids, or that of the caller",
     ("enter the Landlock ruleset", errno.E2BIG): "16 rulesets are in force already: too many sandboxes in one another",
     ("enter the Landlock ruleset", errno.EPERM): "it takes no_new_privs or CAP_SYS_ADMIN",
     ("load the seccomp filter", errno.EACCES): "it takes no_new_privs or CAP_SYS_ADMIN",
@@ -73,6 +74,8 @@ def died(plan: Plan, end: tuple[int, int]) -> StepError:
     hint = None
     if code != _CLD_EXITED and status == _SIGSYS and plan.seccomp:
         hint = "the seccomp filter kills execve itself: allow it, or choose another default action"
+    elif code != _CLD_EXITED and status == libc.SIGKILL and plan.cgroup_way:
+        hint = "it may not fit into the memory of its control group: a higher --memory"
     return StepError(
         "execute", 0, f"cannot execute {os.fsdecode(plan.executable)}: the child ended before it, by {what}", hint=hint
     )

@@ -479,7 +479,9 @@ def _reap(pid: int, pidfd: int, init: int) -> tuple[int, int]:
     end = os.waitid(os.P_PID, pid, os.WEXITED)
     if init:
         os.kill(init, libc.SIGKILL)
-        os.waitpid(init, 0)
+        # It ends after all others in its namespace: also after one that the maker started and died before telling of.
+        while os.waitpid(-1, 0)[0] != init:
+            pass
     if pidfd >= 0:
         os.close(pidfd)
     return (end.si_code, end.si_status) if end else (0, 0)
