@@ -23,6 +23,9 @@ HINTS: dict[tuple[str, int], str] = {
     ("enter the working directory", errno.EACCES): "the user that the command runs as may not enter it",
     ("enter the working directory", errno.ENOENT): "name another one: --cwd",
     ("start the init process", errno.EAGAIN): "a limit of processes is too low for it: --pids, or that of the caller",
+    ("set the security label", errno.ENOENT): "load the AppArmor profile first: apparmor_parser --replace FILE",
+    ("set the security label", errno.EINVAL): "SELinux knows no such context",
+    ("set the security label", errno.EACCES): "the policy that confines sandrun itself does not let it",
     ("enter the Landlock ruleset", errno.E2BIG): "16 rulesets are in force already: too many sandboxes in one another",
     ("enter the Landlock ruleset", errno.EPERM): "it takes no_new_privs or CAP_SYS_ADMIN",
     ("load the seccomp filter", errno.EACCES): "it takes no_new_privs or CAP_SYS_ADMIN",
@@ -105,6 +108,8 @@ def _object(plan: Plan, step: str, argument: int) -> str:
         return os.fsdecode(plan.cwd)
     if step == "make the view" and argument < len(plan.view):
         return os.fsdecode(plan.view[argument][2])
+    if step == "set the security label":
+        return os.fsdecode(plan.apparmor or plan.selinux)
     if step == "drop the bounding set":
         return caps.names(1 << argument)[0]
     if step == "set resource limits":

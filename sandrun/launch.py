@@ -20,11 +20,11 @@ import struct
 from sandrun import failure, libc, places
 from sandrun.errors import EXIT_SANDRUN, SandrunError
 from sandrun.plan.format import KEEP, NICE_KEEP
-from sandrun.primitives import caps, cgroup, fds, ids, landlock, namespaces, rlimits, tree, view
+from sandrun.primitives import caps, cgroup, fds, ids, label, landlock, namespaces, rlimits, tree, view
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import NoReturn, Protocol
 
     from sandrun.plan.format import Plan
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
         terminal: int
         ignored: int
         """Mask of the signals that the command goes on ignoring, as the caller does."""
+        held: int
+        """A descriptor that the init process keeps open, or -1."""
         group: cgroup.Group | None
         """The control group that the command enters."""
 
@@ -87,6 +89,7 @@ class _Job:
         "execve",
         "filters",
         "init",
+        "labels",
         "limits",
         "plan",
         "ruleset_fd",
@@ -96,7 +99,13 @@ class _Job:
     )
 
     def __init__(
-        self, plan: Plan, watch: Watch, environment: list[bytes], private: tuple[bytes, ...], opened: list[int]
+        self,
+        plan: Plan,
+        watch: Watch,
+        environment: list[bytes],
+        private: tuple[bytes, ...],
+        made: view.View | None,
+        opened: list[int],
     ) -> None:
         """`opened` holds the two ends of the error pipe, and gets what is opened here."""
         self.argument = 0
@@ -107,6 +116,8 @@ class _Job:
         self.supervisor = opened[-1]
         self.ruleset_fd = landlock.create(plan, private)
         opened += (self.ruleset_fd,) if self.ruleset_fd >= 0 else ()
+        self.labels = label.Labels(plan)
+        opened += self.labels.descriptors
         kept = opened[1:]
         self.init = None
         if plan.namespaces & libc.CLONE_NEWPID:
@@ -118,7 +129,7 @@ class _Job:
         self.limits = rlimits.prepare(plan)
         self.filters = tuple(libc.SockFprog(program) for program in plan.seccomp)
         self.execve = libc.Execve(plan.executable, plan.argv, environment)
-        self.view = view.View(plan, private) if plan.view else None
+        self.view = made
 
 
 # --- the steps of the child ------------------------------------------------------------------------------------------
@@ -161,7 +172,11 @@ def _be_init(job: _Job, init: namespaces.Init) -> NoReturn:
         step(job)
     libc.prctl(libc.PR_SET_DUMPABLE, 0)
     _parent_death(job)
-    init.sleep()
+    init.sleep(job.watch.held)
+
+
+def _open_labels(job: _Job) -> None:
+    job.labels.open()
 
 
 def _view(job: _Job) -> None:
@@ -269,6 +284,10 @@ def _limits(job: _Job) -> None:
         rlimits.set_limit(limit)
 
 
+def _set_labels(job: _Job) -> None:
+    job.labels.set()
+
+
 def _no_new_privs(job: _Job) -> None:
     if job.plan.no_new_privs:
         caps.set_attribute(libc.PR_SET_NO_NEW_PRIVS, 1)
@@ -296,6 +315,8 @@ CHILD_STEPS = (
     ("make namespaces", _namespaces),
     # A pid or time namespace is entered by children only.
     ("start the init process", _enter),
+    # By the process that will execute the command, while /proc is the host's.
+    ("open the security label", _open_labels),
     # While everything of the host can be reached, and with the capabilities that are lost below.
     ("make the view", _view),
     ("set the host name", _hostname),
@@ -328,6 +349,8 @@ CHILD_STEPS = (
     ("wait for the init process", _await_init),
     # Late, since NOFILE and AS would hit the steps above; after the uid, since a low NPROC makes setuid count.
     ("set resource limits", _limits),
+    # It holds from execve on, but with no_new_privs AppArmor would take a mere narrowing only.
+    ("set the security label", _set_labels),
     # Landlock and seccomp need it, or CAP_SYS_ADMIN.
     ("set no_new_privs", _no_new_privs),
     # As late as possible: the working directory above may be one that the ruleset does not grant.
@@ -357,10 +380,12 @@ def _child(job: _Job) -> NoReturn:
 # --- the parent ------------------------------------------------------------------------------------------------------
 
 
-def launch(plan: Plan, values: Mapping[bytes, bytes], watch: Watch) -> Child:
+def launch(
+    plan: Plan, values: Mapping[bytes, bytes], watch: Watch, overlays: Sequence[tuple[bytes, bytes]] = ()
+) -> Child:
     """Start the plan's command. On return it has been executed: its first instruction may have run.
 
-    `values` are the values of `plan.env_set`. Expects what `supervise.prepare` sets up: descriptors 0 to 2 open,
+    `values` are the values of `plan.env_set`, `overlays` the (upper, work) directories of its overlays. Expects what `supervise.prepare` sets up: descriptors 0 to 2 open,
     signals blocked, SIGCHLD not ignored. Raises CommandError if the command cannot be executed, StepError if the child
     failed before, SandrunError if the parent could not prepare; no process is left then, and no private directory.
     """
@@ -369,7 +394,8 @@ def launch(plan: Plan, values: Mapping[bytes, bytes], watch: Watch) -> Child:
     private = places.make_private(plan)
     try:
         environment = environment_vector(plan, values, private)
-        pid, pidfd, init = _start(plan, watch, environment, private)
+        made = view.View(plan, private, overlays) if plan.view else None
+        pid, pidfd, init = _start(plan, watch, environment, private, made)
         if watch.group:
             watch.group.settle()
     except BaseException:
@@ -406,11 +432,13 @@ def _check(plan: Plan) -> None:
     ids.check(plan)
 
 
-def _start(plan: Plan, watch: Watch, environment: list[bytes], private: tuple[bytes, ...]) -> _Started:
+def _start(
+    plan: Plan, watch: Watch, environment: list[bytes], private: tuple[bytes, ...], made: view.View | None
+) -> _Started:
     """Fork and wait until the command runs: its pid and pidfd, and those of the init process."""
     opened = list(os.pipe2(os.O_CLOEXEC))
     try:
-        job = _Job(plan, watch, environment, private, opened)
+        job = _Job(plan, watch, environment, private, made, opened)
         pid = _fork()
         if not pid:
             _child(job)

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
     from sandrun.cli.options import Request
     from sandrun.kernel import Kernel
+    from sandrun.plan.format import Plan
     from sandrun.plan.resolve import Resolution
     from sandrun.profile.model import Profile
+    from sandrun.workspace.launch import Session
 
 
 def main(argv: Sequence[str]) -> int:
@@ -51,16 +53,49 @@ def run(request: Request, record: Record) -> int:
 
     plan = resolution.plan
     values = environment.values(profile, resolution.account)
-    watch = supervise.prepare(plan)
-    child = launch(plan, values, watch)
-    record.started(child)
-    return record.ended(supervise.supervise(child, watch, plan))
+    claim = None
+    if plan.dynamic:
+        from sandrun import accounts  # noqa: PLC0415 (few launches need it)
+
+        claim = accounts.claim()
+        plan = claim.apply(plan)
+    session = _workspace(plan, request)
+    try:
+        watch = supervise.prepare(plan)
+        if claim:
+            watch.held = claim.descriptor
+        child = launch(plan, values, watch, session.overlays if session else ())
+    except BaseException:
+        if session:
+            session.abandon()
+        raise
+    else:
+        record.started(child)
+        outcome = supervise.supervise(child, watch, plan)
+    finally:
+        if claim:
+            claim.release()
+    status = record.ended(outcome)
+    return session.finish(outcome, status, request.on_exit) if session else status
+
+
+def _workspace(plan: Plan, request: Request) -> Session | None:
+    """Where the changes of overlaid directories go, if there are any."""
+    from sandrun.primitives.view import VIEW_OVERLAY  # noqa: PLC0415
+
+    if all(operation != VIEW_OVERLAY for operation, _, _, _ in plan.view):
+        return None
+    from sandrun.workspace import launch as workspace  # noqa: PLC0415 (few launches need it)
+
+    return workspace.prepare(plan, request.command, request.overlay_size)
 
 
 def prepare(request: Request, command: Sequence[str]) -> tuple[Profile, Kernel, Resolution]:
     """What the options mean here: the profile, this kernel, and the plan for `command`. Raises SandrunError."""
     from sandrun.host import System  # noqa: PLC0415 (what a wrong command line does without is imported here)
-    from sandrun.kernel import probe, with_cgroup  # noqa: PLC0415
+    from sandrun.kernel import probe, with_cgroup, with_namespaces  # noqa: PLC0415
+    from sandrun.plan import namespaces  # noqa: PLC0415
+    from sandrun.plan.filesystem import view_wanted  # noqa: PLC0415
     from sandrun.plan.resolve import resolve  # noqa: PLC0415
     from sandrun.profile import load  # noqa: PLC0415
 
@@ -72,6 +107,8 @@ def prepare(request: Request, command: Sequence[str]) -> tuple[Profile, Kernel, 
         require=request.require,
     )
     kernel = probe()
+    if namespaces.wanted(profile) or view_wanted(profile):
+        kernel = with_namespaces(kernel, user=namespaces.wants_user(profile))
     if profile.require:
         from sandrun.doctor.probes import with_facts  # noqa: PLC0415
 

@@ -10,6 +10,8 @@ import os
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from sandrun.plan.account import DYNAMIC, is_dynamic
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -33,6 +35,7 @@ SECRET_WORDS = (
     "TOKEN",
 )
 """A variable with one of these in its name is not passed by a wildcard; its exact name passes it."""
+OWN_TMP = "/tmp"  # noqa: S108 (empty and the command's own where this is used)
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -62,13 +65,16 @@ def assignments(profile: Profile, account: Account | None) -> dict[str, str]:
     values: dict[str, str] = {}
     if account is not None and profile.scalar("privileges.user") is not None and account.name:
         values.update(HOME=account.home, USER=account.name, LOGNAME=account.name, SHELL=account.shell)
+    if is_dynamic(profile.scalar("privileges.user")):
+        values.update(HOME="/", USER=DYNAMIC, LOGNAME=DYNAMIC, SHELL="/bin/sh")
     values.update({name: str(value.value) for name, value in profile.names("environment.set").items()})
     return values
 
 
 def values(profile: Profile, account: Account | None) -> dict[bytes, bytes]:
     """What `launch` needs beside the plan: the value of each name that may be in `Plan.env_set`."""
-    return {os.fsencode(name): os.fsencode(value) for name, value in assignments(profile, account).items()}
+    assigned = {"TMPDIR": OWN_TMP, **assignments(profile, account)}
+    return {os.fsencode(name): os.fsencode(value) for name, value in assigned.items()}
 
 
 def command_path(draft: Draft, host: Host, account: Account | None) -> str:

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 
 from sandrun import elf
 from sandrun.host import home_of
+from sandrun.plan.account import is_dynamic
 from sandrun.plan.command import find, obstacles
 from sandrun.plan.draft import accept
 from sandrun.plan.environment import command_path
 from sandrun.plan.format import KIND_DIRECTORY
 from sandrun.plan.groups import Context
+from sandrun.plan.namespaces import missing
 from sandrun.plan.requests import PROMISES, Request, collect
 from sandrun.plan.siblings import TooManyRulesError, expand
 from sandrun.plan.view import CHANGE_FILES, build
@@ -120,13 +122,14 @@ def _without_namespaces(draft: Draft, kernel: Kernel) -> tuple[str, str]:
     """Why there is no mount namespace, and why no proc(5) of its own; "" for what there is."""
     if not view_wanted(draft.profile):
         return "which nothing here asks for", "which nothing here asks for"
-    reason = "which cannot be had here" + (f": {kernel.namespace_reason}" if kernel.namespace_reason else "")
+    why = missing(draft, kernel, namespaces.KINDS["mount"])
+    why_no_pid = missing(draft, kernel, namespaces.KINDS["mount"] | namespaces.KINDS["pid"])
     isolate = draft.profile.scalar("process.isolate")
     if isolate is not None and isolate.value is False:
         no_proc = "which isolate = false refuses"
     else:
-        no_proc = "" if kernel.mountns and kernel.pidns else reason
-    return ("" if kernel.mountns else reason), no_proc
+        no_proc = why_no_pid and f"which cannot be had here: {why_no_pid}"
+    return why and f"which cannot be had here: {why}", no_proc
 
 
 def _resolve_view(request: Request, host: Host) -> View:
@@ -185,6 +188,8 @@ def view_wanted(profile: Profile) -> bool:
         value = profile.scalar(f"filesystem.{name}")
         if value is not None and value.value in wanted:
             return True
+    if is_dynamic(profile.scalar("privileges.user")):
+        return True
     isolate = profile.scalar("process.isolate")
     if isolate is not None and isolate.value is True:
         return True

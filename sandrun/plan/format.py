@@ -79,6 +79,9 @@ FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("loopback", "i", 0),  # 1: the loopback interface of the new network namespace is set up
     ("view", "V", ()),  # what is mounted in the new mount namespace, in order: (VIEW_*, flags, path, source)
     ("view_rules", "P", ()),  # as path_rules, on places that exist only in the view
+    ("apparmor", "b", b""),  # the profile that the command changes to at execve; "" = none
+    ("selinux", "b", b""),  # its security context, likewise
+    ("dynamic", "i", 0),  # 1: uid and gid stand for a number of its own that is found at the launch
     ("cgroup_way", "i", CGROUP_NONE),
     ("cgroup_parents", "B", ()),  # the directories in which the group is made
     ("cgroup_controllers", "B", ()),  # to be enabled for it (version 2)
@@ -141,6 +144,9 @@ class Plan:
     loopback: int
     view: tuple[tuple[int, int, bytes, bytes], ...]
     view_rules: tuple[tuple[int, int, bytes], ...]
+    apparmor: bytes
+    selinux: bytes
+    dynamic: int
     cgroup_way: int
     cgroup_parents: tuple[bytes, ...]
     cgroup_controllers: tuple[bytes, ...]

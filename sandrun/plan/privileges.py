@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sandrun.plan.account import is_dynamic, resolve_dynamic
 from sandrun.plan.draft import accept
 from sandrun.primitives import caps
 
@@ -15,17 +16,47 @@ if TYPE_CHECKING:
     from sandrun.kernel import Kernel
     from sandrun.plan.draft import Draft
 
-LATER = "this version has no mechanism for it"
+APPARMOR_PROFILES = "/sys/kernel/security/apparmor/profiles"
+"""Which profiles are loaded; for root only."""
+MOST_PROFILES = 1 << 22
 
 
 def resolve_privileges(draft: Draft, kernel: Kernel, host: Host) -> Account | None:
     """Set the id and capability fields. Returns the account the command runs as."""
     account = _resolve_user(draft, kernel, host)
     _resolve_capabilities(draft, kernel, account.uid if account else host.uid)
-    for key in ("privileges.apparmor", "privileges.selinux"):
-        if draft.profile.scalar(key) is not None:
-            draft.lose(key, f"{key} cannot be applied: {LATER}", f"remove it, or {accept(key)}")
+    _resolve_labels(draft, kernel, host)
     return account
+
+
+def _resolve_labels(draft: Draft, kernel: Kernel, host: Host) -> None:
+    """The AppArmor profile and the SELinux context that the command gets at execve."""
+    for module, name in (("apparmor", "AppArmor"), ("selinux", "SELinux")):
+        key = f"privileges.{module}"
+        value = draft.profile.scalar(key)
+        if value is None:
+            continue
+        text = str(value.value)
+        if module not in kernel.labels:
+            lost = f"{key} cannot be applied: {name} is not in force on this kernel"
+            draft.lose(key, lost, f"boot with {module} in the list of lsm=, remove it, or {accept(key)}")
+        elif not text or any(character in text for character in "\0\n"):
+            draft.refuse(value.origin, f"not a label of {name}: {text!r}")
+        elif module == "apparmor" and _is_known_absent(text, host):
+            hint = f"load it first: apparmor_parser --replace FILE; {APPARMOR_PROFILES} lists those that are"
+            draft.refuse(value.origin, f"this AppArmor profile is not loaded: {text}", hint)
+        else:
+            draft.fields[module] = text.encode("utf-8", "surrogateescape")
+            draft.record(key, module)
+
+
+def _is_known_absent(profile: str, host: Host) -> bool:
+    """Whether the list of profiles can be read and lacks this one; names with a namespace or several parts are tried."""
+    listed = host.read(APPARMOR_PROFILES, MOST_PROFILES)
+    if listed is None or len(listed) == MOST_PROFILES or profile == "unconfined" or ":" in profile or "//&" in profile:
+        return False
+    loaded = {line.rpartition(b" (")[0] for line in listed.splitlines()}
+    return profile.encode("utf-8", "surrogateescape") not in loaded
 
 
 def _resolve_user(draft: Draft, kernel: Kernel, host: Host) -> Account | None:
@@ -35,9 +66,8 @@ def _resolve_user(draft: Draft, kernel: Kernel, host: Host) -> Account | None:
     groups = profile.items("privileges.groups")
     account = host.account(host.uid)
     if user is not None:
-        if user.value == "dynamic":
-            draft.refuse(user.origin, f"a dynamic user cannot be had: {LATER}", "name an account or a uid")
-            return account
+        if is_dynamic(user):
+            return resolve_dynamic(draft, kernel, user)
         found = host.account(user.value if isinstance(user.value, int) else str(user.value))
         if found is None:
             draft.refuse(user.origin, f"no such user: {user.value}")

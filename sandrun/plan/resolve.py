@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun.errors import Problem, ProfileError, UnsupportedError
 from sandrun.kernel import names as kernel_names
+from sandrun.plan.account import check_dynamic
 from sandrun.plan.draft import Draft, Protection
 from sandrun.plan.environment import resolve_environment
 from sandrun.plan.filesystem import resolve_filesystem
 from sandrun.plan.format import Plan
 from sandrun.plan.limits import resolve_limits
+from sandrun.plan.namespaces import finish, resolve_namespaces
 from sandrun.plan.network import resolve_network
 from sandrun.plan.privileges import check_no_new_privs, resolve_privileges
 from sandrun.plan.process import check_descriptors, resolve_process
@@ -54,8 +56,11 @@ def resolve(profile: Profile, kernel: Kernel, host: Host, argv: Sequence[str]) -
     resolve_filesystem(draft, kernel, host, argv, account)
     resolve_network(draft, kernel, host, account)
     resolve_process(draft, kernel, host, account)
+    resolve_namespaces(draft, kernel)
     check_descriptors(draft, host, lambda path: _writable(draft, path))
     resolve_limits(draft, kernel, host)
+    check_dynamic(draft, kernel, host)
+    finish(draft, kernel, host)
     _finish_landlock(draft, kernel)
     _guard_syscalls(draft)
     resolve_syscalls(draft, kernel)

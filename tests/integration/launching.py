@@ -20,6 +20,7 @@ class Watch:
     new_session = own_group = foreground = False
     terminal = -1
     ignored = 0
+    held = -1
     group = None
 
 

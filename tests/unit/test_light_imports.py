@@ -135,6 +135,20 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("sandrun.accounts", ("sandrun.plan.*", *FOUNDATION)),
     ("sandrun.dryrun", ("sandrun.report", "sandrun.plan.*", "sandrun.primitives.*")),
+    ("sandrun.accounts", ("sandrun.plan.account", "sandrun.plan.format", "sandrun.libc", "sandrun.errors")),
+    (
+        "sandrun.audit*",
+        (
+            "sandrun.audit",
+            "sandrun.audit.*",
+            "sandrun.plan",
+            "sandrun.plan.*",
+            "sandrun.policy.*",
+            "sandrun.primitives.*",
+            "sandrun.host",
+            "sandrun.kernel",
+        ),
+    ),
     (
         "sandrun.report",
         ("sandrun.plan.*", "sandrun.supervise", "sandrun.primitives.*", "sandrun.kernel", "sandrun.errors"),
