@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pexpect
 import pytest
 
 from tests.integration.workspaces import contents
-from tests.support import need_program, need_userns, sandrun
+from tests.support import descendants, need_program, need_userns, reap_orphans, sandrun
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.support import Who
 
@@ -80,6 +82,52 @@ def test_nothing_is_left_of_a_launch_without_changes(tree: Path, run: Run) -> No
         assert "workspace" not in done.stderr
     places = tree.parent / "state/sandrun/workspaces"
     assert not places.exists() or os.listdir(places) == []
+
+
+def test_a_supervisor_that_was_killed(who: Who, tree: Path, run: Run) -> None:
+    """Its command is gone, no mount is left, and what it changed is still there to be looked at."""
+    env = {**who.env, "XDG_STATE_HOME": f"{tree.parent}/state", "XDG_CONFIG_HOME": f"{tree.parent}/config"}
+    words = [*who.sandrun, "-q", "--overlay", ".", "--", "sh", "-c", "echo x > new; echo ready; exec sleep 60"]
+    with who.popen(words, cwd=tree, env=env, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        assert " running " in run("workspace", "list").stdout
+        assert run("workspace", "discard").returncode == 125
+        process.kill()
+        assert process.stdout.read() == b""
+    deadline = time.monotonic() + 10
+    while descendants() and time.monotonic() < deadline:
+        reap_orphans()  # the tests are the subreaper, and the namespace ends when its last zombie is gone
+        time.sleep(0.01)
+    assert " interrupted " in run("workspace", "list").stdout
+    assert run("workspace", "diff", "--stat").stdout == f"A {tree}/new\n"
+    assert run("workspace", "discard").returncode == 0
+    assert str(tree) not in Path("/proc/mounts").read_text(encoding="utf-8")
+    assert os.listdir(tree.parent / "state/sandrun/workspaces") == []
+
+
+@pytest.mark.parametrize("tty", ["protected", "pty", "new-session"])
+def test_asked_after_a_run(who: Who, tree: Path, tty: str) -> None:
+    """However the command had the terminal, the question is answered on it, Ctrl-C being an answer too."""
+    env = {**who.env, "XDG_STATE_HOME": f"{tree.parent}/state", "XDG_CONFIG_HOME": f"{tree.parent}/config"}
+    script = "echo new > new"
+    words = ["-q", "--tty", tty, "--overlay", ".", "--on-exit", "ask", "--", "sh", "-c", script]
+    for answer, committed, left in (("\x03", False, 1), ("discard\r", False, 1), ("commit\r", True, 1)):
+        terminal = pexpect.spawn(
+            who.sandrun[0],
+            [*who.sandrun[1:], *words],
+            cwd=str(tree),
+            env=env,
+            timeout=20,
+            preexec_fn=who.drop,
+        )
+        terminal.expect(r"holds 1 change: .*\[keep\] ")
+        terminal.send(answer)
+        terminal.expect(pexpect.EOF)
+        terminal.close()
+        assert (terminal.exitstatus, terminal.signalstatus) == (0, None)
+        assert (tree / "new").exists() == committed
+        assert len(os.listdir(tree.parent / "state/sandrun/workspaces")) == left
 
 
 def test_only_what_is_overlaid(tree: Path, run: Run) -> None:
