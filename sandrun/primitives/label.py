@@ -38,6 +38,8 @@ class Labels:
             try:
                 self.descriptors.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
             except OSError as error:
+                for fd in self.descriptors:
+                    os.close(fd)
                 number = error.errno or 0
                 raise SandrunError(f"cannot label the command: {os.fsdecode(path)}: {libc.strerror(number)}") from None
 

@@ -133,8 +133,6 @@ LATER = {
     "--loopback": "",
     "--hostname": "x",
     "--namespace": "net",
-    "--apparmor": "x",
-    "--selinux": "x",
 }
 """The options of which OPTIONS says that this version cannot keep them, each with a value."""
 
