@@ -100,7 +100,7 @@ def _filesystem(plan: Plan) -> dict[str, Any]:
             {
                 "operation": VIEW_NAMES[operation],
                 "path": os.fsdecode(path),
-                "source": os.fsdecode(source) or None,
+                "source": None if operation == view.VIEW_FILE else os.fsdecode(source) or None,
                 "flags": [name for name, flag in VIEW_FLAGS.items() if flags & flag],
             }
             for operation, flags, path, source in plan.view

@@ -21,6 +21,7 @@ from sandrun.plan.environment import command_path
 from sandrun.plan.format import KIND_DIRECTORY
 from sandrun.plan.groups import Context
 from sandrun.plan.namespaces import missing
+from sandrun.plan.places import own_ssh_settings
 from sandrun.plan.requests import PROMISES, Request, collect
 from sandrun.plan.siblings import TooManyRulesError, expand
 from sandrun.plan.view import CHANGE_FILES, build
@@ -75,6 +76,8 @@ def resolve_filesystem(draft: Draft, kernel: Kernel, host: Host, argv: Sequence[
     request = collect(draft, context, *_without_namespaces(draft, kernel))
     abi = min(kernel.landlock_abi, NEWEST_ABI)
     handled = fs_mask(abi)
+    if request.has_view and kernel.needs_userns:
+        own_ssh_settings(request)
     view = _resolve_view(request, host) if request.has_view else None
     fields["create"] = tuple(os.fsencode(path) for path in sorted(request.create))
     fields["private_dirs"] = tuple(request.private_dirs)

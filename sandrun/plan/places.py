@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from sandrun.plan.draft import accept
 from sandrun.plan.groups import SYSTEM, TEMPORARY
 from sandrun.plan.siblings import ALL_RIGHTS, Grant, is_below, make_hole
-from sandrun.plan.view import Place, minimal_devices, own_proc
+from sandrun.plan.view import Entry, Place, minimal_devices, own_proc
 from sandrun.primitives.landlock import EXECUTE, FS, READ, WRITE
-from sandrun.primitives.view import OWNED, SEALED, VIEW_OVERLAY, VIEW_TMPFS
+from sandrun.primitives.view import OWNED, SEALED, VIEW_FILE, VIEW_OVERLAY, VIEW_TMPFS
 
 if TYPE_CHECKING:
     from sandrun.plan.requests import Request
@@ -25,6 +25,8 @@ NO_HOMES = (*SYSTEM, "/dev", "/proc", "/sys", "/run")
 """passwd(5) gives system accounts homes such as /bin: hiding them would hide the system."""
 OWN_PROC = "/proc shows the other processes too"
 ALL = READ | WRITE | EXECUTE
+SSH_INCLUDED = "/etc/ssh/ssh_config.d"
+MOST_SETTINGS = 1 << 20
 
 
 def collect_places(request: Request) -> None:
@@ -109,6 +111,26 @@ def _devices(request: Request, word: str) -> None:
                 _refuse(request, "filesystem.dev", path)
     elif word == "host":
         request.grants.append(Grant("/dev", WRITE, is_directory=True))
+
+
+def own_ssh_settings(request: Request) -> None:
+    """Copies of what /etc/ssh/ssh_config includes, for a user namespace in which root's files are nobody's.
+
+    ssh(1) refuses included files that belong neither to root nor to the user, and with them every connection.
+    """
+    host = request.context.host
+    real = host.realpath(SSH_INCLUDED)
+    names = host.listdir(real) or ()
+    if not request.draft.profile.items("network.connect") or not any(
+        grant.access & READ and is_below(real, grant.path) for grant in request.grants
+    ):
+        return
+    files = [(name, host.read(f"{real}/{name}", MOST_SETTINGS)) for name in names if name.endswith(".conf")]
+    if files:
+        request.places.append(Place(real, VIEW_TMPFS, 0o755 | SEALED))
+        request.entries += [
+            Entry(f"{real}/{name}", VIEW_FILE, 0o644, content) for name, content in files if content is not None
+        ]
 
 
 def _make_private(request: Request, key: str, variable: bytes) -> None:
