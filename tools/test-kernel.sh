@@ -50,6 +50,14 @@ if [ ! -e "$kernel/complete" ]; then
     touch "$kernel/complete"
 fi
 release=$(ls "$kernel/lib/modules")
+# The compiler of AppArmor's profiles, for the tests of labels: unpacked, like the kernel.
+if [ ! -e build/apparmor/complete ]; then
+    say "fetching apparmor"
+    rm -rf build/apparmor
+    mkdir -p build/apparmor
+    (cd build/apparmor && apt-get download -qq -o APT::Sandbox::User=root apparmor && dpkg -x ./*.deb . && rm ./*.deb)
+    touch build/apparmor/complete
+fi
 
 # The initial file system loads what the root needs, makes the root, and hands over to /run/guest there.
 work=$(mktemp -d)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 NAME = "srtest-label"
 PROFILE = f"""profile {NAME} flags=(attach_disconnected) {{
-  /** rix,
+  signal,
+  /** rwmix,
   deny /etc/hostname r,
 }}
 """
