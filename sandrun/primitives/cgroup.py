@@ -20,6 +20,7 @@ import time
 from sandrun import libc
 from sandrun.errors import SandrunError
 from sandrun.plan.format import CGROUP_AFTER, CGROUP_ALONE, CGROUP_MAY_LACK, CGROUP_NONE, CGROUP_SCOPE, CGROUP_V1
+from sandrun.primitives import cgroup_files as files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,12 +40,7 @@ BUSCTL = b"/usr/bin/busctl"
 """Not looked for on PATH: a directory there may be one that an earlier command could write to."""
 MEMORY_FILES = (b"memory.max", b"memory.limit_in_bytes")
 SCOPE_SECONDS = 5.0
-END_SECONDS = 5.0
-"""How long a group may take to become empty after SIGKILL, and so removable."""
-_PAUSE = 0.002
 _ATTEMPTS = 8
-_BATCH = 128
-_GONE = (errno.ENOENT, errno.ENODEV, errno.ESRCH)
 
 
 class Events:
@@ -107,28 +103,28 @@ class Group:
     def kill(self) -> None:
         """Send SIGKILL to every process in it. With version 1 that takes some rounds, and nothing can fork meanwhile."""
         for path in self.paths:
-            if _kill_at_once(path):
+            if files.kill_at_once(path):
                 return
         for path in self.paths:
-            _stop_forks(path)
+            files.stop_forks(path)
         for path in self.paths:
-            _kill_each(path)
+            files.kill_each(path)
 
     def is_empty(self) -> bool:
         """Whether no process is left in it; a zombie does not count."""
-        return not any(_members(path) for path in self.paths)
+        return not any(files.members(path) for path in self.paths)
 
     def events(self) -> Events:
         """The counters so far. A file that this kernel does not have counts nothing."""
         events = Events()
         for path in self.paths:
-            memory = _counters(path + b"/memory.events") or _counters(path + b"/memory.oom_control")
+            memory = files.counters(path + b"/memory.events") or files.counters(path + b"/memory.oom_control")
             events.oom_kills += memory.get(b"oom_kill", 0)
             for file in (b"/memory.peak", b"/memory.max_usage_in_bytes"):
-                peak = _read(path + file).strip()
+                peak = files.read(path + file).strip()
                 events.memory_peak = int(peak) if peak.isdigit() else events.memory_peak
-            events.pids_refused += _counters(path + b"/pids.events").get(b"max", 0)
-            cpu = _counters(path + b"/cpu.stat")
+            events.pids_refused += files.counters(path + b"/pids.events").get(b"max", 0)
+            cpu = files.counters(path + b"/cpu.stat")
             events.throttled += cpu.get(b"throttled_usec", 0) / 1e6 + cpu.get(b"throttled_time", 0) / 1e9
         events.memory_limit = next((int(value) for _, _, file, value in self.limits if file in MEMORY_FILES), 0)
         return events
@@ -137,7 +133,7 @@ class Group:
         """Kill what is left in it and remove it; what cannot be removed is returned, with the errno."""
         self.dismiss()
         self.kill()
-        left = [(path, number) for path in self.paths if (number := _remove(path))]
+        left = [(path, number) for path in self.paths if (number := files.remove(path))]
         self.paths = []
         if self.own and not left:
             left += self._step_back()
@@ -149,11 +145,11 @@ class Group:
     def _step_back(self) -> list[tuple[bytes, int]]:
         """Undo `_step_aside`: a group with controllers for its children takes no processes of its own."""
         try:
-            _write(self.parent + b"/cgroup.subtree_control", b" ".join(b"-" + name for name in self.controllers))
-            _move_all(self.own, self.parent)
+            files.write(self.parent + b"/cgroup.subtree_control", b" ".join(b"-" + name for name in self.controllers))
+            files.move_all(self.own, self.parent)
         except OSError as error:
             return [(self.own, error.errno or 0)]
-        number = _remove(self.own)
+        number = files.remove(self.own)
         return [(self.own, number)] if number else []
 
 
@@ -188,7 +184,7 @@ def _build(group: Group, plan: Plan) -> None:
         group.parent = parents[0]
         group.own = _make_below(parents[0], group.locks)
         try:
-            _move_all(parents[0], group.own)
+            files.move_all(parents[0], group.own)
         except OSError as error:
             raise _error("leave the control group", parents[0], error) from None
     if plan.cgroup_way != CGROUP_V1:
@@ -247,10 +243,10 @@ def _lock(path: bytes) -> int:
 def _enable(parent: bytes, controllers: Iterable[bytes]) -> None:
     """Give the children of `parent` these controllers (version 2)."""
     file = parent + b"/cgroup.subtree_control"
-    missing = set(controllers) - set(_read(file).split())
+    missing = set(controllers) - set(files.read(file).split())
     if missing:
         try:
-            _write(file, b" ".join(b"+" + name for name in sorted(missing)))
+            files.write(file, b" ".join(b"+" + name for name in sorted(missing)))
         except OSError as error:
             raise _error("enable controllers", file, error) from None
 
@@ -269,7 +265,7 @@ def _limit(path: bytes, flags: int, file: bytes, value: bytes) -> None:
 
 
 def _set(path: bytes, file: bytes, value: bytes) -> None:
-    _write(path + b"/" + file, value)
+    files.write(path + b"/" + file, value)
 
 
 def sweep(parent: bytes) -> None:
@@ -285,10 +281,10 @@ def sweep(parent: bytes) -> None:
             if fd < 0:
                 continue
             if os.fstat(fd).st_uid == os.geteuid():
-                if not _kill_at_once(path):
-                    _stop_forks(path)
-                    _kill_each(path)
-                _remove(path)
+                if not files.kill_at_once(path):
+                    files.stop_forks(path)
+                    files.kill_each(path)
+                files.remove(path)
             os.close(fd)
         except OSError:
             continue  # somebody else removed it
@@ -317,10 +313,10 @@ def _enter_scope(mount: bytes) -> bytes:
     status = _spawn(argv)
     end = time.monotonic() + SCOPE_SECONDS
     while not status and time.monotonic() < end:
-        for line in _read(b"/proc/self/cgroup").splitlines():
+        for line in files.read(b"/proc/self/cgroup").splitlines():
             if line.startswith(b"0::") and line.endswith(b"/" + unit):
                 return mount + line[3:]
-        time.sleep(_PAUSE)
+        time.sleep(files.PAUSE)
     why = f"busctl ended with status {status}" if status else "it did not come in time"
     raise SandrunError(
         f"cannot make a control group: a scope of systemd: {why}",
@@ -339,125 +335,3 @@ def _spawn(argv: list[bytes]) -> int:
     finally:
         os.close(null)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-# --- processes and files ---------------------------------------------------------------------------------------------
-
-
-def _folders(path: bytes) -> list[bytes]:
-    """The group and all below it, the deepest first."""
-    return [folder for folder, _, _ in os.walk(path, topdown=False)]
-
-
-def _members(path: bytes) -> set[int]:
-    """The processes in a group and below it, as our pid namespace numbers them."""
-    found: set[int] = set()
-    for folder in _folders(path):
-        found.update(int(word) for word in _read(folder + b"/cgroup.procs").split())
-    return found - {0}
-
-
-def _kill_at_once(path: bytes) -> bool:
-    """Kill all members by cgroup.kill (version 2, Linux 5.14); False where there is none."""
-    try:
-        _write(path + b"/cgroup.kill", b"1")
-    except OSError:
-        return False
-    return True
-
-
-def _stop_forks(path: bytes) -> None:
-    """With the pids controller: no process of the group can make another any more."""
-    try:
-        _set(path, b"pids.max", b"0")
-    except OSError:
-        return
-
-
-def _kill_each(path: bytes) -> None:
-    """Kill the members one by one until there are none, or the time is over.
-
-    A process with a pending SIGKILL cannot fork, so a storm of forks ends even where `_stop_forks` had no effect.
-    """
-    end = time.monotonic() + END_SECONDS
-    while (members := _members(path)) and time.monotonic() < end:
-        batch = sorted(members)[:_BATCH]
-        _kill_batch(path, batch)
-        time.sleep(_PAUSE / 10)
-
-
-def _kill_batch(path: bytes, pids: list[int]) -> None:
-    """Kill these if they are members still: an id alone may by now be another process's, a pidfd never is."""
-    held = []
-    try:
-        for pid in pids:
-            try:
-                held.append((pid, os.pidfd_open(pid)))
-            except ProcessLookupError:
-                continue
-        members = _members(path)
-        for pid, pidfd in held:
-            if pid in members:
-                try:
-                    libc.pidfd_send_signal(pidfd, libc.SIGKILL)
-                except (ProcessLookupError, PermissionError):
-                    continue
-    finally:
-        for _, pidfd in held:
-            os.close(pidfd)
-
-
-def _move_all(source: bytes, target: bytes) -> None:
-    """Move every process of a group to another, also those that are forked meanwhile. Raises OSError."""
-    while pids := _read(source + b"/cgroup.procs").split():
-        for pid in pids:
-            try:
-                _write(target + b"/cgroup.procs", pid)
-            except ProcessLookupError:
-                continue
-
-
-def _remove(path: bytes) -> int:
-    """Remove a group and all below it, waiting for what was killed to be gone; 0, or the errno of what stays."""
-    end = time.monotonic() + END_SECONDS
-    while True:
-        number = 0
-        for folder in _folders(path):
-            try:
-                os.rmdir(folder)
-            except OSError as error:
-                number = 0 if error.errno in _GONE else error.errno or 0
-        if number != errno.EBUSY or time.monotonic() > end:
-            return number
-        time.sleep(_PAUSE)
-
-
-def _read(path: bytes) -> bytes:
-    """A file of the kernel, b"" if it cannot be read."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        data = b""
-        while chunk := os.read(fd, 65536):
-            data += chunk
-        return data
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
-
-
-def _write(path: bytes, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, data)
-    finally:
-        os.close(fd)
-
-
-def _counters(path: bytes) -> dict[bytes, int]:
-    """A file of lines `name number`."""
-    pairs = (line.split() for line in _read(path).splitlines())
-    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}

@@ -67,6 +67,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sandrun.errors", ()),
     ("sandrun.libc", ()),
     ("sandrun.plan.format", ()),
+    ("sandrun.primitives.cgroup", ("sandrun.primitives.cgroup_files", *FOUNDATION, *NOUNS)),
     ("sandrun.primitives.cgroup_probe", ("sandrun.primitives.cgroup", *FOUNDATION, *NOUNS)),
     ("sandrun.primitives.landlock_names", ("sandrun.primitives.landlock",)),
     ("sandrun.primitives.seccomp_compile", ("sandrun.primitives.seccomp*", "sandrun.policy.*", *FOUNDATION)),
