@@ -5,6 +5,7 @@ The tests with a profile run where the kernel has AppArmor, as Debian's has in `
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -67,6 +68,20 @@ def test_a_label_that_the_kernel_does_not_take(who: Who) -> None:
     ran = launched(who, "/bin/true", selinux=b"no such context")
     assert ran.step == "set the security label"
     assert "no such context" in ran.message
+
+
+def test_a_file_that_the_child_cannot_open(who: Who) -> None:
+    """Its own file is opened by a step, and the command does not run without it."""
+    need(os.path.exists(label.SELINUX), "this kernel has no security module with labels")
+
+    def refuse(_: label.Labels) -> None:
+        raise OSError(errno.EIO, "")
+
+    def before() -> None:
+        label.Labels.open = refuse  # type: ignore[method-assign]
+
+    ran = launched(who, "/bin/true", before=before, selinux=b"x")
+    assert (ran.step, ran.errno) == ("open the security label", errno.EIO)
 
 
 def test_a_profile_that_is_not_loaded(who: Who) -> None:
