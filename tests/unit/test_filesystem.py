@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sandrun.errors import CommandError
-from sandrun.kernel import Kernel
+from sandrun.kernel import NAMESPACES, Kernel
 from sandrun.plan.draft import LOST, PARTIAL, Draft, Protection
 from sandrun.plan.filesystem import allowed, resolve_filesystem
 from sandrun.plan.format import KIND_DIRECTORY, KIND_FILE
@@ -34,6 +34,7 @@ def resolved(
     argv: Sequence[str] = ("/usr/bin/busybox",),
     optional: Sequence[str] = (),
     state: str = "available",
+    namespaces: bool = False,
     **keys: object,
 ) -> Draft:
     """The draft for a command without interpreter or libraries, run by alice in her project."""
@@ -48,7 +49,13 @@ def resolved(
             values[key] = tuple(Value(parse(e) if isinstance(e, str) else e, origin) for e in written)  # type: ignore[attr-defined]
     draft = Draft(Profile("test", values=values, optional_flags=frozenset(f"filesystem.{name}" for name in optional)))
     draft.fields.update(env_set=(), env_pass=(b"PATH",))
-    resolve_filesystem(draft, Kernel(landlock_abi=abi, landlock_state=state), host, argv, host.account(host.uid))
+    kernel = Kernel(
+        landlock_abi=abi,
+        landlock_state=state,
+        namespace_reason="not here",
+        **dict.fromkeys(NAMESPACES, namespaces),
+    )
+    resolve_filesystem(draft, kernel, host, argv, host.account(host.uid))
     return draft
 
 

@@ -1,0 +1,212 @@
+"""The view: what is mounted where, in which order, and which Landlock rules then hold on what."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from sandrun.primitives import view
+from sandrun.primitives.landlock import FS, READ, WRITE, fs_mask
+from sandrun.primitives.view import DEVICES, OWNED, READ_ONLY, SEALED
+from sandrun.profile.model import AccessRule
+from sandrun.profile.paths import parse
+from tests.fakes import debian_host, directory, file
+from tests.unit.test_filesystem import KEY, PROJECT, messages, record, resolved, rules
+
+if TYPE_CHECKING:
+    from sandrun.plan.draft import Draft
+
+HOME = "/home/alice"
+NAMES = dict(enumerate(("tree", "bind", "tmpfs", "proc", "devpts", "overlay", "directory", "file", "symlink")))
+
+
+def shown(draft: Draft) -> list[tuple[str, str, int]]:
+    """Operation, path and flags of each record."""
+    return [(NAMES[operation], os.fsdecode(path), flags) for operation, flags, path, _ in draft.fields["view"]]
+
+
+def at(draft: Draft, path: str) -> list[tuple[str, int]]:
+    """What is done at one path, in order."""
+    return [(name, flags) for name, place, flags in shown(draft) if place == path]
+
+
+def in_view(draft: Draft) -> dict[str, int]:
+    return {os.fsdecode(path): access for access, _, path in draft.fields["view_rules"]}
+
+
+def test_only_what_is_written_is_writable() -> None:
+    """The host's tree is read-only without devices, and what is granted is shown writable on top of it."""
+    draft = resolved(namespaces=True, write=[PROJECT], read=["/usr"])
+    assert shown(draft) == [
+        ("tree", "/", READ_ONLY),
+        ("proc", "/proc", READ_ONLY | view.NO_EXECUTE),
+        ("bind", PROJECT, 0),
+    ]
+    assert draft.fields["cwd"] == PROJECT.encode()
+    assert rules(draft) == {PROJECT: WRITE & fs_mask(7), "/usr": READ}
+
+
+def test_nothing_is_mounted_for_what_needs_no_mount() -> None:
+    """Reading alone is Landlock's, and no namespace is made for it."""
+    draft = resolved(namespaces=True, read=["/usr"])
+    assert "view" not in draft.fields
+    assert "namespaces" not in draft.fields
+
+
+def test_a_writable_root_stays_as_it_is() -> None:
+    """What `/` grants for writing needs no mounts of its own."""
+    draft = resolved(namespaces=True, write=["@all"], tmp="private")
+    assert shown(draft)[0] == ("tree", "/", DEVICES)
+    assert ("tmpfs", "/tmp", 0o1777) in shown(draft)
+
+
+def test_private_places() -> None:
+    """/tmp and home are replaced, what is granted in them is shown there on a mount point that is made for it."""
+    draft = resolved(namespaces=True, write=["."], tmp="private", home="private")
+    assert at(draft, "/tmp") == [("tmpfs", 0o1777)]
+    assert at(draft, HOME) == [("tmpfs", 0o700 | OWNED)]
+    assert at(draft, PROJECT) == [("directory", 0o755), ("bind", 0)]
+    assert [place for _, place, _ in shown(draft)].index(HOME) < [place for _, place, _ in shown(draft)].index(PROJECT)
+    assert in_view(draft)[HOME] == in_view(draft)["/tmp"]
+    assert in_view(draft)[HOME] & WRITE & fs_mask(7) == WRITE & fs_mask(7)
+    assert draft.fields["private_dirs"] == ()
+    assert b"TMPDIR" in draft.fields["env_set"]
+    assert "mount" in record(draft, "home").mechanisms
+
+
+def test_a_hidden_home_is_empty_and_closed() -> None:
+    """Sealed at the end, after the mount points in it; nothing is granted on it, and it has the directory to start in."""
+    draft = resolved(namespaces=True, home="hidden", read=[f"{HOME}/.config?"])
+    assert at(draft, HOME) == [("tmpfs", 0o755 | SEALED)]
+    assert at(draft, PROJECT) == [("directory", 0o755 | OWNED)]
+    assert HOME not in in_view(draft)
+
+
+def test_a_place_that_is_granted_by_name_is_the_hosts() -> None:
+    """As without a mount namespace."""
+    draft = resolved(namespaces=True, write=["/tmp"], tmp="private")
+    assert at(draft, "/tmp") == [("bind", 0)]
+    assert any("is the host's" in note for note in record(draft, "tmp").notes)
+
+
+def test_a_denied_file_and_directory_are_covered() -> None:
+    """Inside a writable tree, and nothing of the tree is lost for it; the directories above cannot be moved away."""
+    host = debian_host(tree={f"{PROJECT}/a/secret": file(), f"{PROJECT}/a/b/more": file()})
+    draft = resolved(host, namespaces=True, write=[PROJECT], deny=[f"{PROJECT}/a/secret", f"{PROJECT}/a/b"])
+    assert not draft.problems
+    assert at(draft, f"{PROJECT}/a") == [("bind", 0)], "pinned"
+    assert at(draft, f"{PROJECT}/a/secret") == [("bind", READ_ONLY)]
+    assert at(draft, f"{PROJECT}/a/b") == [("tmpfs", READ_ONLY)]
+    (source,) = [source for _, _, path, source in draft.fields["view"] if path.endswith(b"secret")]
+    assert source == b"/dev/null"
+    assert rules(draft) == {PROJECT: WRITE & fs_mask(7)}
+    assert {"landlock", "mount"} <= set(record(draft, "deny").mechanisms)
+
+
+def test_an_absent_denial_cannot_be_covered() -> None:
+    """Nothing is made on the host to mount on: without another way it is 125."""
+    draft = resolved(namespaces=True, write=[PROJECT], deny=[f"{PROJECT}/later"])
+    assert "lies in a writable tree" in messages(draft)
+
+
+def test_a_grant_inside_a_denial_stays_closed() -> None:
+    """A denial wins over every grant, whatever the order."""
+    host = debian_host(tree={f"{PROJECT}/a/b": directory()})
+    draft = resolved(host, namespaces=True, write=[PROJECT, f"{PROJECT}/a/b"], deny=[f"{PROJECT}/a"])
+    assert at(draft, f"{PROJECT}/a") == [("tmpfs", READ_ONLY)]
+    assert at(draft, f"{PROJECT}/a/b") == []
+
+
+def test_deny_write_is_read_only() -> None:
+    """The tree stays visible; what is granted for writing inside it is not written either."""
+    host = debian_host(tree={f"{PROJECT}/.git/hooks/x": file(), f"{PROJECT}/.git/hooks/d": directory()})
+    hooks = f"{PROJECT}/.git/hooks"
+    draft = resolved(host, namespaces=True, write=[PROJECT, f"{hooks}/d"], deny_write=[hooks])
+    assert at(draft, f"{PROJECT}/.git") == [("bind", 0)], "pinned"
+    assert at(draft, hooks) == [("bind", READ_ONLY)]
+    assert at(draft, f"{hooks}/d") == []
+    assert not draft.problems
+
+
+def test_minimal_devices() -> None:
+    """/dev is made anew: the usual devices, terminals and shared memory of its own."""
+    draft = resolved(namespaces=True, dev="minimal")
+    assert at(draft, "/dev") == [("tmpfs", 0o755)]
+    assert at(draft, "/dev/null") == [("file", 0o600), ("bind", DEVICES)]
+    assert at(draft, "/dev/pts") == [("directory", 0o755), ("devpts", 0)]
+    assert at(draft, "/dev/ptmx") == [("symlink", 0)]
+    assert in_view(draft)["/dev"] == FS["read_dir"]
+
+
+def test_devices_work_only_where_granted() -> None:
+    """The tree has none; each that is granted is shown with device files at work."""
+    draft = resolved(namespaces=True, write=["@devices", PROJECT])
+    assert at(draft, "/dev/null") == [("bind", DEVICES)]
+    assert shown(draft)[0] == ("tree", "/", READ_ONLY)
+
+
+def test_own_proc_is_granted_in_the_view() -> None:
+    """The host's /proc gets no rule, and what is granted below it means the new one."""
+    draft = resolved(namespaces=True, proc="own", write=[PROJECT])
+    assert in_view(draft) == {"/proc": READ}
+    assert "/proc" not in rules(draft)
+    assert record(draft, "proc").state == "enforced"
+
+
+def test_shown_elsewhere() -> None:
+    """`at` mounts on what is there, or in a place of its own; on nothing it is a problem."""
+    host = debian_host(tree={"/data/x": file(), "/mnt": directory()})
+
+    def rule(target: str) -> AccessRule:
+        return AccessRule(parse("/data"), ("read_file", "read_dir"), target)
+
+    draft = resolved(host, namespaces=True, rules=[rule("/mnt")])
+    assert at(draft, "/mnt") == [("bind", READ_ONLY)]
+    draft = resolved(host, namespaces=True, tmp="private", rules=[rule("/tmp/x/y")])
+    assert at(draft, "/tmp/x/y") == [("directory", 0o755), ("bind", READ_ONLY)]
+    assert "nothing to mount on" in messages(resolved(host, namespaces=True, rules=[rule("/mnt/absent")]))
+    assert "mount namespace" in messages(resolved(host, rules=[rule("/mnt")]))
+
+
+def test_overlays_take_what_is_granted_below_them() -> None:
+    """Changes go to the workspace even where the directory is granted; other overlays have other numbers."""
+    host = debian_host(tree={f"{PROJECT}/sub/x": file(), "/srv/b": directory()})
+    draft = resolved(host, namespaces=True, write=[PROJECT, f"{PROJECT}/sub"], overlay=[PROJECT, "/srv/b"])
+    assert at(draft, PROJECT) == [("overlay", 0)]
+    assert at(draft, f"{PROJECT}/sub") == []
+    assert {source for operation, _, _, source in draft.fields["view"] if operation == view.VIEW_OVERLAY} == {
+        b"0",
+        b"1",
+    }
+    assert in_view(draft)[PROJECT] & WRITE & fs_mask(7) == WRITE & fs_mask(7)
+    assert PROJECT not in rules(draft)
+    assert "lie in each other" in messages(resolved(host, namespaces=True, overlay=[PROJECT, f"{PROJECT}/sub"]))
+
+
+def test_what_the_next_launch_trusts() -> None:
+    """The virtual environment inside a writable project is read-only; without mounts the launch is refused."""
+    host = debian_host(tree={f"{PROJECT}/.venv/bin/x": file()})
+    host.code = (f"{PROJECT}/.venv",)
+    draft = resolved(host, namespaces=True, write=[PROJECT])
+    assert at(draft, f"{PROJECT}/.venv") == [("bind", READ_ONLY)]
+    assert not draft.problems
+    assert "the next launch of sandrun trusts" in messages(resolved(host, write=[PROJECT]))
+    assert resolved(host, write=["@all"]).problems == []
+
+
+def test_profiles_that_could_be_planted() -> None:
+    """A writable home without a directory for profiles could get one: make it first, so that it can be protected."""
+    draft = resolved(namespaces=True, write=[HOME])
+    assert "planted" in messages(draft)
+    assert f"mkdir -p {HOME}/.config/sandrun {HOME}/.local/state/sandrun" in (draft.problems[0].hint or "")
+    host = debian_host(tree={f"{HOME}/.config/sandrun": directory(), f"{HOME}/.local/state/sandrun": directory()})
+    draft = resolved(host, namespaces=True, write=[HOME])
+    assert at(draft, f"{HOME}/.config/sandrun") == [("bind", READ_ONLY)]
+    assert not draft.problems
+
+
+def test_a_landlock_free_kernel_keeps_what_mounts_keep() -> None:
+    """Reading and executing are lost, hidden places and writing are not."""
+    draft = resolved(namespaces=True, abi=0, state="missing", write=[PROJECT], deny=[KEY], home="private")
+    lost = {problem.message.split(" ")[0] for problem in draft.problems}
+    assert lost == {"filesystem.read", "filesystem.execute"}
