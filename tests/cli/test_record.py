@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.support import Who
 
 DOCUMENT = {"sandrun", "command", "status", "started", "errors", "warnings", "outcome", "protections"}
-OUTCOME = {"how", "status", "signal", "wall", "user", "system", "max_rss", "killed", "survivors", "left"}
+OUTCOME = {"how", "status", "signal", "wall", "user", "system", "max_rss", "resources", "killed", "survivors", "left"}
 
 
 @pytest.fixture(autouse=True)

@@ -227,6 +227,7 @@ def test_ways_of_version_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """Below the root as it is; in a group where sandrun is alone, aside; else by systemd; else as root from the top."""
     me = f"{cgroup_probe.os.getpid()}\n"
     monkeypatch.setattr(cgroup_probe, "_systemd", lambda _: "")
+    monkeypatch.setattr(cgroup_probe, "_trouble", lambda _: "")  # plain directories are no groups
     monkeypatch.setattr(cgroup_probe.os, "geteuid", lambda: 0)
 
     def way(tree: Tree) -> tuple[int, str]:
