@@ -79,6 +79,10 @@ def _kept(draft: Draft, host: Host) -> Iterator[str]:
     fields = draft.fields
     yield from (os.fsdecode(path) for path in fields.get("create", ()))
     yield from (f"the directory of {os.fsdecode(name)}" for name in fields.get("private_dirs", ()))
+    for fd in fields.get("pass_fds", ()):
+        known = host.fd_stat(fd)
+        if known is not None and stat.S_ISDIR(known[0].mode):
+            yield f"by file descriptor {fd}, a directory"
     view = fields.get("view", ())
     if not any(operation == VIEW_TREE and flags & READ_ONLY for operation, flags, _, _ in view):
         handled = fields.get("landlock_fs", 0) & FS["make_reg"]

@@ -100,6 +100,13 @@ def test_what_a_dynamic_user_cannot_have(flags: tuple[tuple[str, str], ...], ker
     assert words in problem(USER, READ, *flags, kernel=kernel)
 
 
+def test_a_directory_that_is_passed_is_a_place_to_stay() -> None:
+    found = HOST.lstat("/srv/data")
+    assert found is not None
+    host = FakeHost(TREE, environ=HOST.environ, fds={7: (found, 0, "/srv/data")})
+    assert "descriptor 7" in problem(USER, READ, ("process.pass_fds", "7"), host=host)
+
+
 # --- labels --------------------------------------------------------------------------------------------------------
 
 LABELLED = ROOT._replace(labels=frozenset({"apparmor", "selinux"}))
