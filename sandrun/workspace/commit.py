@@ -32,30 +32,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun import libc
 from sandrun.errors import SandrunError
-from sandrun.primitives import private
 from sandrun.workspace import diff
+from sandrun.workspace.batch import CHANGED, REMOVED, Batch, Journal, Leave, Left, Op, Place, RefusedError, reason
 from sandrun.workspace.copy import copy_file, own, own_link, without_set_id
 from sandrun.workspace.tree import join, lstat
 
 if TYPE_CHECKING:
     from sandrun.workspace.store import Workspace
     from sandrun.workspace.tree import Tree, Upper
-
-CHANGED, APPEARED = "changed since the start", "appeared since the start"
-REMOVED = "perhaps removed since the start"
-_BATCH = 256
-"""Changes that become durable at once; one by one each would cost a flush of the disk."""
-_PLACES = 64
-"""Directories that are held open for it, each with two descriptors."""
-_BATCH_BYTES = 64 << 20
-
-
-class Left(NamedTuple):
-    """Something that was not committed: the path in its directory, and why."""
-
-    directory: str
-    path: str
-    why: str
 
 
 class Result(NamedTuple):
@@ -66,46 +50,6 @@ class Result(NamedTuple):
     left_out: tuple[Left, ...]
 
 
-class RefusedError(Exception):
-    """This change is not committed; the message is why."""
-
-
-class _Place:
-    """One directory, above and below, and what is staged in it: freed when nothing is."""
-
-    __slots__ = ("above", "below", "inode", "is_changed", "path")
-
-    def __init__(self, path: str, above: int, below: int, *, since: int, touched: set[int]) -> None:
-        self.path, self.above, self.below = path, above, below
-        found = os.fstat(below)
-        self.inode = found.st_ino
-        self.is_changed = diff.changed_since(found, since) and found.st_ino not in touched
-        """Somebody else made or removed something in it since the start."""
-
-    def close(self) -> None:
-        os.close(self.above)
-        os.close(self.below)
-
-
-class _Op(NamedTuple):
-    """One change that waits for its batch. Without `temporary` the name is deleted, or only leaves the upper tree."""
-
-    place: _Place
-    name: str
-    below: os.stat_result | None
-    temporary: str = ""
-    is_done: bool = False
-    """Nothing is to be done below."""
-
-
-class _Leave(NamedTuple):
-    """The end of a directory: its mode, for a new one its times too, then its removal from the upper tree if empty."""
-
-    path: str
-    mode: int
-    times: tuple[int, int] | None
-
-
 def commit(workspace: Workspace, *, force: bool = False) -> Result:
     """Do the changes of a workspace, which the caller has locked. With `force` also over what changed underneath.
 
@@ -113,7 +57,7 @@ def commit(workspace: Workspace, *, force: bool = False) -> Result:
     """
     try:
         _check_size(workspace)
-        journal = _Journal(workspace)
+        journal = Journal(workspace)
         commits = []
         for number, directory in enumerate(workspace.directories):
             with workspace.upper(number) as upper, workspace.lower(number) as lower:
@@ -127,8 +71,8 @@ def commit(workspace: Workspace, *, force: bool = False) -> Result:
             hint="what was not committed is still in the workspace; the same command goes on from there",
         ) from None
     return Result(
-        sum(each.committed for each in commits),
-        tuple(left for each in commits for left in each.refused),
+        sum(each.batch.committed for each in commits),
+        tuple(left for each in commits for left in each.batch.refused),
         tuple(left for each in commits for left in each.left_out),
     )
 
@@ -148,53 +92,18 @@ def _check_size(workspace: Workspace) -> None:
         )
 
 
-class _Journal:
-    """The inodes whose ctime changes by our own doing: directories, and files with other names."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        self.path = f"{workspace.path}/journal"
-        self.touched: set[int] = set()
-        try:
-            with open(self.path, "rb") as file:
-                # A line that a crash cut short has no end, and nothing relied on it.
-                self.touched.update(int(line[:-1]) for line in file.read().split(b"\n") if line.endswith(b"."))
-        except FileNotFoundError:
-            return
-
-    def touch(self, inodes: set[int]) -> None:
-        """Remember these before they change."""
-        if not (inodes := inodes - self.touched):
-            return
-        self.touched |= inodes
-        with open(self.path, "ab") as file:
-            file.write(b"\n" + b"".join(b"%d.\n" % inode for inode in inodes))
-            file.flush()
-            os.fsync(file.fileno())
-
-    def end(self) -> None:
-        """The commit went to its end. What was refused starts anew the next time."""
-        if os.path.exists(self.path):
-            os.unlink(self.path)
-
-
 class _Commit:
     """The commit of one overlaid directory."""
 
     def __init__(
-        self, workspace: Workspace, directory: str, upper: Upper, lower: Tree, journal: _Journal, *, force: bool
+        self, workspace: Workspace, directory: str, upper: Upper, lower: Tree, journal: Journal, *, force: bool
     ) -> None:
         self.directory = directory
         self.upper, self.lower = upper, lower
         self.journal, self.force = journal, force
         self.since = workspace.started
-        self.prefix = f".sandrun-{workspace.id}-"
-        self.number = 0
-        self.committed = 0
-        self.refused: list[Left] = []
+        self.batch = Batch(workspace, directory, upper, lower, journal)
         self.left_out: list[Left] = []
-        self.ops: list[_Op | _Leave] = []
-        self.places: list[_Place] = []
-        self.bytes = 0
 
     # --- the walk ----------------------------------------------------------------------------------------------------
 
@@ -202,21 +111,21 @@ class _Commit:
         """Do it all; single failures go to `refused`."""
         above, below = os.fstat(self.upper.fd), os.fstat(self.lower.fd)
         self._open_for_work("", below)
-        waiting: list[str | _Leave] = [_Leave("", self._directory_mode(above, below), None), ""]
+        waiting: list[str | Leave] = [Leave("", self._directory_mode(above, below), None), ""]
         try:
             while waiting:
                 item = waiting.pop()
-                if isinstance(item, _Leave):
-                    self.ops.append(item)
+                if isinstance(item, Leave):
+                    self.batch.ops.append(item)
                 else:
                     waiting += reversed(self._folder(item))
-                if len(self.ops) >= _BATCH or len(self.places) >= _PLACES or self.bytes >= _BATCH_BYTES:
-                    self._flush()
-            self._flush()
+                if self.batch.is_full():
+                    self.batch.flush()
+            self.batch.flush()
         finally:
-            self._close_places()
+            self.batch.close_places()
 
-    def _folder(self, path: str) -> list[str | _Leave]:
+    def _folder(self, path: str) -> list[str | Leave]:
         """Stage the changes of one directory. Returns its subdirectories, each followed by its end."""
         try:
             above = self.upper.folder(path)
@@ -226,36 +135,36 @@ class _Commit:
                 os.close(above)
                 raise
         except OSError as error:
-            self._refuse(path, _reason(error))
+            self.batch.refuse(path, reason(error))
             return []
-        place = _Place(path, above, below, since=self.since, touched=self.journal.touched)
-        self.places.append(place)
+        place = Place(path, above, below, since=self.since, touched=self.journal.touched)
+        self.batch.places.append(place)
         try:
             self._sweep(place)
             self._spell_out(place)
         except OSError as error:
-            self._refuse(path, _reason(error))
+            self.batch.refuse(path, reason(error))
             return []
-        found: list[str | _Leave] = []
+        found: list[str | Leave] = []
         for name in sorted(os.listdir(above)):
             try:
                 found += self._entry(place, name)
             except RefusedError as refused:
-                self._refuse(join(path, name), str(refused))
+                self.batch.refuse(join(path, name), str(refused))
             except OSError as error:
-                self._refuse(join(path, name), _reason(error))
+                self.batch.refuse(join(path, name), reason(error))
             # A directory with many files is not to be staged as a whole.
-            if len(self.ops) >= _BATCH or self.bytes >= _BATCH_BYTES:
-                self._flush(keep=place)
+            if self.batch.is_full():
+                self.batch.flush(keep=place)
         return found
 
-    def _sweep(self, place: _Place) -> None:
+    def _sweep(self, place: Place) -> None:
         """Remove the temporary files and directories that an interrupted commit left."""
         for name in os.listdir(place.below):
-            if name.startswith(self.prefix):
-                self._clear(place, name)
+            if name.startswith(self.batch.prefix):
+                self.batch.clear(place, name)
 
-    def _spell_out(self, place: _Place) -> None:
+    def _spell_out(self, place: Place) -> None:
         """Replace the mark that nothing shows through by a whiteout for each name that does not.
 
         The mark would make what we commit into the directory look like what it hides, should we be interrupted.
@@ -276,35 +185,35 @@ class _Commit:
                 if error.errno not in (errno.ENODATA, errno.ENOTSUP, errno.EPERM):
                     raise
 
-    def _entry(self, place: _Place, name: str) -> list[str | _Leave]:
+    def _entry(self, place: Place, name: str) -> list[str | Leave]:
         """Stage one name. Raises RefusedError, OSError."""
         above = os.stat(name, dir_fd=place.above, follow_symlinks=False)
         below = lstat(name, place.below)
         if diff.is_whiteout(above, name, place.above):
             if below is not None:
                 self._judge(place, name, above, below)
-            self.ops.append(_Op(place, name, below, is_done=below is None))
+            self.batch.ops.append(Op(place, name, below, is_done=below is None))
         elif stat.S_ISDIR(above.st_mode):
             return self._directory(place, name, above, below)
         elif not (stat.S_ISREG(above.st_mode) or stat.S_ISLNK(above.st_mode)):
             what = stat.filemode(above.st_mode)[0]
             kind = {"p": "a fifo", "s": "a socket"}.get(what, "a device")
             self.left_out.append(Left(self.directory, join(place.path, name), f"{kind} is not committed"))
-            self.ops.append(_Op(place, name, below, is_done=True))
+            self.batch.ops.append(Op(place, name, below, is_done=True))
         elif below is not None and self._is_same(place, name, above, below):
-            self.ops.append(_Op(place, name, below, is_done=True))
+            self.batch.ops.append(Op(place, name, below, is_done=True))
         else:
             self._judge(place, name, above, below)
-            self.ops.append(_Op(place, name, below, self._stage(place, name, above, below)))
+            self.batch.ops.append(Op(place, name, below, self._stage(place, name, above, below)))
         return []
 
-    def _is_same(self, place: _Place, name: str, above: os.stat_result, below: os.stat_result) -> bool:
+    def _is_same(self, place: Place, name: str, above: os.stat_result, below: os.stat_result) -> bool:
         what = set(diff.differences(self.upper, place.above, place.below, name, above, below))
         if diff.MODE in what and without_set_id(self.upper.mode(above)) == stat.S_IMODE(below.st_mode):
             what.discard(diff.MODE)
         return not what
 
-    def _judge(self, place: _Place, name: str, above: os.stat_result, below: os.stat_result | None) -> None:
+    def _judge(self, place: Place, name: str, above: os.stat_result, below: os.stat_result | None) -> None:
         """Raise RefusedError if somebody else changed the target since the start."""
         if self.force:
             return
@@ -340,13 +249,9 @@ class _Commit:
 
     # --- staging -----------------------------------------------------------------------------------------------------
 
-    def _temporary(self) -> str:
-        self.number += 1
-        return f"{self.prefix}{os.getpid()}-{self.number}"
-
-    def _stage(self, place: _Place, name: str, above: os.stat_result, below: os.stat_result | None) -> str:
+    def _stage(self, place: Place, name: str, above: os.stat_result, below: os.stat_result | None) -> str:
         """The new content under a temporary name. Nothing of it is left after an error."""
-        temporary = self._temporary()
+        temporary = self.batch.temporary()
         try:
             if stat.S_ISLNK(above.st_mode):
                 os.symlink(os.readlink(name, dir_fd=place.above), temporary, dir_fd=place.below)
@@ -357,7 +262,7 @@ class _Commit:
                     copy_file(source, temporary, place.below, self.upper.mode(above), above, below)
                 finally:
                     os.close(source)
-                self.bytes += above.st_blocks * 512
+                self.batch.bytes += above.st_blocks * 512
         except OSError:
             if lstat(temporary, place.below) is not None:
                 os.unlink(temporary, dir_fd=place.below)
@@ -365,8 +270,8 @@ class _Commit:
         return temporary
 
     def _directory(
-        self, place: _Place, name: str, above: os.stat_result, below: os.stat_result | None
-    ) -> list[str | _Leave]:
+        self, place: Place, name: str, above: os.stat_result, below: os.stat_result | None
+    ) -> list[str | Leave]:
         """Make a directory, or what stands in its place into one, at once: what is in it goes there."""
         path = join(place.path, name)
         is_new = below is None or not stat.S_ISDIR(below.st_mode)
@@ -374,11 +279,11 @@ class _Commit:
         if is_new:
             self._judge(place, name, above, below)
             self._make_directory(place, name, above, below)
-            self.committed += 1
+            self.batch.committed += 1
         elif below is not None:
             self._open_for_work(path, below)
         times = (above.st_atime_ns, above.st_mtime_ns) if is_new else None
-        return [path, _Leave(path, mode, times)]
+        return [path, Leave(path, mode, times)]
 
     def _open_for_work(self, path: str, below: os.stat_result) -> None:
         """Let an ordinary user into a directory of its own until `_end_directory` gives it its mode."""
@@ -393,13 +298,13 @@ class _Commit:
         finally:
             os.close(pinned)
 
-    def _make_directory(self, place: _Place, name: str, above: os.stat_result, below: os.stat_result | None) -> None:
+    def _make_directory(self, place: Place, name: str, above: os.stat_result, below: os.stat_result | None) -> None:
         if below is None:
             os.mkdir(name, 0o700, dir_fd=place.below)
         else:
-            temporary = self._temporary()
+            temporary = self.batch.temporary()
             os.mkdir(temporary, 0o700, dir_fd=place.below)
-            self._exchange(place, name, temporary)
+            self.batch.exchange(place, name, temporary)
         fd = self.lower.folder(join(place.path, name))
         try:
             # Whoever owns the directory around it can exchange ours for one that root must not give away.
@@ -413,137 +318,3 @@ class _Commit:
         """The mode of a directory at the end; its set-group-ID bit means inheritance (inode(7)), and stays as it is."""
         inherited = below.st_mode & stat.S_ISGID if below is not None else 0
         return self.upper.mode(above) & 0o1777 | inherited
-
-    # --- doing -------------------------------------------------------------------------------------------------------
-
-    def _flush(self, keep: _Place | None = None) -> None:
-        """Do what is staged: make it durable, put it in place, make that durable, then forget it above."""
-        ops = [op for op in self.ops if isinstance(op, _Op)]
-        leaves = [op for op in self.ops if isinstance(op, _Leave)]
-        self.ops, self.bytes = [], 0
-        todo = [op for op in ops if not op.is_done]
-        if todo:
-            libc.syncfs(todo[0].place.below)
-            linked = {op.below.st_ino for op in todo if op.below is not None and op.below.st_nlink > 1}
-            self.journal.touch(linked | {op.place.inode for op in todo if not op.place.is_changed})
-        done = [op for op in ops if op.is_done or self._do(op)]
-        for leave in leaves:
-            self._end_directory(leave)
-        if todo or leaves:
-            self._sync()
-        for op in done:
-            os.unlink(op.name, dir_fd=op.place.above)
-        for leave in leaves:
-            self._forget_directory(leave)
-        self._close_places(keep)
-
-    def _do(self, op: _Op) -> bool:
-        """Put one change in place; False if it was refused."""
-        try:
-            self._check_again(op)
-            if op.temporary:
-                self._replace(op)
-            elif op.below is not None and stat.S_ISDIR(op.below.st_mode):
-                temporary = self._temporary()
-                os.rename(op.name, temporary, src_dir_fd=op.place.below, dst_dir_fd=op.place.below)
-                self._clear(op.place, temporary)
-            else:
-                os.unlink(op.name, dir_fd=op.place.below)
-        except (OSError, RefusedError) as error:
-            if op.temporary and lstat(op.temporary, op.place.below) is not None:
-                os.unlink(op.temporary, dir_fd=op.place.below)
-            why = _reason(error) if isinstance(error, OSError) else str(error)
-            self._refuse(join(op.place.path, op.name), why)
-            return False
-        self.committed += 1
-        return True
-
-    def _check_again(self, op: _Op) -> None:
-        now = lstat(op.name, op.place.below)
-        if op.below is None or now is None:
-            if now is not op.below:
-                raise RefusedError(REMOVED if now is None else APPEARED)
-        elif now.st_ino != op.below.st_ino or (
-            now.st_ctime_ns != op.below.st_ctime_ns and now.st_ino not in self.journal.touched
-        ):
-            raise RefusedError(CHANGED)
-
-    def _replace(self, op: _Op) -> None:
-        if op.below is not None and stat.S_ISDIR(op.below.st_mode):
-            self._exchange(op.place, op.name, op.temporary)
-        elif op.below is not None:
-            os.rename(op.temporary, op.name, src_dir_fd=op.place.below, dst_dir_fd=op.place.below)
-        else:
-            here = op.place.below
-            libc.renameat2(here, os.fsencode(op.temporary), here, os.fsencode(op.name), libc.RENAME_NOREPLACE)
-
-    def _exchange(self, place: _Place, name: str, temporary: str) -> None:
-        """Put `temporary` in the place of `name`, and remove what was there."""
-        here = place.below
-        libc.renameat2(here, os.fsencode(temporary), here, os.fsencode(name), libc.RENAME_EXCHANGE)
-        self._clear(place, temporary)
-
-    @staticmethod
-    def _clear(place: _Place, name: str) -> None:
-        try:
-            os.unlink(name, dir_fd=place.below)
-        except IsADirectoryError:
-            number = private.remove(b"/proc/self/fd/%d/./%s" % (place.below, os.fsencode(name)))
-            if number:
-                raise OSError(number, os.strerror(number), name) from None
-
-    def _end_directory(self, leave: _Leave) -> None:
-        """Give a directory its mode, and a new one its times."""
-        try:
-            pinned = self.lower.pin(leave.path)
-        except OSError as error:
-            self._refuse(leave.path, _reason(error))
-            return
-        try:
-            found = os.fstat(pinned)
-            here = f"/proc/self/fd/{pinned}"
-            inherited = found.st_mode & stat.S_ISGID if leave.times else 0
-            if stat.S_IMODE(found.st_mode) != leave.mode | inherited:
-                os.chmod(here, leave.mode | inherited)
-                self.committed += not leave.times
-            if leave.times:
-                os.utime(here, ns=leave.times)
-        except OSError as error:
-            self._refuse(leave.path, _reason(error))
-        finally:
-            os.close(pinned)
-
-    def _forget_directory(self, leave: _Leave) -> None:
-        parent, _, name = leave.path.rpartition("/")
-        if not name:
-            return
-        fd = self.upper.folder(parent)
-        try:
-            os.rmdir(name, dir_fd=fd)
-        except OSError as error:
-            if error.errno != errno.ENOTEMPTY:  # what was refused stays
-                raise
-        finally:
-            os.close(fd)
-
-    def _sync(self) -> None:
-        fd = self.lower.folder("")
-        try:
-            libc.syncfs(fd)
-        finally:
-            os.close(fd)
-
-    def _close_places(self, keep: _Place | None = None) -> None:
-        for place in self.places:
-            if place is not keep:
-                place.close()
-        self.places = [keep] if keep else []
-
-    def _refuse(self, path: str, why: str) -> None:
-        self.refused.append(Left(self.directory, path, why))
-
-
-def _reason(error: OSError) -> str:
-    if error.errno == errno.EXDEV:
-        return "a mount point is in the way"
-    return libc.strerror(error.errno or 0)
