@@ -52,7 +52,7 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     made: support.Who | None = request.getfixturevalue("who") if "who" in request.fixturenames else None
     files = support.files_below(made.tmp) if made else set()
     yield
-    left = {pid: name for pid, name in support.descendants().items() if pid not in before}
+    left = support.left_since(before)
     support.kill_all(left)
     support.reap_orphans()
     assert not left, f"processes left behind: {left}"

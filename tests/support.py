@@ -402,6 +402,20 @@ def descendants(pid: int | None = None) -> dict[int, str]:
     return found
 
 
+def left_since(before: Mapping[int, str], seconds: float = 1) -> dict[int, str]:
+    """The descendants of this process that were not there before, and do not go away at once.
+
+    The init process of a pid namespace whose supervisor was killed ends when the others are reaped, by us.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        left = {pid: name for pid, name in descendants().items() if pid not in before}
+        if not left or time.monotonic() > end:
+            return left
+        reap_orphans()
+        time.sleep(0.01)
+
+
 def children(pid: int) -> list[int]:
     """The child processes of every thread of `pid`, zombies too (proc_pid_task_children(5))."""
     found: list[int] = []

@@ -3,7 +3,7 @@
 An attempt is a module whose docstring is the claim that it guards. It has
 
 - `attempt(*arguments)`: runs inside, from the module's source alone. To return is to have escaped; to raise Blocked, or
-  an OSError of EPERM, EACCES or one of `REFUSALS`, is to be blocked. Anything else is a broken attempt.
+  an OSError of EPERM, EACCES, EROFS, ENOENT, ESRCH or one of `REFUSALS`, is to be blocked. Anything else is a broken attempt.
 - `setup(out)`, if the attempt needs something: runs outside before it, prepares files, sockets and processes by the
   `Outside` that it gets, and appends the attempt's arguments to `out.arguments`.
 - `unharmed(out)`, if something outside can show it: afterwards, is everything as it was?

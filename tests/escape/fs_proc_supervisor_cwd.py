@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
-from tests.probes.inside import read
+from tests.probes.inside import read, supervisor
 
 if TYPE_CHECKING:
     from tests.escape.outside import Outside
@@ -16,8 +15,8 @@ def setup(out: Outside) -> None:
     out.values["outside"] = out.options["cwd"]
 
 
-SANDRUN = ("--cwd", "{work}")
+SANDRUN = ("--cwd", "{work}", "-w", "{work}")
 
 
 def attempt() -> None:
-    read(f"/proc/{os.getppid()}/cwd/secret")
+    read(f"/proc/{supervisor()}/cwd/secret")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import resource
+
+from tests.probes.inside import supervisor
 
 BARE = True
 
 
 def attempt() -> None:
-    resource.prlimit(os.getppid(), resource.RLIMIT_CORE, (0, 0))
+    resource.prlimit(supervisor(), resource.RLIMIT_CORE, (0, 0))

@@ -124,9 +124,22 @@ class Outside:
         return master
 
     def alive(self) -> dict[int, str]:
-        """The processes that the attempt wrote to the file `pid` in the working directory and that live."""
-        pids = [int(word) for word in (self.work / "pid").read_text().split()]
-        return {pid: "of the attempt" for pid in pids if is_alive(pid)}
+        """The processes that the attempt wrote to the file `pid` in the working directory and that live.
+
+        It writes them as they are numbered in its own pid namespace.
+        """
+        theirs = (self.work / "pid").read_text().split()
+        ours = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        return {pid: "of the attempt" for pid in ours if self._is_own(pid, theirs) and is_alive(pid)}
+
+    def _is_own(self, pid: int, numbers: Sequence[str]) -> bool:
+        try:
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            number = next(line.split()[-1] for line in lines if line.startswith("NSpid:"))
+            thread = os.listdir(f"/proc/{pid}/task")[-1]  # the first one may have ended alone
+            return number in numbers and os.readlink(f"/proc/{pid}/task/{thread}/cwd") == str(self.work)
+        except (OSError, StopIteration):
+            return False
 
     def none_alive(self) -> bool:
         """Whether none of these live; ends them if they do, which only the control may need."""

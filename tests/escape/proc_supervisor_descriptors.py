@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
+from tests.probes.inside import supervisor
+
 
 def attempt() -> None:
     try:
-        os.readlink(f"/proc/{os.getppid()}/fd/2")
+        os.readlink(f"/proc/{supervisor()}/fd/2")
     except PermissionError:
-        os.close(os.open(f"/proc/{os.getppid()}/fd/2", os.O_WRONLY))
+        os.close(os.open(f"/proc/{supervisor()}/fd/2", os.O_WRONLY))

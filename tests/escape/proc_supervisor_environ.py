@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
+
+from tests.probes.inside import supervisor
 
 if TYPE_CHECKING:
     from tests.escape.outside import Outside
@@ -17,6 +18,6 @@ def setup(out: Outside) -> None:
 
 
 def attempt() -> None:
-    with open(f"/proc/{os.getppid()}/environ", encoding="utf-8") as file:
+    with open(f"/proc/{supervisor()}/environ", encoding="utf-8") as file:
         if "hidden" not in file.read():
             raise RuntimeError("not there")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 
+from tests.probes.inside import supervisor
+
 BARE = True
 
 
 def attempt() -> None:
     try:
-        os.close(os.open(f"/proc/{os.getppid()}/mem", os.O_RDWR))
+        os.close(os.open(f"/proc/{supervisor()}/mem", os.O_RDWR))
     except PermissionError:
-        os.close(os.open(f"/proc/{os.getppid()}/mem", os.O_RDONLY))
+        os.close(os.open(f"/proc/{supervisor()}/mem", os.O_RDONLY))

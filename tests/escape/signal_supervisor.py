@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from tests.probes.inside import supervisor
+
 
 def needs() -> None:
     from tests import support
@@ -12,4 +14,4 @@ def needs() -> None:
 
 
 def attempt() -> None:
-    os.kill(os.getppid(), 0)
+    os.kill(supervisor(), 0)

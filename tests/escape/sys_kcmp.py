@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from tests.probes.inside import syscall
+from tests.probes.inside import supervisor, syscall
 
 KCMP_VM = 1
 
 
 def attempt() -> None:
-    syscall("kcmp", os.getppid(), os.getpid(), KCMP_VM, 0, 0)
+    syscall("kcmp", supervisor(), os.getpid(), KCMP_VM, 0, 0)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from tests.probes.inside import syscall
+from tests.probes.inside import supervisor, syscall
 
 BARE = True
 
 
 def attempt() -> None:
-    syscall("pidfd_getfd", os.pidfd_open(os.getppid()), 2, 0)
+    syscall("pidfd_getfd", os.pidfd_open(supervisor()), 2, 0)

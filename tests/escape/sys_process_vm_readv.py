@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 
-from tests.probes.inside import syscall
+from tests.probes.inside import supervisor, syscall
 
 BARE = True
 
@@ -16,7 +15,7 @@ def attempt() -> None:
     local = bytes((ctypes.c_size_t * 2)(ctypes.addressof(buffer), 1))
     nowhere = bytes((ctypes.c_size_t * 2)(0, 1))
     try:
-        syscall("process_vm_readv", os.getppid(), local, 1, nowhere, 1, 0)
+        syscall("process_vm_readv", supervisor(), local, 1, nowhere, 1, 0)
     except OSError as error:
         # Who may read gets EFAULT for an address that is in no process.
         if error.errno != errno.EFAULT:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
-from tests.probes.inside import syscall
+from tests.probes.inside import supervisor, syscall
 
 PTRACE_SEIZE = 0x4206
 
 
 def attempt() -> None:
-    syscall("ptrace", PTRACE_SEIZE, os.getppid(), 0, 0)
+    syscall("ptrace", PTRACE_SEIZE, supervisor(), 0, 0)

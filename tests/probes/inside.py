@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 ESCAPED, BLOCKED = 0, 3
 """The exit statuses of an attempt. Any other one means that the attempt itself is broken."""
-REFUSALS = ("EPERM", "EACCES")
+REFUSALS = ("EPERM", "EACCES", "EROFS", "ENOENT", "ESRCH")
+"""The control shows that what is absent or read-only in the command's own namespaces is there and can be changed."""
 SECRET = "the secret of this test"
 
 NUMBERS: dict[str, tuple[int, int]] = {
@@ -75,6 +76,14 @@ libc.syscall.restype = ctypes.c_long
 
 class Blocked(Exception):
     """The attempt saw that it is blocked without an error number that says so."""
+
+
+def supervisor() -> int:
+    """The process id of the parent. Raises Blocked where it has none: in a pid namespace of the command's own."""
+    pid = os.getppid()
+    if not pid:
+        raise Blocked("the parent is not in this pid namespace")
+    return pid
 
 
 def syscall(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
