@@ -6,11 +6,11 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from sandrun.doctor.rows import NO, OK, PARTIAL, Row
+from sandrun.dryrun import WAYS
 from sandrun.kernel import FILTERING, NAMESPACES, OUTER_FILTER, why_no_namespaces
 from sandrun.plan.filesystem import NO_LANDLOCK
 from sandrun.primitives import caps, landlock
 from sandrun.primitives.cgroup_probe import KILLER
-from sandrun.dryrun import WAYS
 
 if TYPE_CHECKING:
     from sandrun.doctor.probes import Facts, Trial

@@ -140,7 +140,7 @@ def _resolve_view(request: Request, host: Host) -> View:
     fields = request.draft.fields
     cwd = os.fsdecode(fields.get("cwd", b"")) or host.cwd
     view = build(request.grants, request.places, request.entries, request.shown, request.holes, cwd, host)
-    fields["view"] = view.records()
+    fields["view"] = view.records(set_id=not fields.get("no_new_privs", 1))
     kinds = namespaces.KINDS["mount"] | (0 if request.no_proc else namespaces.KINDS["pid"])
     fields["namespaces"] = fields.get("namespaces", 0) | kinds
     fields["cwd"] = os.fsencode(cwd or "/")

@@ -25,6 +25,9 @@ NO_HOMES = (*SYSTEM, "/dev", "/proc", "/sys", "/run")
 """passwd(5) gives system accounts homes such as /bin: hiding them would hide the system."""
 OWN_PROC = "/proc shows the other processes too"
 ALL = READ | WRITE | EXECUTE
+SIZES = {"/tmp": "40%"}  # noqa: S108 (a name in the view)
+SMALL = "15%"
+"""Of the machine's memory, which all of these places together must not exhaust (tmpfs(5))."""
 SSH_INCLUDED = "/etc/ssh/ssh_config.d"
 MOST_SETTINGS = 1 << 20
 
@@ -45,7 +48,7 @@ def _temporary(request: Request, word: str) -> None:
         request.groups["@tmp"] = request.groups.get("@tmp", 0) | WRITE
     elif word == "private" and request.has_view:
         for path in _existing(request, TEMPORARY):
-            _replace(request, "filesystem.tmp", Place(path, VIEW_TMPFS, 0o1777, ALL))
+            _replace(request, "filesystem.tmp", Place(path, VIEW_TMPFS, 0o1777, ALL, SIZES.get(path, SMALL)))
         # The caller's may be elsewhere, and programs that were written for a directory of their own ask for it.
         fields = request.draft.fields
         fields["env_set"] = tuple(sorted({*fields["env_set"], b"TMPDIR"}))
@@ -77,7 +80,7 @@ def _home(request: Request, word: str) -> None:
     own = context.host.realpath(context.home) if context.home.startswith("/") and word == "private" else ""
     for path in homes:
         mode, access = (0o700 | OWNED, ALL) if path == own else (0o755 | SEALED, 0)
-        _replace(request, "filesystem.home", Place(path, VIEW_TMPFS, mode, access))
+        _replace(request, "filesystem.home", Place(path, VIEW_TMPFS, mode, access, SMALL))
     if word == "private" and own not in homes:
         _make_private(request, "filesystem.home", b"HOME")
 

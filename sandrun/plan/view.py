@@ -22,6 +22,7 @@ from sandrun.primitives.view import (
     NO_EXECUTE,
     OWNED,
     READ_ONLY,
+    SET_ID,
     VIEW_BIND,
     VIEW_DEVPTS,
     VIEW_DIRECTORY,
@@ -171,11 +172,20 @@ class View:
         if not zone.is_host and not zone.closed and path not in self._zones:
             self._add(VIEW_DIRECTORY, 0o755 | OWNED, path)
 
-    def records(self) -> tuple[Record, ...]:
-        """All of it: first what holds for the host's tree, then parents before what lies in them."""
+    def records(self, *, set_id: bool = False) -> tuple[Record, ...]:
+        """All of it: first what holds for the host's tree, then parents before what lies in them.
+
+        `set_id`: set-user-ID programs work, as far as no_new_privs is not set either.
+        """
         root = self._zones["/"]
         tree = (VIEW_TREE, (0 if root.writable else READ_ONLY) | (DEVICES if root.devices else 0), b"/", b"")
-        return (tree, *self._steps)
+        if not set_id:
+            return (tree, *self._steps)
+        host = (VIEW_TREE, VIEW_BIND)
+        return tuple(
+            (operation, flags | (SET_ID if operation in host else 0), path, source)
+            for operation, flags, path, source in (tree, *self._steps)
+        )
 
     def _point(self, path: str, *, is_directory: bool) -> None:
         """Where nothing of the host is seen, a mount needs something made to stand on."""
@@ -221,7 +231,7 @@ def minimal_devices(access: int, listing: int) -> tuple[list[Place], list[Entry]
     places = [
         Place("/dev", VIEW_TMPFS, 0o755, listing),
         Place("/dev/pts", VIEW_DEVPTS, 0, access, made=True),
-        Place("/dev/shm", VIEW_TMPFS, 0o1777, access, made=True),  # noqa: S108 (a name in the view)
+        Place("/dev/shm", VIEW_TMPFS, 0o1777, access, "15%", made=True),  # noqa: S108 (a name in the view)
     ]
     links = (
         ("ptmx", "pts/ptmx"),

@@ -41,6 +41,8 @@ OWNED = 1 << 14
 SEALED = 1 << 15
 """TMPFS: it becomes read-only when the view is complete."""
 NO_EXECUTE = 1 << 16
+SET_ID = 1 << 17
+"""Set-user-ID and set-group-ID bits and file capabilities work, which they do nowhere else."""
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -158,7 +160,7 @@ class View:
 
 
 def _attributes(flags: int) -> int:
-    attributes = libc.MOUNT_ATTR_NOSUID
+    attributes = 0 if flags & SET_ID else libc.MOUNT_ATTR_NOSUID
     if not flags & DEVICES:
         attributes |= libc.MOUNT_ATTR_NODEV
     if flags & READ_ONLY:
