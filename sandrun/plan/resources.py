@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import resource
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from sandrun.plan.draft import accept
 from sandrun.plan.format import CGROUP_AFTER, CGROUP_MAY_LACK, KEEP
 from sandrun.primitives import landlock
 from sandrun.primitives.cgroup_probe import KILLER
+from sandrun.primitives.view import READ_ONLY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,13 +90,18 @@ def _trouble(draft: Draft, kernel: Kernel, controller: str) -> tuple[str, str]:
     if draft.fields.get("uid", KEEP) in (KEEP, kernel.uid):
         for point in cgroup.mounts:
             if _can_write(draft, point):
-                return f"the command could leave its control group: {point} is writable", f"--deny-write {point}"
+                top = posixpath.commonpath(cgroup.mounts)
+                return f"the command could leave its control group: {point} is writable", f"--deny-write {top}"
     return "", ""
 
 
 def _can_write(draft: Draft, point: str) -> bool:
     """Whether a rule lets the command write to a group: on a mount point of control groups, above it or below."""
     write = landlock.FS["write_file"]
+    over = [flags for _, flags, path, _ in draft.fields.get("view", ()) if _within(point, os.fsdecode(path))]
+    inside = [flags for _, flags, path, _ in draft.fields.get("view", ()) if _within(os.fsdecode(path), point)]
+    if over and all(flags & READ_ONLY for flags in (over[-1], *inside)):
+        return False
     if not draft.fields.get("landlock_fs", 0) & write:
         return True
     for access, _, name in draft.fields.get("path_rules", ()):

@@ -14,6 +14,7 @@ from sandrun.plan.format import CGROUP_AFTER, CGROUP_ALONE, CGROUP_BELOW, CGROUP
 from sandrun.plan.resources import STAND_INS, resolve_resources
 from sandrun.primitives import cgroup, cgroup_probe, landlock
 from sandrun.primitives.cgroup_probe import KILLER, Cgroup, hierarchies
+from sandrun.primitives.view import READ_ONLY
 from sandrun.profile.model import Origin, Profile, Value
 
 if TYPE_CHECKING:
@@ -154,6 +155,18 @@ def test_no_way_out_by_writing(path: str) -> None:
     other.fields.update(path_rules=made.fields["path_rules"], uid=1234)
     resolve_resources(other, kernel(NEW))
     assert not other.problems
+
+
+def test_a_read_only_mount_closes_the_way_out() -> None:
+    """What the view mounts read-only over the groups counts, unless something writable lies in it."""
+    made = draft(memory=1)
+    made.fields["path_rules"] = ((landlock.FS["write_file"], 1, b"/"),)
+    made.fields["view"] = ((0, 0, b"/", b"/"), (1, READ_ONLY, b"/c", b"/c"))
+    resolve_resources(made, kernel(NEW))
+    assert not made.problems
+    made.fields["view"] += ((1, 0, b"/c/me", b"/c/me"),)
+    resolve_resources(made, kernel(NEW))
+    assert "--deny-write /c" in str(made.problems[0].hint)
 
 
 def test_no_way_out_where_files_are_not_restricted() -> None:
