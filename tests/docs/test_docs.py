@@ -130,9 +130,6 @@ def test_an_option_names_its_key(key: object) -> None:
 
 LATER = {
     "--root": "/",
-    "--loopback": "",
-    "--hostname": "x",
-    "--namespace": "net",
 }
 """The options of which OPTIONS says that this version cannot keep them, each with a value."""
 
