@@ -48,6 +48,7 @@ def claim() -> Claim:
     """Lock a number that no account, group or process has and no other launch holds. Raises SandrunError."""
     try:
         _make_directory()
+        _remove_leftovers()
         count = LAST - FIRST + 1
         start = int.from_bytes(os.urandom(4), "little")
         for step in range(count):
@@ -80,6 +81,13 @@ def _is_known(number: int) -> bool:
             look_up(number)
             return True
     return False
+
+
+def _remove_leftovers() -> None:
+    """Remove the files of numbers that nobody holds any longer: their supervisors were killed. Raises OSError."""
+    for name in os.listdir(DIRECTORY):
+        if name.isdecimal() and FIRST <= int(name) <= LAST and (descriptor := _lock(int(name))) >= 0:
+            Claim(int(name), descriptor).release()
 
 
 def _lock(number: int) -> int:

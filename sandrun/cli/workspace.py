@@ -129,6 +129,7 @@ def commit(ids: tuple[str, ...], every: bool, as_json: bool, force: bool, size_l
 @_chosen
 def discard(ids: tuple[str, ...], every: bool, as_json: bool) -> int:
     """Remove what was changed; the directories stay as they are."""
+    store.remove_leftovers()
     for each in _workspaces(ids, every):
         store.remove(each)
         if as_json:

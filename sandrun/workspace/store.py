@@ -38,6 +38,8 @@ SYSTEM_DIRECTORY = "/var/lib/sandrun"
 RUNNING, KEPT, INTERRUPTED = "running", "kept", "interrupted"
 """The states: a command works in it; it ended, or its supervisor did not live to see the end; see `state`."""
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
+UNFINISHED, REMOVED = ".new-", ".removed-"
+"""Before an id: what is not yet, or no longer, a workspace. Whoever makes or removes one may be killed on the way."""
 _NO_UPPER = ("overlay", "nfs", "nfs4", "cifs", "smb3", "9p", "vfat", "exfat", "ecryptfs", "fuse", "fuseblk", "aufs")
 """Filesystems that cannot hold the upper directory of overlayfs, or not reliably: no whiteouts, no user.* attributes."""
 _CLOCK_REALTIME_COARSE = 5
@@ -132,27 +134,37 @@ def make(directories: Sequence[str], command: Sequence[str], size_limit: int = 0
     _make_base(base)
     _check_place(base, directories)
     name = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(started // 10**9)) + os.urandom(3).hex()
-    path = os.path.join(base, name)
+    path, unfinished = os.path.join(base, name), os.path.join(base, UNFINISHED + name)
     made, lock = False, -1
     try:
         inodes = tuple(os.stat(place).st_ino for place in directories)
-        os.mkdir(path, 0o700)
-        made = True
-        workspace = Workspace(
-            name, path, tuple(directories), inodes, tuple(command), os.geteuid(), started, size_limit=size_limit
-        )
-        lock = _lock(workspace)
-        for kind in ("upper", "work"):
-            os.mkdir(f"{path}/{kind}", 0o700)
-        for number, place in enumerate(directories):
-            os.mkdir(f"{path}/work/{number}", 0o700)
-            _make_upper(f"{path}/upper/{number}", place)
-        save(workspace)
+        with _making(base, fcntl.LOCK_EX):
+            os.mkdir(unfinished, 0o700)
+            made = True
+            workspace = Workspace(
+                name,
+                unfinished,
+                tuple(directories),
+                inodes,
+                tuple(command),
+                os.geteuid(),
+                started,
+                size_limit=size_limit,
+            )
+            lock = _lock(workspace)
+            for kind in ("upper", "work"):
+                os.mkdir(f"{unfinished}/{kind}", 0o700)
+            for number, place in enumerate(directories):
+                os.mkdir(f"{unfinished}/work/{number}", 0o700)
+                _make_upper(f"{unfinished}/upper/{number}", place)
+            save(workspace)
+            os.rename(unfinished, path)
+            workspace = workspace._replace(path=path)
     except OSError as error:
         if lock >= 0:
             os.close(lock)
         if made:
-            private.remove(os.fsencode(path))
+            private.remove(os.fsencode(unfinished))
         why = libc.strerror(error.errno or 0)
         hint = ELSEWHERE if error.errno in (errno.ENOTSUP, errno.EROFS, errno.EACCES, errno.EPERM) else None
         raise SandrunError(f"cannot make a workspace: {error.filename or path}: {why}", hint=hint) from None
@@ -309,7 +321,7 @@ def remove_work(workspace: Workspace) -> None:
 def remove(workspace: Workspace) -> None:
     """Remove a workspace with all it holds. Raises SandrunError."""
     # First under a name that nobody takes for a workspace: half of one must never be committed.
-    gone = os.path.join(os.path.dirname(workspace.path), f".removed-{workspace.id}")
+    gone = os.path.join(os.path.dirname(workspace.path), REMOVED + workspace.id)
     try:
         os.rename(workspace.path, gone)
     except FileNotFoundError:
@@ -322,11 +334,29 @@ def remove(workspace: Workspace) -> None:
 
 
 def remove_leftovers() -> None:
-    """Remove what interrupted removals left."""
+    """Remove what interrupted launches and removals left."""
     with contextlib.suppress(OSError):
-        for name in os.listdir(directory()):
-            if name.startswith(".removed-") and _ID.fullmatch(name.removeprefix(".removed-")):
-                private.remove(os.fsencode(os.path.join(directory(), name)))
+        base = directory()
+        _remove_all(base, REMOVED)
+        with _making(base, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            _remove_all(base, UNFINISHED)
+
+
+def _remove_all(base: str, prefix: str) -> None:
+    for name in os.listdir(base):
+        if name.startswith(prefix) and _ID.fullmatch(name.removeprefix(prefix)):
+            private.remove(os.fsencode(os.path.join(base, name)))
+
+
+@contextlib.contextmanager
+def _making(base: str, how: int) -> Iterator[None]:
+    """Nobody else makes a workspace meanwhile, so an unfinished one is nobody's. Raises OSError."""
+    fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, how)
+        yield
+    finally:
+        os.close(fd)
 
 
 def ended(workspace: Workspace, status: int) -> Workspace:
