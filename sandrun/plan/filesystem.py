@@ -29,6 +29,7 @@ from sandrun.policy import guards
 from sandrun.primitives import namespaces
 from sandrun.primitives.landlock import EXECUTE, FS, FS_ABI, NET_ABI, NEWEST_ABI, READ, WRITE, fs_mask
 from sandrun.profile.paths import expand as expand_path
+from sandrun.rooted import RootedHost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -83,7 +84,8 @@ def resolve_filesystem(draft: Draft, kernel: Kernel, host: Host, argv: Sequence[
     fields["private_dirs"] = tuple(request.private_dirs)
     if request.private_dirs:
         fields["private_access"] = (READ | WRITE | EXECUTE) & handled
-    if request.is_everything:
+    # Another root stays inside path rules: a descriptor of a directory outside is then no way out.
+    if request.is_everything and not isinstance(host, RootedHost):
         # Reaching named sockets is the network's promise, and stays handled for it.
         fields["landlock_fs"] = handled & FS["resolve_unix"]
         if 0 < abi < NET_ABI["connect_tcp"]:
@@ -196,9 +198,11 @@ def view_wanted(profile: Profile) -> bool:
     isolate = profile.scalar("process.isolate")
     if isolate is not None and isolate.value is True:
         return True
+    if any(profile.values.get(f"filesystem.{name}") for name in ("deny", "deny_write", "overlay", "root")):
+        return True
     # What is written makes the rest worth a read-only mount: Landlock does not know chmod.
-    listed = ("write", "create", "deny", "deny_write", "overlay", "root")
-    if any(profile.values.get(f"filesystem.{name}") for name in listed):
+    written = (*profile.items("filesystem.write"), *profile.items("filesystem.create"))
+    if written and all(value.value.group != "@all" for value in written):  # type: ignore[attr-defined]
         return True
     return any(value.value.at for value in profile.items("filesystem.rules"))  # type: ignore[attr-defined]
 
