@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TTY_NAMES = ("inherit", "protected", "new-session", "pty")
 WAYS = ("", "version 1", "version 2", "version 2, sandrun steps aside", "version 2, a scope of systemd")
 """By CGROUP_* of the plan's format."""
-VIEW_NAMES = ("tree", "bind", "tmpfs", "proc", "devpts", "overlay", "directory", "file", "symlink")
+VIEW_NAMES = ("tree", "bind", "tmpfs", "proc", "devpts", "overlay", "directory", "file", "symlink", "root", "chroot")
 """By VIEW_* of the view."""
 VIEW_FLAGS = {
     "read-only": view.READ_ONLY | view.SEALED,

@@ -84,6 +84,10 @@ class Host(Protocol):
 
     def stat(self, path: str) -> Stat | None: ...
 
+    def readlink(self, path: str) -> str | None:
+        """What a symbolic link says, None if it is none."""
+        ...
+
     def realpath(self, path: str) -> str:
         """Canonical, also for what does not exist (as `os.path.realpath`)."""
         ...
@@ -170,6 +174,12 @@ class System:
 
     def stat(self, path: str) -> Stat | None:
         return _stat(path, follow=True)
+
+    def readlink(self, path: str) -> str | None:
+        try:
+            return os.readlink(path)
+        except (OSError, ValueError):
+            return None
 
     def realpath(self, path: str) -> str:
         try:

@@ -65,6 +65,7 @@ CLONE_NEWNET = 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 1 << 1, 1 << 2, 1 << 3
 MS_REC = 1 << 14
 MS_PRIVATE = 1 << 18
+MNT_DETACH = 2
 
 # open_tree(2), move_mount(2), fsopen(2), mount_setattr(2): linux/mount.h, linux/fcntl.h
 AT_FDCWD = -100
@@ -112,6 +113,8 @@ _NUMBERS: dict[str, dict[str, int]] = {
         "rt_sigaction": 13,
         "rt_sigprocmask": 14,
         "clone": 56,
+        "pivot_root": 155,
+        "umount2": 166,
         "timer_create": 222,
         "timer_settime": 223,
         "timer_delete": 226,
@@ -126,6 +129,8 @@ _NUMBERS: dict[str, dict[str, int]] = {
         "rt_sigaction": 134,
         "rt_sigprocmask": 135,
         "clone": 220,
+        "pivot_root": 41,
+        "umount2": 39,
         "timer_create": 107,
         "timer_settime": 110,
         "timer_delete": 111,
@@ -202,6 +207,8 @@ _ppoll = _function("ppoll", _pointer, _ulong, _pointer, _pointer)
 # PyDLL does not release the interpreter's lock for the call: the child goes on holding it, as after os.fork().
 _clone = _syscall("clone", _ulong, _pointer, _pointer, _ulong, _ulong, library=ctypes.PyDLL(None, use_errno=True))
 _mount = _function("mount", ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, _ulong, ctypes.c_char_p)
+_pivot_root = _syscall("pivot_root", ctypes.c_char_p, ctypes.c_char_p)
+_umount2 = _syscall("umount2", ctypes.c_char_p, _int)
 _capget = _syscall("capget", _pointer, _pointer)
 _capset = _syscall("capset", _pointer, _pointer)
 _seccomp = _syscall("seccomp", _uint, _uint, _pointer)
@@ -265,6 +272,18 @@ def mount(source: bytes, target: bytes, fstype: bytes, flags: int = 0) -> None:
     """mount(2) without data."""
     _no_nul(source + target + fstype)
     _check(_mount(source, target, fstype, flags, None))
+
+
+def pivot_root(new_root: bytes, put_old: bytes) -> None:
+    """pivot_root(2)."""
+    _no_nul(new_root + put_old)
+    _pivot_root(new_root, put_old)
+
+
+def umount2(target: bytes, flags: int) -> None:
+    """umount2(2)."""
+    _no_nul(target)
+    _umount2(target, flags)
 
 
 def open_tree(fd: int) -> int:

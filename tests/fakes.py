@@ -135,6 +135,12 @@ class FakeHost:
         found = self._walk(path)
         return None if found is None else self._stat(found)
 
+    def readlink(self, path: str) -> str | None:
+        parent, name = posixpath.split(path)
+        folder = self._walk(parent)
+        node = self.tree.get(self._bound(posixpath.join(folder, name))) if folder is not None else None
+        return node.target or None if node else None
+
     def realpath(self, path: str) -> str:
         return self._resolve(posixpath.join(self.cwd, path))
 

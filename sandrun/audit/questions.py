@@ -28,10 +28,12 @@ from sandrun.primitives.view import (
     DEVICES,
     READ_ONLY,
     VIEW_BIND,
+    VIEW_CHROOT,
     VIEW_DIRECTORY,
     VIEW_FILE,
     VIEW_OVERLAY,
     VIEW_PROC,
+    VIEW_ROOT,
     VIEW_SYMLINK,
     VIEW_TREE,
 )
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 AF_UNIX, SOCK_DGRAM, SOCK_RAW = 1, 2, 3  # socket(2)
 RLIMIT_CORE = 4
 CORE_PATTERN = "/proc/sys/kernel/core_pattern"
+SHOWING = (VIEW_BIND, VIEW_ROOT, VIEW_CHROOT)
 MADE = (VIEW_DIRECTORY, VIEW_FILE, VIEW_SYMLINK)
 """Records of the view that make something in a filesystem of its own."""
 ALL_FS = sum(FS.values())
@@ -180,7 +183,9 @@ class Questions:
     def against_metadata(self) -> Walls:
         """Against chmod(2), chown(2), utime(2) and setxattr(2) on files that are granted to nobody."""
         names = ("chmod", "fchmodat", "fchmodat2", "fchmod", "fchownat", "utimensat", "setxattr", "fsetxattr")
-        tree = any(operation == VIEW_TREE and flags & READ_ONLY for operation, flags, _, _ in self.plan.view)
+        tree = any(
+            operation in (VIEW_TREE, VIEW_ROOT) and flags & READ_ONLY for operation, flags, _, _ in self.plan.view
+        )
         return (*self.against_calls(*((name, ()) for name in names)), *(("read-only mount",) if tree else ()))
 
     def handles_writing(self) -> bool:
@@ -228,7 +233,7 @@ class Questions:
             return (_Shown(path),)
         candidates = [path]
         for operation, _, at, source in self.plan.view:
-            if operation == VIEW_BIND and is_below(path, os.fsdecode(source)):
+            if operation in SHOWING and is_below(path, os.fsdecode(source)):
                 candidates.append(posixpath.join(os.fsdecode(at), posixpath.relpath(path, os.fsdecode(source))))
         found = {posixpath.normpath(candidate): None for candidate in candidates}
         return tuple(place for place in (self._place(candidate, path) for candidate in found) if place is not None)
@@ -239,7 +244,7 @@ class Questions:
         for operation, flags, point, source in self.plan.view:
             if operation in MADE or not is_below(at, os.fsdecode(point)):
                 continue
-            if operation == VIEW_BIND:
+            if operation in SHOWING:
                 shown = posixpath.normpath(
                     posixpath.join(os.fsdecode(source), posixpath.relpath(at, os.fsdecode(point)))
                 )

@@ -194,8 +194,8 @@ class Machine:
 
     def __init__(self, uid: int) -> None:
         self.uid = self.gid = uid
-        directories = ("/", "/bin", "/data", "/data/work", "/dev", "/home", "/home/user", "/proc", "/tmp")  # noqa: S108
-        files = (COMMAND, "/data/file", "/data/socket")
+        directories = ("/", "/bin", "/data", "/data/bin", "/data/work", "/dev", "/home", "/home/user", "/proc", "/tmp")  # noqa: S108
+        files = (COMMAND, "/data" + COMMAND, "/data/file", "/data/socket")
         self.nodes = dict.fromkeys(directories, DIRECTORY) | dict.fromkeys(files, FILE)
 
     def account(self, user: str | int) -> Account | None:
@@ -213,6 +213,9 @@ class Machine:
 
     def stat(self, path: str) -> Stat | None:
         return self.lstat(path)
+
+    def readlink(self, path: str) -> str | None:
+        return None
 
     def realpath(self, path: str) -> str:
         return posixpath.normpath(path)

@@ -17,7 +17,7 @@ from sandrun.plan.namespaces import missing, use
 from sandrun.primitives import caps
 from sandrun.primitives.landlock import FS
 from sandrun.primitives.namespaces import KINDS
-from sandrun.primitives.view import READ_ONLY, VIEW_BIND, VIEW_OVERLAY, VIEW_TREE
+from sandrun.primitives.view import READ_ONLY, VIEW_BIND, VIEW_OVERLAY, VIEW_ROOT, VIEW_TREE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +84,7 @@ def _kept(draft: Draft, host: Host) -> Iterator[str]:
         if known is not None and stat.S_ISDIR(known[0].mode):
             yield f"by file descriptor {fd}, a directory"
     view = fields.get("view", ())
-    if not any(operation == VIEW_TREE and flags & READ_ONLY for operation, flags, _, _ in view):
+    if not any(operation in (VIEW_TREE, VIEW_ROOT) and flags & READ_ONLY for operation, flags, _, _ in view):
         handled = fields.get("landlock_fs", 0) & FS["make_reg"]
         yield from () if handled else ("/",)
         writable = (

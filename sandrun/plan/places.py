@@ -12,11 +12,13 @@ import stat
 from typing import TYPE_CHECKING
 
 from sandrun.plan.draft import accept
+from sandrun.plan.environment import OWN_TMP
 from sandrun.plan.groups import SYSTEM, TEMPORARY
 from sandrun.plan.siblings import ALL_RIGHTS, Grant, is_below, make_hole
 from sandrun.plan.view import Entry, Place, minimal_devices, own_proc
 from sandrun.primitives.landlock import EXECUTE, FS, READ, WRITE
 from sandrun.primitives.view import OWNED, SEALED, VIEW_FILE, VIEW_OVERLAY, VIEW_TMPFS
+from sandrun.rooted import RootedHost
 
 if TYPE_CHECKING:
     from sandrun.plan.requests import Request
@@ -47,8 +49,12 @@ def _temporary(request: Request, word: str) -> None:
     if word == "host":
         request.groups["@tmp"] = request.groups.get("@tmp", 0) | WRITE
     elif word == "private" and request.has_view:
-        for path in _existing(request, TEMPORARY):
+        found = _existing(request, TEMPORARY)
+        for path in found:
             _replace(request, "filesystem.tmp", Place(path, VIEW_TMPFS, 0o1777, ALL, SIZES.get(path, SMALL)))
+        if request.context.host.realpath(OWN_TMP) not in found:
+            request.note("filesystem.tmp", f"there is no directory {OWN_TMP} to put it on")
+            return
         # The caller's may be elsewhere, and programs that were written for a directory of their own ask for it.
         fields = request.draft.fields
         fields["env_set"] = tuple(sorted({*fields["env_set"], b"TMPDIR"}))
@@ -81,11 +87,16 @@ def _home(request: Request, word: str) -> None:
     for path in homes:
         mode, access = (0o700 | OWNED, ALL) if path == own else (0o755 | SEALED, 0)
         _replace(request, "filesystem.home", Place(path, VIEW_TMPFS, mode, access, SMALL))
-    if word == "private" and own not in homes:
+    if word == "private" and own not in homes and isinstance(context.host, RootedHost):
+        request.note("filesystem.home", f"the root has no directory {context.home} to put it on")
+    elif word == "private" and own not in homes:
         _make_private(request, "filesystem.home", b"HOME")
 
 
 def _proc(request: Request, word: str) -> None:
+    if word != "none" and not _is_mount_point(request, "/proc"):
+        request.note("filesystem.proc", "there is no directory /proc to put it on")
+        return
     if word == "own" and not request.no_proc:
         _replace(request, "filesystem.proc", own_proc(READ))
     elif word in ("host", "own"):
@@ -101,7 +112,11 @@ def _proc(request: Request, word: str) -> None:
 
 
 def _devices(request: Request, word: str) -> None:
-    if word == "minimal":
+    if word and not _is_mount_point(request, "/dev"):
+        if word == "minimal":
+            lost = "there is no directory /dev to put a minimal one on"
+            request.lose("filesystem.dev", lost, f"make an empty one there, or {accept('filesystem.dev')}")
+    elif word == "minimal":
         request.groups.setdefault("@devices", 0)
         if request.has_view:
             access = READ | WRITE | FS["ioctl_dev"]
@@ -136,7 +151,17 @@ def own_ssh_settings(request: Request) -> None:
         ]
 
 
+def _is_mount_point(request: Request, path: str) -> bool:
+    """Whether a directory of this very name is there; every host has one, another root may not."""
+    found = request.context.host.lstat(path)
+    return not isinstance(request.context.host, RootedHost) or (found is not None and stat.S_ISDIR(found.mode))
+
+
 def _make_private(request: Request, key: str, variable: bytes) -> None:
+    if isinstance(request.context.host, RootedHost):
+        lost = "a private directory would lie outside of the root, without a mount namespace to put it in"
+        request.lose(key, f"{lost}: {request.no_view}", f"share that of the root, or {accept(key)}")
+        return
     request.private_dirs.append(variable)
     request.mechanisms.setdefault(key, []).append("private directory")
 
@@ -192,6 +217,8 @@ def overlay(request: Request, path: str, access: int, where: object) -> None:
 def show_at(request: Request, grant: Grant, at: str, where: object) -> None:
     """Show a granted path at another one, where something stands that it can be mounted on."""
     host = request.context.host
+    if isinstance(host, RootedHost):
+        host = host.bare
     target = posixpath.normpath(at)
     real = host.realpath(target)
     found = host.stat(real)

@@ -18,6 +18,7 @@ from sandrun.plan.trusted import protect
 from sandrun.primitives.landlock import EXECUTE, FS, READ, WRITE
 from sandrun.profile.model import AccessRule, PathEntry
 from sandrun.profile.paths import expand
+from sandrun.rooted import RootedHost
 
 if TYPE_CHECKING:
     from sandrun.plan.draft import Draft
@@ -39,9 +40,6 @@ MAGIC = ("/proc/self", "/proc/thread-self", "/dev/fd", "/dev/stdin", "/dev/stdou
 HOMES = ("/", "/home", "/root")
 EVERYTHING = ALL_RIGHTS & ~FS["resolve_unix"]
 """What `@all` gives when it stands in all three lists; which sockets may be reached is the network's promise."""
-
-
-ROOT = "is not made by this version"
 
 
 class _Ask(NamedTuple):
@@ -136,6 +134,8 @@ def collect(draft: Draft, context: Context, no_view: str, no_proc: str) -> Reque
     that can be had.
     """
     request = Request(draft, context, no_view, no_proc)
+    if isinstance(context.host, RootedHost):
+        _note_root(request)
     for key, access in GRANTING.items():
         for value in draft.profile.items(key):
             _collect_grant(request, key, access, value)
@@ -161,6 +161,12 @@ def collect(draft: Draft, context: Context, no_view: str, no_proc: str) -> Reque
     return request
 
 
+def _note_root(request: Request) -> None:
+    request.mechanisms["filesystem.root"] = ["mount" if request.has_view else "chroot"]
+    if not request.has_view:
+        request.note("filesystem.root", f"chroot(2) changes it, for want of a mount namespace, {request.no_view}")
+
+
 def _ask(key: str, access: int, value: Value) -> _Ask:
     if not isinstance(value.value, PathEntry):
         raise TypeError(f"not a path entry: {value.value!r}")
@@ -184,6 +190,9 @@ def _collect_rule(request: Request, value: Value) -> None:
     for name in rule.access:
         access |= FS[name]
     request.named |= access
+    if rule.at and request.has_view and isinstance(request.context.host, RootedHost):
+        _bring_in(request, rule.at, access, value, request.context.host)
+        return
     before = len(request.grants)
     _collect_grant(request, "filesystem.rules", access, value._replace(value=rule.path))
     if rule.at and request.has_view:
@@ -191,6 +200,16 @@ def _collect_rule(request: Request, value: Value) -> None:
     elif rule.at:
         lost = f"showing {rule.path.text} at {rule.at} needs a mount namespace, {request.no_view}"
         request.lose("filesystem.rules", lost, f'leave out "at", or {accept("filesystem.rules")}')
+
+
+def _bring_in(request: Request, at: str, access: int, value: Value, host: RootedHost) -> None:
+    """Something of the host in another root: a grant by the path at which it is shown."""
+    real = host.bare.realpath(posixpath.normpath(at))
+    found = host.lstat(real) if real in host.shown else None
+    if found is not None:
+        grant = Grant(real, access, stat.S_ISDIR(found.mode))
+        request.grants.append(grant)
+        request.elsewhere.append((grant, at, value.origin))
 
 
 def _collect_grant(request: Request, key: str, access: int, value: Value) -> None:
@@ -284,7 +303,7 @@ def _in_process(path: str) -> bool:
 
 
 def _collect_overlays(request: Request) -> None:
-    """Directories whose changes go to a workspace; and the root directory, which no version changes yet."""
+    """Directories whose changes go to a workspace."""
     key = "filesystem.overlay"
     for value in request.draft.profile.items(key):
         ask = _ask(key, READ | WRITE, value)
@@ -293,8 +312,6 @@ def _collect_overlays(request: Request) -> None:
             continue
         for path in _paths(request, value) or ():
             overlay(request, request.context.host.realpath(path), ask.access, value.origin)
-    if request.draft.profile.values.get("filesystem.root"):
-        request.lose("filesystem.root", f"filesystem.root {ROOT}", f"remove it, or {accept('filesystem.root')}")
 
 
 def _collect_denial(request: Request, key: str, denied: int, value: Value) -> None:

@@ -20,6 +20,7 @@ from sandrun.plan.namespaces import finish, resolve_namespaces
 from sandrun.plan.network import resolve_network
 from sandrun.plan.privileges import check_no_new_privs, resolve_privileges
 from sandrun.plan.process import check_descriptors, resolve_process
+from sandrun.plan.root import enter, leave
 from sandrun.plan.syscalls import resolve_syscalls
 from sandrun.policy import guards
 from sandrun.primitives import landlock
@@ -53,9 +54,11 @@ def resolve(profile: Profile, kernel: Kernel, host: Host, argv: Sequence[str]) -
     _check_requirements(draft, kernel)
     account = resolve_privileges(draft, kernel, host)
     resolve_environment(draft, host, account)
-    resolve_filesystem(draft, kernel, host, argv, account)
-    resolve_network(draft, kernel, host, account)
-    resolve_process(draft, kernel, host, account)
+    inside = enter(draft, kernel, host, account)
+    resolve_filesystem(draft, kernel, inside, argv, account)
+    resolve_network(draft, kernel, inside, account)
+    resolve_process(draft, kernel, inside, account)
+    leave(draft, inside)
     resolve_namespaces(draft, kernel)
     check_descriptors(draft, host, lambda path: _writable(draft, path))
     resolve_limits(draft, kernel, host)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sandrun.plan.draft import accept
 from sandrun.plan.siblings import CHANGE, is_below, make_hole
 from sandrun.plan.view import CHANGE_FILES
+from sandrun.rooted import RootedHost
 
 if TYPE_CHECKING:
     from sandrun.host import Host
@@ -36,13 +37,20 @@ def places(host: Host) -> tuple[str, ...]:
     return tuple(dict.fromkeys(host.realpath(path) for path in (*own, *SYSTEM_PLACES)))
 
 
+def _seen(host: Host) -> tuple[str, ...]:
+    """The names by which the command would reach these places."""
+    if not isinstance(host, RootedHost):
+        return places(host)
+    return tuple(name for path in places(host.host) for name in host.inner(path))
+
+
 def protect(request: Request) -> None:
     """Leave these places out of what the command may write, or say that this cannot be had."""
     if request.groups.get("@all", 0) & CHANGE_FILES:
         return
     host = request.context.host
     absent: dict[str, list[str]] = {}
-    for path in places(host):
+    for path in _seen(host):
         covering = [grant for grant in request.grants if grant.access & CHANGE_FILES and is_below(path, grant.path)]
         hidden = any(
             is_below(path, place.path) and not any(is_below(grant.path, place.path) for grant in covering)

@@ -29,10 +29,12 @@ from sandrun.primitives.view import (
     VIEW_FILE,
     VIEW_OVERLAY,
     VIEW_PROC,
+    VIEW_ROOT,
     VIEW_SYMLINK,
     VIEW_TMPFS,
     VIEW_TREE,
 )
+from sandrun.rooted import RootedHost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -86,11 +88,13 @@ class _Zone(NamedTuple):
 class View:
     """The records in the making: what stands at each path, parents first."""
 
-    __slots__ = ("_host", "_steps", "_zones", "rules")
+    __slots__ = ("_host", "_root", "_steps", "_zones", "rules")
 
     def __init__(self, host: Host, *, writable: bool) -> None:
         self._host = host
-        self._zones = {"/": _Zone(is_host=True, writable=writable, devices=writable)}
+        self._root = host if isinstance(host, RootedHost) else None
+        # Whoever may write everything of the host may have its devices too; in another root they may be anything.
+        self._zones = {"/": _Zone(is_host=True, writable=writable, devices=writable and not self._root)}
         self._steps: list[Record] = []
         self.rules: list[tuple[int, int, bytes]] = []
 
@@ -110,8 +114,9 @@ class View:
             return
         if place.made or not self.is_host(place.path):
             self._add(VIEW_DIRECTORY, 0o755, place.path)
-        self._add(place.operation, place.flags, place.path, os.fsencode(place.source))
         overlay = place.operation == VIEW_OVERLAY
+        path = os.fsdecode(self._source(place.path)) if overlay else place.path
+        self._add(place.operation, place.flags, path, os.fsencode(place.source))
         self._zones[place.path] = _Zone(is_host=False, writable=overlay, closed=overlay)
         if place.access:
             self.rules.append((place.access, KIND_DIRECTORY, os.fsencode(place.path)))
@@ -133,7 +138,7 @@ class View:
             return
         self._point(path, is_directory=grant.is_directory)
         flags = (DEVICES if devices else 0) | (0 if writable or device else READ_ONLY)
-        self._add(VIEW_BIND, flags, path, os.fsencode(grant.path))
+        self._add(VIEW_BIND, flags, path, self._source(grant.path))
         self._zones[path] = _Zone(is_host=True, writable=writable, devices=devices)
 
     def deny(self, hole: Hole) -> None:
@@ -145,7 +150,7 @@ class View:
             self._pin(posixpath.dirname(hole.path))
         if not hole.denies_all:
             if zone.writable:
-                self._add(VIEW_BIND, READ_ONLY | (DEVICES if zone.devices else 0), hole.path, os.fsencode(hole.path))
+                self._add(VIEW_BIND, READ_ONLY | (DEVICES if zone.devices else 0), hole.path, self._source(hole.path))
             self._zones[hole.path] = zone._replace(writable=False, unwritable=True)
             return
         if hole.is_file:
@@ -163,7 +168,7 @@ class View:
             return
         self._pin(posixpath.dirname(path))
         zone = self.zone(path)
-        self._add(VIEW_BIND, DEVICES if zone.devices else 0, path, os.fsencode(path))
+        self._add(VIEW_BIND, DEVICES if zone.devices else 0, path, self._source(path))
         self._zones[path] = zone
 
     def directory(self, path: str) -> None:
@@ -178,14 +183,20 @@ class View:
         `set_id`: set-user-ID programs work, as far as no_new_privs is not set either.
         """
         root = self._zones["/"]
-        tree = (VIEW_TREE, (0 if root.writable else READ_ONLY) | (DEVICES if root.devices else 0), b"/", b"")
-        if not set_id:
+        flags = (0 if root.writable else READ_ONLY) | (DEVICES if root.devices else 0)
+        operation, source = (VIEW_ROOT, os.fsencode(self._root.top)) if self._root else (VIEW_TREE, b"")
+        tree = (operation, flags, b"/", source)
+        if not set_id or self._root:
             return (tree, *self._steps)
         host = (VIEW_TREE, VIEW_BIND)
         return tuple(
             (operation, flags | (SET_ID if operation in host else 0), path, source)
             for operation, flags, path, source in (tree, *self._steps)
         )
+
+    def _source(self, path: str) -> bytes:
+        """A canonical path as it is before the root changes."""
+        return os.fsencode(self._root.outer(path) if self._root else path)
 
     def _point(self, path: str, *, is_directory: bool) -> None:
         """Where nothing of the host is seen, a mount needs something made to stand on."""

@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 
     from sandrun.plan.format import Plan
 
-VIEW_TREE, VIEW_BIND, VIEW_TMPFS, VIEW_PROC, VIEW_DEVPTS, VIEW_OVERLAY, VIEW_DIRECTORY, VIEW_FILE, VIEW_SYMLINK = range(
-    9
-)
+VIEW_TREE, VIEW_BIND, VIEW_TMPFS, VIEW_PROC, VIEW_DEVPTS, VIEW_OVERLAY = range(6)
+VIEW_DIRECTORY, VIEW_FILE, VIEW_SYMLINK, VIEW_ROOT, VIEW_CHROOT = range(6, 11)
 """The operations of `Plan.view`, and what `path` and `source` mean there:
 
 TREE: the attributes of all that the caller has mounted. BIND: `source` shown at `path`. TMPFS: an empty filesystem in
 memory, `source` its size as of tmpfs(5). PROC: proc(5) of the command's pid namespace. DEVPTS: pseudoterminals of its
 own. OVERLAY: changes of `path` go to the overlay directories number `source`. DIRECTORY, FILE, SYMLINK: made at `path`,
-with parents, in a filesystem of the view; `source` is the content.
+with parents, in a filesystem of the view; `source` is the content. ROOT: instead of TREE, what is mounted at and below
+`source` becomes all that there is, by pivot_root(2); every later `path` is inside it, but for the one of OVERLAY, and
+every `source` outside. CHROOT: chroot(2) to `source`, where there is no mount namespace; then it stands alone.
 """
 MODE = 0o7777
 """The low bits of a record's flags are the permission bits of what is made."""
@@ -44,6 +45,8 @@ NO_EXECUTE = 1 << 16
 SET_ID = 1 << 17
 """Set-user-ID and set-group-ID bits and file capabilities work, which they do nowhere else."""
 
+_IN_PLACE = (VIEW_TREE, VIEW_DIRECTORY, VIEW_FILE, VIEW_SYMLINK)
+"""What needs no mount of its own."""
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -64,14 +67,16 @@ class View:
 
     def make(self) -> None:
         """Make the view in this process's mount namespace. Raises OSError, and ValueError for an unknown operation."""
+        if self.records[0][0] == VIEW_CHROOT:
+            os.chroot(self.records[0][3])
+            os.chdir("/")
+            return
         libc.mount_setattr(libc.AT_FDCWD, b"/", libc.AT_RECURSIVE, propagation=libc.MS_PRIVATE)
         detached: dict[int, int] = {}
-        for at, (operation, flags, path, source) in enumerate(self.records):
+        for at, record in enumerate(self.records):
             self.at = at
-            if operation == VIEW_BIND:
-                detached[at] = _clone(source, flags)
-            elif operation == VIEW_OVERLAY:
-                detached[at] = self._overlay(path, int(source))
+            if record[0] not in _IN_PLACE:
+                detached[at] = self._detached(record)
         shown = [_clone(path, 0) for path in self.private]
         sealed = []
         for at, (operation, flags, path, source) in enumerate(self.records):
@@ -80,16 +85,34 @@ class View:
                 libc.mount_setattr(libc.AT_FDCWD, path, libc.AT_RECURSIVE, attributes=_attributes(flags))
             elif operation in (VIEW_DIRECTORY, VIEW_FILE, VIEW_SYMLINK):
                 self._entry(operation, flags, path, source)
+            elif operation == VIEW_ROOT:
+                _change_root(detached[at], source)
             else:
-                mount = detached[at] if at in detached else self._filesystem(operation, flags, source)
-                _attach(mount, path)
+                _attach(detached[at], self._inside(path) if operation == VIEW_OVERLAY else path)
                 if flags & SEALED:
-                    sealed.append(mount)
+                    sealed.append(detached[at])
         for path, mount in zip(self.private, shown, strict=True):
             self._entry(VIEW_DIRECTORY, 0o755, path, b"")
             _attach(mount, path)
         for mount in sealed:
             libc.mount_setattr(mount, b"", 0, attributes=libc.MOUNT_ATTR_RDONLY)
+
+    def _detached(self, record: tuple[int, int, bytes, bytes]) -> int:
+        """The mount of a record, before anything of the tree changes.
+
+        A user namespace may mount proc(5) only while one can be seen that hides nothing, so before the root goes.
+        """
+        operation, flags, path, source = record
+        if operation in (VIEW_BIND, VIEW_ROOT):
+            return _clone(source, flags)
+        if operation == VIEW_OVERLAY:
+            return self._overlay(path, int(source))
+        return self._filesystem(operation, flags, source)
+
+    def _inside(self, path: bytes) -> bytes:
+        """The path of the host as it is in the view's root."""
+        operation, _, _, top = self.records[0]
+        return path[len(top.rstrip(b"/")) :] if operation == VIEW_ROOT else path
 
     def _filesystem(self, operation: int, flags: int, source: bytes) -> int:
         if operation == VIEW_PROC:
@@ -179,6 +202,16 @@ def _clone(source: bytes, flags: int) -> int:
         os.close(fd)
     libc.mount_setattr(mount, b"", libc.AT_RECURSIVE, attributes=_attributes(flags))
     return mount
+
+
+def _change_root(mount: int, path: bytes) -> None:
+    """Make a detached copy of what is at `path` the root, and let go of all that was there before."""
+    _attach(mount, path)
+    os.fchdir(mount)
+    # The old root is then on top of the new one, where nothing but "." still means what is below (pivot_root(2)).
+    libc.pivot_root(b".", b".")
+    libc.umount2(b".", libc.MNT_DETACH)
+    os.chdir("/")
 
 
 def _attach(mount: int, path: bytes) -> None:

@@ -87,6 +87,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sandrun.kernel", ("sandrun.primitives.*", *FOUNDATION)),
     ("sandrun.host", ("sandrun.errors",)),
     ("sandrun.elf", ("sandrun.errors",)),
+    ("sandrun.rooted", ("sandrun.host",)),
     ("sandrun.policy*", ("sandrun.policy.*", "sandrun.primitives.*", "sandrun.plan.draft", "sandrun.errors")),
     ("sandrun.profile*", ("sandrun.profile.*", "sandrun.policy.*", "sandrun.primitives.*", "sandrun.errors")),
     (
@@ -99,6 +100,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "sandrun.kernel",
             "sandrun.host",
             "sandrun.elf",
+            "sandrun.rooted",
             "sandrun.errors",
         ),
     ),

@@ -48,6 +48,9 @@ class Machine:
     def rlimit(self, number):
         return self.limits.get(number, (UNLIMITED, UNLIMITED))
 
+    def readlink(self, path):
+        return None
+
     def realpath(self, path):
         return path
 

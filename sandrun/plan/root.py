@@ -1,0 +1,127 @@
+"""`filesystem.root`: while a plan is made its paths mean those inside; in the end they get the root's path in front.
+
+The command's own names (its file, its working directory, what is made in its view) stay as it will see them; what is
+opened before the root changes is named as on the host.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from typing import TYPE_CHECKING
+
+from sandrun.errors import UnsupportedError
+from sandrun.host import home_of
+from sandrun.plan.groups import DEVICES
+from sandrun.plan.namespaces import missing
+from sandrun.primitives import caps
+from sandrun.primitives.namespaces import KINDS
+from sandrun.primitives.view import VIEW_CHROOT
+from sandrun.profile.model import AccessRule
+from sandrun.profile.paths import expand
+from sandrun.rooted import RootedHost
+
+if TYPE_CHECKING:
+    from sandrun.host import Account, Host
+    from sandrun.kernel import Kernel
+    from sandrun.plan.draft import Draft
+
+KEY = "filesystem.root"
+CHROOT = caps.mask(("CAP_SYS_CHROOT",))
+AGAIN = "with CAP_SYS_CHROOT the command could leave a root that chroot(2) set"
+
+
+def enter(draft: Draft, kernel: Kernel, host: Host, account: Account | None) -> Host:
+    """The host that the paths of the profile mean: a RootedHost if it names a root.
+
+    Raises UnsupportedError if there is no such root or it cannot be changed to: there is nothing then that the paths
+    could mean, whatever is optional. Raises ProfileError for a path that cannot be expanded.
+    """
+    value = draft.profile.scalar(KEY)
+    if value is None:
+        return host
+    home = home_of(host, account)
+    top = host.realpath(expand(value, host, home)[0])
+    found = host.stat(top)
+    if found is None or not stat.S_ISDIR(found.mode):
+        draft.refuse(value.origin, f"the root is not a directory: {top}")
+        raise UnsupportedError(draft.problems)
+    why = missing(draft, kernel, KINDS["mount"])
+    if why and not kernel.capabilities & CHROOT:
+        hint = "sandrun doctor says what namespaces take here; or run it as root"
+        draft.refuse(value.origin, f"changing the root takes a mount namespace or CAP_SYS_CHROOT: {why}", hint)
+    elif why and draft.fields.get("permitted", 0) & CHROOT:
+        draft.refuse(value.origin, f"{AGAIN}, and a mount namespace cannot be had: {why}", "do not grant it")
+    if draft.problems:
+        raise UnsupportedError(draft.problems)
+    shown = {} if why else {**_devices(draft, host, top), **_shown(draft, host, top, home)}
+    cwd = draft.profile.scalar("process.cwd")
+    rooted = RootedHost(host, top, shown=shown)
+    return (
+        rooted if cwd is None else RootedHost(host, top, shown=shown, cwd=rooted.realpath(expand(cwd, rooted, home)[0]))
+    )
+
+
+def _devices(draft: Draft, host: Host, top: str) -> dict[str, str]:
+    """The devices of the host that a minimal /dev shows: those of a stranger's tree may be anything."""
+    word = draft.profile.scalar("filesystem.dev")
+    folder = RootedHost(host, top).lstat("/dev")
+    if word is None or word.value != "minimal" or folder is None or not stat.S_ISDIR(folder.mode):
+        return {}
+    found = ((path, host.lstat(path)) for path in DEVICES)
+    return {path: path for path, status in found if status is not None and stat.S_ISCHR(status.mode)}
+
+
+def _shown(draft: Draft, host: Host, top: str, home: str) -> dict[str, str]:
+    """What `filesystem.rules` show of the host, by its place inside."""
+    inside = RootedHost(host, top)
+    shown: dict[str, str] = {}
+    for value in draft.profile.items("filesystem.rules"):
+        rule = value.value
+        if not isinstance(rule, AccessRule) or not rule.at:
+            continue
+        for path in expand(value._replace(value=rule.path), host, home):
+            real = host.realpath(path)
+            planted = _planted_link(path, (top, *shown.values()), host)
+            if planted:
+                message = f"{planted} is a link to {real} that a command in this root could have made"
+                draft.refuse(value.origin, message, f"grant its target by name if it is meant: {real}")
+            elif host.lstat(real) is not None:
+                shown[inside.realpath(posixpath.normpath(rule.at))] = real
+            elif not rule.path.optional:
+                draft.refuse(
+                    value.origin, f"not found on the host: {path}", 'end the entry in "?" to skip it if absent'
+                )
+    return shown
+
+
+def _planted_link(path: str, reachable: tuple[str, ...], host: Host) -> str:
+    """The part of a path that is a symbolic link in one of the trees that the command may write; "" if none is."""
+    at = path
+    while at != "/":
+        if host.readlink(at) is not None:
+            folder = host.realpath(posixpath.dirname(at)).rstrip("/") + "/"
+            if any(folder.startswith(tree.rstrip("/") + "/") for tree in reachable):
+                return at
+        at = posixpath.dirname(at)
+    return ""
+
+
+def leave(draft: Draft, host: Host) -> None:
+    """Name what is opened before the root changes as on the host; call it when no more paths come."""
+    if not isinstance(host, RootedHost):
+        return
+    fields = draft.fields
+
+    def outer(path: bytes) -> bytes:
+        return os.fsencode(host.outer(os.fsdecode(path)))
+
+    fields["path_rules"] = tuple((access, kind, outer(path)) for access, kind, path in fields.get("path_rules", ()))
+    fields["holes"] = tuple(map(outer, fields.get("holes", ())))
+    fields["create"] = tuple(
+        outer(path.rstrip(b"/")) + (b"/" if path.endswith(b"/") else b"") for path in fields.get("create", ())
+    )
+    fields["cwd"] = fields.get("cwd") or b"/"
+    if not fields.get("view"):
+        fields["view"] = ((VIEW_CHROOT, 0, b"/", os.fsencode(host.top)),)
