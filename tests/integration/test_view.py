@@ -1,0 +1,302 @@
+"""The view: what is hidden, masked and shown elsewhere, by each mechanism alone, and what the host sees of it: nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.viewing import EMPTY, MECHANISMS, OK, see
+from tests.integration.workspaces import contents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support import Who
+
+CLOSED = {"EACCES", "EPERM", "EROFS", "ENOENT", EMPTY}
+"""What an operation gives that must not work: refused, read-only, not there, or an empty thing in its place."""
+PINNED = {"EBUSY", "EXDEV", "EROFS"}
+ALL = ("-p", "none", "--read", "/", "--execute", "/")
+ALONE = ("--optional", "filesystem.read", "--optional", "filesystem.execute")
+"""What only Landlock keeps: with mounts alone the rest of the host can be read."""
+
+
+@pytest.fixture
+def place(who: Who, box: Path) -> Iterator[Path]:
+    """A directory to work in, beside one with secrets; as it was, to the byte and the time, when the test is over."""
+    script = """
+mkdir -p work/private/deep work/vault work/.git/hooks work/data work/empty outside/vault home
+echo a >work/a; echo key >work/private/key; echo gold >work/vault/gold; echo hook >work/.git/hooks/pre; echo d >work/data/d
+echo secret >outside/secret; echo gold >outside/vault/gold; echo other >outside/other; : >work/target; echo id >home/id
+find . -exec touch -h -d @1600000000 {} +
+"""
+    who.run(["sh", "-euc", script], cwd=box, check=True)
+    before = contents(box)
+    yield box
+    (box.parent / f"{box.name}.toml").unlink(missing_ok=True)
+    after = contents(box)
+    for path in [path for path in after if "new" in str(path) or str(path).endswith("work")]:
+        before.pop(path, None)
+        after.pop(path)
+    assert after == before, "the host's files are as they were"
+
+
+# --- each mechanism alone --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("without", ["", *MECHANISMS])
+def test_each_alone(who: Who, place: Path, without: str) -> None:
+    """Without Landlock, and without mounts, what is denied stays closed and the rest of the tree read-only."""
+    words = ["--write", ".", "--deny", place / "outside/secret", "--deny", place / "outside/vault", "--home", "hidden"]
+    seen = see(
+        who,
+        place / "work",
+        *ALL,
+        *words,
+        *(("--proc", "host") if without == "mounts" else ()),
+        *ALONE,
+        # A tree that is granted whole covers places that sandrun trusts, which only mounts take out of it.
+        "--optional",
+        "filesystem.write",
+        without=without,
+        read_file=f"read('{place}/outside/secret')",
+        read_in_directory=f"read('{place}/outside/vault/gold')",
+        list_directory=f"listed('{place}/outside/vault')",
+        home=f"listed('{who.home}')",
+        write_file=f"write('{place}/outside/other')",
+        make_file=f"write('{place}/outside/made', os.O_WRONLY | os.O_CREAT)",
+        remove=f"os.unlink('{place}/outside/other')",
+        rename=f"os.rename('{place}/outside', '{place}/elsewhere')",
+        link=f"os.link('{place}/outside/secret', 'new-link')",
+        truncate=f"os.truncate('{place}/outside/other', 0)",
+        allowed_read=f"read('{place}/outside/other')",
+        allowed_write="write('new', os.O_WRONLY | os.O_CREAT)",
+        allowed_list="listed('data')",
+        namespace="os.readlink('/proc/self/ns/mnt')",
+    )
+    assert seen.status == 0, seen.said
+    assert seen.found.pop("allowed_read") == "other\n"
+    assert seen.found.pop("allowed_write") == OK
+    assert seen.found.pop("allowed_list") == ["d"]
+    assert (seen.found.pop("namespace") == os.readlink("/proc/self/ns/mnt")) == (without == "mounts")
+    assert {name: answer for name, answer in seen.found.items() if answer not in CLOSED | {"EXDEV"}} == {}
+
+
+@pytest.mark.parametrize("without", ["", *MECHANISMS])
+def test_temporary_directories_alone(who: Who, place: Path, without: str) -> None:
+    """A private temporary directory: the host's is not seen, or cannot be read, and its own can be written."""
+    seen = see(
+        who,
+        Path("/usr"),
+        *ALL,
+        *ALONE,
+        *("--tmp", "private"),
+        without=without,
+        host=f"read('{place}/outside/secret')",
+        listing="listed('/var/tmp')",
+        make="write('/tmp/new-by-sandrun', os.O_WRONLY | os.O_CREAT)"
+        if without != "mounts"
+        else "write(os.environ['TMPDIR'] + '/x', os.O_WRONLY | os.O_CREAT)",
+    )
+    assert seen.status == 0, seen.said
+    assert seen.found["make"] == OK
+    assert seen.found["host"] in CLOSED
+    assert seen.found["listing"] in CLOSED
+    assert not Path("/tmp/new-by-sandrun").exists()
+
+
+@pytest.mark.parametrize("without", ["", "landlock"])
+def test_metadata_outside(who: Who, place: Path, without: str) -> None:
+    """What Landlock does not know, chmod and its kin, the read-only tree refuses where the command may write elsewhere."""
+    other = place / "outside/other"
+    seen = see(
+        who,
+        place / "work",
+        *ALL,
+        *ALONE,
+        *("--write", "."),
+        without=without,
+        chmod=f"os.chmod('{other}', 0o777)",
+        chown=f"os.chown('{other}', {who.uid}, {who.gid})",
+        utime=f"os.utime('{other}')",
+        setxattr=f"os.setxattr('{other}', 'user.x', b'')",
+        inside="os.utime('private')",
+    )
+    assert seen.found.pop("inside") == OK, seen.said
+    assert set(seen.found.values()) == {"EROFS"}
+    os.utime(place / "work/private", (1600000000, 1600000000))
+
+
+# --- what is denied in a tree that can be written --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("without", ["", "landlock"])
+def test_deny_in_a_writable_tree(who: Who, place: Path, without: str) -> None:
+    """A mask can neither be moved with a directory above it, removed, linked, nor changed; beside it all works."""
+    seen = see(
+        who,
+        place / "work",
+        *ALL,
+        *ALONE,
+        *("--write", ".", "--deny", "private/key", "--deny", "vault"),
+        without=without,
+        read="read('private/key')",
+        read_in="read('vault/gold')",
+        listing="listed('vault')",
+        write="write('private/key')",
+        truncate="os.truncate('private/key', 0)",
+        make_in="write('vault/made', os.O_WRONLY | os.O_CREAT)",
+        rename_parent="os.rename('private', 'new-public')",
+        rename_file="os.rename('private/key', 'private/new-key')",
+        rename_directory="os.rename('vault', 'new-vault')",
+        rename_over="os.rename('a', 'private/key')",
+        replace="os.rename('data', 'vault')",
+        unlink="os.unlink('private/key')",
+        rmdir="os.rmdir('vault')",
+        link="os.link('private/key', 'new-key')",
+        chmod="os.chmod('private/key', 0o777)",
+        chmod_directory="os.chmod('vault', 0o777)",
+        climb="read('private/deep/../key')",
+        allowed_make="write('private/new', os.O_WRONLY | os.O_CREAT)",
+        allowed_rename="os.rename('private/new', 'private/deep/new')",
+    )
+    assert seen.status == 0, seen.said
+    assert (seen.found.pop("allowed_make"), seen.found.pop("allowed_rename")) == (OK, OK)
+    for name in ("rename_parent", "rename_file", "rename_directory", "unlink", "rmdir"):
+        assert seen.found.pop(name) == "EBUSY", name
+    assert {name: answer for name, answer in seen.found.items() if answer not in CLOSED | PINNED | {"EINVAL"}} == {}
+    os.utime(place / "work/private", (1600000000, 1600000000))
+    os.utime(place / "work/private/deep", (1600000000, 1600000000))
+
+
+@pytest.mark.parametrize("without", ["", "landlock"])
+def test_deny_write_in_a_writable_tree(who: Who, place: Path, without: str) -> None:
+    """What is never to be written can be read, and not be written by any name or with anything above it moved."""
+    seen = see(
+        who,
+        place / "work",
+        *ALL,
+        *ALONE,
+        *("--write", ".", "--deny-write", ".git/hooks", "--deny-write", "a"),
+        without=without,
+        write="write('a')",
+        write_in="write('.git/hooks/pre')",
+        make="write('.git/hooks/made', os.O_WRONLY | os.O_CREAT)",
+        by_rename="os.rename('data/d', 'a')",
+        into="os.rename('data/d', '.git/hooks/d')",
+        out="os.rename('.git/hooks/pre', 'new-pre')",
+        parent="os.rename('.git', 'new-git')",
+        itself="os.rename('.git/hooks', '.git/new-hooks')",
+        unlink="os.unlink('a')",
+        by_link="os.link('a', 'new-a')",
+        link_out="os.link('.git/hooks/pre', 'new-pre')",
+        chmod="os.chmod('a', 0o777)",
+        truncate="os.truncate('a', 0)",
+        by_descriptor="os.open(f'/proc/self/fd/{os.open(\"a\", os.O_RDONLY)}', os.O_WRONLY)",
+        read="read('a')",
+        read_in="read('.git/hooks/pre')",
+        allowed="write('.git/new', os.O_WRONLY | os.O_CREAT)",
+    )
+    assert seen.status == 0, seen.said
+    assert [seen.found.pop(name) for name in ("read", "read_in", "allowed")] == ["a\n", "hook\n", OK]
+    for name in ("parent", "itself", "unlink"):
+        assert seen.found.pop(name) == "EBUSY", name
+    assert {name: answer for name, answer in seen.found.items() if answer not in CLOSED | PINNED} == {}
+    os.utime(place / "work/.git", (1600000000, 1600000000))
+
+
+def test_deny_of_what_is_absent(who: Who, place: Path) -> None:
+    """A mask needs something to stand on: in a writable tree that is 125, in a read-only one there is nothing to fear."""
+    refused = see(who, place / "work", *ALL, "--write", ".", "--deny", "absent", allowed="1")
+    assert refused.status == 125
+    assert "absent" in refused.said
+    seen = see(who, place / "work", *ALL, "--deny", place / "outside/absent", "--write", "data", read="listed('.')")
+    assert seen.status == 0, seen.said
+
+
+# --- shown elsewhere -------------------------------------------------------------------------------------------------
+
+
+def shown(place: Path, path: str, at: str, *access: str) -> tuple[str, ...]:
+    """The words of a profile with one rule, which lies out of the command's way."""
+    profile = place.parent / f"{place.name}.toml"
+    rights = ", ".join(f'"{right}"' for right in access)
+    profile.write_text(f'schema = 1\n[filesystem]\nrules = [{{path = "{path}", at = "{at}", access = [{rights}]}}]\n')
+    profile.chmod(0o644)
+    return "-p", str(profile), "--read", "/", "--execute", "/", *ALONE
+
+
+READ = ("read_file", "read_dir")
+WRITE = (*READ, "write_file", "make_reg", "truncate", "remove_file")
+
+
+def test_directory_shown_elsewhere(who: Who, place: Path) -> None:
+    """A directory stands over another one, read-only or to be written as its rule says; the host's stays what it is."""
+    for access, answer in ((READ, "EROFS"), (WRITE, OK)):
+        seen = see(
+            who,
+            place / "work",
+            *shown(place, f"{place}/outside", f"{place}/work/empty", *access),
+            read="read('empty/other')",
+            write="write('empty/new', os.O_WRONLY | os.O_CREAT)",
+        )
+        assert seen.status == 0, seen.said
+        assert (seen.found["read"], seen.found["write"]) == ("other\n", answer)
+    assert (place / "outside/new").read_text() == "x"
+    assert os.listdir(place / "work/empty") == []
+    os.utime(place / "outside", (1600000000, 1600000000))
+
+
+def test_file_shown_elsewhere(who: Who, place: Path) -> None:
+    """A file stands over another file, and over nothing in a private place."""
+    words = shown(place, f"{place}/outside/other", f"{place}/work/target", "read_file")
+    seen = see(
+        who, place / "work", *words, read="read('target')", write="write('target')", remove="os.unlink('target')"
+    )
+    assert seen.status == 0, seen.said
+    assert seen.found.pop("read") == "other\n"
+    assert set(seen.found.values()) <= CLOSED | PINNED
+    words = shown(place, f"{place}/outside/other", "/var/tmp/deep/down", "read_file")
+    seen = see(who, Path("/usr"), *words, "--tmp", "private", read="read('/var/tmp/deep/down')")
+    assert seen.found == {"read": "other\n"}, seen.said
+    assert not Path("/var/tmp/deep").exists()
+
+
+def test_nothing_to_show_it_on(who: Who, place: Path) -> None:
+    """No mount point is made on the host: 125 where none is, or one of another kind."""
+    for at in ("work/absent", "work/target"):
+        seen = see(who, place / "work", *shown(place, f"{place}/outside", f"{place}/{at}", *READ), read="1")
+        assert seen.status == 125
+        assert "nothing to mount on" in seen.said
+    assert not (place / "work/absent").exists()
+
+
+# --- between the plan and the launch ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        (("--write", "data"), "data"),
+        (("--write", ".", "--deny", "vault"), "vault"),
+        (("--write", ".", "--deny", "private/key"), "private"),
+        (("--write", ".", "--deny-write", ".git/hooks"), ".git"),
+    ],
+    ids=["grant", "hole", "parent of a hole", "parent of a read-only place"],
+)
+@pytest.mark.parametrize("without", ["", "landlock"])
+def test_symbolic_link_put_in_its_place(who: Who, place: Path, words: tuple[str, ...], path: str, without: str) -> None:
+    """What was a directory when the plan was made is not followed as a link when it is executed: no command runs."""
+
+    def exchange() -> None:
+        os.rename(place / "work" / path, place / "work/aside")
+        os.symlink(place / "outside", place / "work" / path)
+
+    seen = see(who, place / "work", *ALL, *ALONE, *words, without=without, between=exchange, read="1")
+    assert (seen.status, seen.found) == (125, {})
+    assert "ELOOP" in seen.said or "symbolic link" in seen.said
+    (place / "work" / path).unlink()
+    os.rename(place / "work/aside", place / "work" / path)
