@@ -73,7 +73,7 @@ def assignments(profile: Profile, account: Account | None) -> dict[str, str]:
 
 def values(profile: Profile, account: Account | None) -> dict[bytes, bytes]:
     """What `launch` needs beside the plan: the value of each name that may be in `Plan.env_set`."""
-    assigned = {"TMPDIR": OWN_TMP, **assignments(profile, account)}
+    assigned = {"TMPDIR": OWN_TMP, "HOME": account.home if account else "", **assignments(profile, account)}
     return {os.fsencode(name): os.fsencode(value) for name, value in assigned.items()}
 
 

@@ -56,9 +56,7 @@ def _temporary(request: Request, word: str) -> None:
             request.note("filesystem.tmp", f"there is no directory {OWN_TMP} to put it on")
             return
         # The caller's may be elsewhere, and programs that were written for a directory of their own ask for it.
-        fields = request.draft.fields
-        fields["env_set"] = tuple(sorted({*fields["env_set"], b"TMPDIR"}))
-        fields["env_pass"] = tuple(name for name in fields["env_pass"] if name != b"TMPDIR")
+        _set_variable(request, b"TMPDIR")
     elif word == "private":
         _make_private(request, "filesystem.tmp", b"TMPDIR")
         request.note("filesystem.tmp", "TMPDIR names it; /tmp itself is refused, not replaced")
@@ -87,10 +85,19 @@ def _home(request: Request, word: str) -> None:
     for path in homes:
         mode, access = (0o700 | OWNED, ALL) if path == own else (0o755 | SEALED, 0)
         _replace(request, "filesystem.home", Place(path, VIEW_TMPFS, mode, access, SMALL))
+    if own in homes and "HOME" not in context.host.environ:
+        _set_variable(request, b"HOME")
     if word == "private" and own not in homes and isinstance(context.host, RootedHost):
         request.note("filesystem.home", f"the root has no directory {context.home} to put it on")
     elif word == "private" and own not in homes:
         _make_private(request, "filesystem.home", b"HOME")
+
+
+def _set_variable(request: Request, name: bytes) -> None:
+    """Let a variable name a place of the view; `environment.values` has where that is."""
+    fields = request.draft.fields
+    fields["env_set"] = tuple(sorted({*fields["env_set"], name}))
+    fields["env_pass"] = tuple(other for other in fields["env_pass"] if other != name)
 
 
 def _proc(request: Request, word: str) -> None:
