@@ -10,7 +10,7 @@ import struct
 
 from sandrun import libc
 from sandrun.errors import EXIT_CANNOT_EXECUTE, EXIT_NOT_FOUND, CommandError, StepError
-from sandrun.primitives import caps, landlock
+from sandrun.primitives import caps, landlock, view
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ _EXECUTE_HINTS: dict[int, str] = {
     errno.ETXTBSY: "it is open for writing",
 }
 _NO_INTERPRETER = "the #! line, or the loader that the program was built for, names a file that is not there"
+_NOT_INSIDE = "it, or the interpreter or loader that it names, is not there in the root"
 _CARRIAGE_RETURN = "the #! line ends in a carriage return: save the file with the line ends of Unix"
 _SIGNALS = {
     1: "SIGHUP",
@@ -88,6 +89,12 @@ def cannot_execute(plan: Plan, number: int) -> CommandError:
     """execve(2) of the command failed with this errno: status 127 if it is not there, else 126."""
     path = plan.executable
     name = os.fsdecode(path)
+    if _changes_root(plan):
+        # Its names are those of another tree, in which nobody but the kernel should follow them.
+        missing = number in (errno.ENOENT, errno.ENOTDIR)
+        hint = _NOT_INSIDE if missing else _EXECUTE_HINTS.get(number)
+        status = EXIT_NOT_FOUND if missing else EXIT_CANNOT_EXECUTE
+        return CommandError(f"cannot execute {name}: {libc.strerror(number)}", status=status, hint=hint)
     if number in (errno.ENOENT, errno.ENOTDIR):
         interpreter = _interpreter(path)
         if interpreter is None:
@@ -107,7 +114,8 @@ def _object(plan: Plan, step: str, argument: int) -> str:
     if step == "enter the working directory":
         return os.fsdecode(plan.cwd)
     if step == "make the view" and argument < len(plan.view):
-        return os.fsdecode(plan.view[argument][2])
+        operation, _, path, source = plan.view[argument]
+        return os.fsdecode(source if operation in (view.VIEW_ROOT, view.VIEW_CHROOT) else path)
     if step == "set the security label":
         return os.fsdecode(plan.apparmor or plan.selinux)
     if step == "drop the bounding set":
@@ -118,6 +126,10 @@ def _object(plan: Plan, step: str, argument: int) -> str:
     if step == "reset signals" and argument:
         return f"signal {argument}"
     return ""
+
+
+def _changes_root(plan: Plan) -> bool:
+    return bool(plan.view) and plan.view[0][0] in (view.VIEW_ROOT, view.VIEW_CHROOT)
 
 
 def _denied(plan: Plan) -> str | None:

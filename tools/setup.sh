@@ -45,6 +45,7 @@ for group in "${@:-run}"; do
         ;;
     test)
         need_file /usr/share/bash-completion/bash_completion bash-completion bash-completion
+        need_command busybox busybox-static busybox
         need_command curl curl curl
         need_command fish fish fish
         need_command git git git

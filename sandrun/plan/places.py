@@ -119,6 +119,9 @@ def _proc(request: Request, word: str) -> None:
 
 
 def _devices(request: Request, word: str) -> None:
+    host = request.context.host
+    if not word and isinstance(host, RootedHost) and host.shown.get("/dev/null") == "/dev/null":
+        word = "minimal"  # the host's devices are meant to be there, and need something to stand on
     if word and not _is_mount_point(request, "/dev"):
         if word == "minimal":
             lost = "there is no directory /dev to put a minimal one on"

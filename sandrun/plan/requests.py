@@ -190,11 +190,12 @@ def _collect_rule(request: Request, value: Value) -> None:
     for name in rule.access:
         access |= FS[name]
     request.named |= access
-    if rule.at and request.has_view and isinstance(request.context.host, RootedHost):
-        _bring_in(request, rule.at, access, value, request.context.host)
-        return
     before = len(request.grants)
-    _collect_grant(request, "filesystem.rules", access, value._replace(value=rule.path))
+    host = request.context.host
+    if rule.at and isinstance(host, RootedHost):
+        _bring_in(request, rule.at, access, value, host)
+    else:
+        _collect_grant(request, "filesystem.rules", access, value._replace(value=rule.path))
     if rule.at and request.has_view:
         request.elsewhere += [(grant, rule.at, value.origin) for grant in request.grants[before:]]
     elif rule.at:
@@ -209,7 +210,6 @@ def _bring_in(request: Request, at: str, access: int, value: Value, host: Rooted
     if found is not None:
         grant = Grant(real, access, stat.S_ISDIR(found.mode))
         request.grants.append(grant)
-        request.elsewhere.append((grant, at, value.origin))
 
 
 def _collect_grant(request: Request, key: str, access: int, value: Value) -> None:
@@ -236,14 +236,17 @@ def _judge_dots(request: Request) -> None:
             _add_grant(request, ask, where)
         else:
             flag = ask.key.replace("filesystem.", "--")
-            hint = f"start in a directory of the project, or name it outright: {flag} {where}"
+            start = (
+                "--cwd DIR" if isinstance(request.context.host, RootedHost) else "start in a directory of the project"
+            )
+            hint = f"{start}, or name it outright: {flag} {where}"
             request.refuse(ask, f'granting "." would grant all of {where}, where sandrun was started', hint)
 
 
 def _add_grant(request: Request, ask: _Ask, path: str) -> None:
     host = request.context.host
     real = host.realpath(path)
-    if _is_magic(path, real):
+    if is_magic(path, real):
         request.refuse(ask, f"{path} is another file in each process", "grant /proc, or the file that is meant")
         return
     found = host.lstat(real)
@@ -293,7 +296,8 @@ def _is_home_by_dot(entry: PathEntry, context: Context) -> bool:
     return bool(cwd) and host.realpath(cwd) in {host.realpath(home) for home in homes if home.startswith("/")}
 
 
-def _is_magic(path: str, real: str) -> bool:
+def is_magic(path: str, real: str) -> bool:
+    """Whether a path means another file in each process; `real` is where it leads."""
     path = posixpath.normpath(path)
     return any(is_below(path, place) for place in MAGIC) or (_in_process(real) and not _in_process(path))
 
@@ -326,7 +330,7 @@ def _collect_denial(request: Request, key: str, denied: int, value: Value) -> No
         request.note(key, f"{ask.entry.text} matches nothing now, and is not watched")
     for path in paths or ():
         real = host.realpath(path)
-        if _is_magic(path, real):
+        if is_magic(path, real):
             request.refuse(ask, f"{path} is another file in each process", "deny /proc, or the file that is meant")
             continue
         hole = make_hole(real, denied, key, host)

@@ -15,6 +15,7 @@ from sandrun.errors import UnsupportedError
 from sandrun.host import home_of
 from sandrun.plan.groups import DEVICES
 from sandrun.plan.namespaces import missing
+from sandrun.plan.requests import GRANTING, is_magic
 from sandrun.primitives import caps
 from sandrun.primitives.namespaces import KINDS
 from sandrun.primitives.view import VIEW_CHROOT
@@ -64,10 +65,15 @@ def enter(draft: Draft, kernel: Kernel, host: Host, account: Account | None) -> 
 
 
 def _devices(draft: Draft, host: Host, top: str) -> dict[str, str]:
-    """The devices of the host that a minimal /dev shows: those of a stranger's tree may be anything."""
+    """The devices of the host that a minimal /dev shows: those of a stranger's tree may be anything.
+
+    It is made for @devices too, since a root has no devices as a rule.
+    """
     word = draft.profile.scalar("filesystem.dev")
+    granted = (value.value for key in GRANTING for value in draft.profile.items(key))
+    wanted = word.value == "minimal" if word else any(entry.group == "@devices" for entry in granted)  # type: ignore[attr-defined]
     folder = RootedHost(host, top).lstat("/dev")
-    if word is None or word.value != "minimal" or folder is None or not stat.S_ISDIR(folder.mode):
+    if not wanted or folder is None or not stat.S_ISDIR(folder.mode):
         return {}
     found = ((path, host.lstat(path)) for path in DEVICES)
     return {path: path for path, status in found if status is not None and stat.S_ISCHR(status.mode)}
@@ -83,6 +89,9 @@ def _shown(draft: Draft, host: Host, top: str, home: str) -> dict[str, str]:
             continue
         for path in expand(value._replace(value=rule.path), host, home):
             real = host.realpath(path)
+            if is_magic(path, real):
+                draft.refuse(value.origin, f"{path} is another file in each process")
+                continue
             planted = _planted_link(path, (top, *shown.values()), host)
             if planted:
                 message = f"{planted} is a link to {real} that a command in this root could have made"

@@ -44,6 +44,10 @@ def _seen(host: Host) -> tuple[str, ...]:
     return tuple(name for path in places(host.host) for name in host.inner(path))
 
 
+def _outer(path: str, host: Host) -> str:
+    return host.outer(path) if isinstance(host, RootedHost) else path
+
+
 def protect(request: Request) -> None:
     """Leave these places out of what the command may write, or say that this cannot be had."""
     if request.groups.get("@all", 0) & CHANGE_FILES:
@@ -71,4 +75,8 @@ def protect(request: Request) -> None:
             request.note(KEY, f"{path} stays read-only: the next launch of sandrun trusts it")
     for granted, paths in absent.items():
         lost = f"{granted} may be written, and profiles or workspaces planted in it, which the next launch of sandrun trusts"
-        request.lose(KEY, lost, f"make what can be protected: mkdir -p {' '.join(paths)}, or {accept(KEY)}")
+        request.lose(
+            KEY,
+            lost,
+            f"make what can be protected: mkdir -p {' '.join(_outer(path, host) for path in paths)}, or {accept(KEY)}",
+        )
