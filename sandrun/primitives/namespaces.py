@@ -201,10 +201,13 @@ class Init:
         if self._ruleset_fd >= 0:
             landlock.restrict_self(self._ruleset_fd, 0)
         libc.seccomp(libc.SECCOMP_SET_MODE_FILTER, 0, self._filter)
+        first = 0
+        for kept in sorted({self.writer, max(held, 0) or self.writer}):
+            libc.close_range(first, kept - 1)
+            first = kept + 1
+        libc.close_range(first, 2**32 - 1)
         os.write(self.writer, b".")
-        if held > 0:
-            libc.close_range(0, held - 1)
-        libc.close_range(held + 1, 2**32 - 1)
+        libc.close_range(self.writer, self.writer)
         while True:
             libc.pause()
 

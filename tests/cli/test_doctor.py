@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import struct
 import sys
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,13 @@ import pytest
 
 from sandrun import cli, kernel, libc
 from sandrun.cli.doctor import TRIED
-from sandrun.policy import syscalls
 from sandrun.primitives import landlock, seccomp
 from tests.docs.documents import Page
+from tests.integration.supervised import refusing
 from tests.support import CHECKOUT, need_landlock, need_program, need_userns, sandrun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from tests.support import Who
 
@@ -38,24 +37,6 @@ def doctor(who: Who, *before: str, status: int = 0, **options: Any) -> dict[str,
 
 def by_name(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in rows}
-
-
-def refusing(action: int, *names: str) -> Callable[[], None]:
-    """A `preexec_fn` that puts the process under a filter with this action for some syscalls, as a container does."""
-    machine = os.uname().machine
-    numbers = [syscalls.number(name, machine) for name in names]
-    program = struct.pack("=HBBI", 0x20, 0, 0, 0)
-    for number in numbers:
-        assert number is not None
-        program += struct.pack("=HBBI", 0x15, 0, 1, number) + struct.pack("=HBBI", 0x06, 0, 0, action)
-    filtered = libc.SockFprog(program + struct.pack("=HBBI", 0x06, 0, 0, seccomp.ALLOW))
-
-    def enter() -> None:
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
-        libc.seccomp(libc.SECCOMP_SET_MODE_FILTER, 0, filtered)
-
-    return enter
 
 
 # --- here ----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandrun import launch
@@ -71,12 +72,22 @@ def run_here(
         assert os.listdir("/proc/self/fd") == open_before, "a descriptor leaked"
         assert not has_children(), "a process is left"
         return failed(error)
-    status = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
-    os.close(child.pidfd)
+    status = ended(child)
     assert os.listdir("/proc/self/fd") == open_before, "a descriptor leaked"
     for path in child.private:
         os.rmdir(path)
     return Ran(status, *map(whole, output))
+
+
+def ended(child: launch.Child) -> int:
+    """The exit status of a child, as subprocess has it; with all that is left of it cleared away."""
+    status = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
+    os.close(child.pidfd)
+    if child.init:
+        os.kill(child.init[0], signal.SIGKILL)
+        os.waitpid(child.init[0], 0)
+        os.close(child.init[1])
+    return status
 
 
 def failed(error: SandrunError) -> Ran:

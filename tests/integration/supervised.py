@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -13,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pexpect
 import pytest
 
-from tests.support import landlock_abi, need_landlock
+from sandrun import libc
+from sandrun.policy import syscalls
+from sandrun.primitives import seccomp
+from tests.support import landlock_abi, need_landlock, need_namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +26,8 @@ if TYPE_CHECKING:
     from tests.support import Who
 
 GRANTS = ("-p", "none", "--execute", "@all", "--write", "@all")
-KILLS = {"scoped": ("--isolate", "signals"), "searched": ("--isolate", "false")}
-"""The two ways to end the tree: one kill(-1) within a Landlock scope, or a search through /proc."""
+KILLS = {"scoped": ("--isolate", "signals"), "searched": ("--isolate", "false"), "namespace": ("--isolate", "true")}
+"""The ways to end the tree: one kill(-1) within a Landlock scope, a search through /proc, or a pid namespace's end."""
 KILL = "scoped" if landlock_abi() >= 6 else "searched"
 """The better of what this kernel has, for tests that are about something else."""
 
@@ -31,6 +36,8 @@ def words(who: Who, *options: str, kill: str = KILL) -> list[str]:
     """The words that start sandrun, up to the `--`."""
     if kill == "scoped":
         need_landlock(6)
+    if kill == "namespace":
+        need_namespaces(who)
     return [*who.sandrun, *GRANTS, *KILLS[kill], *options, "--"]
 
 
@@ -131,3 +138,21 @@ def shell(who: Who) -> Any:
 def command_line(who: Who, *options: str, kill: str = KILL) -> str:
     """The words of `words` as a shell takes them."""
     return " ".join(f"'{word}'" for word in words(who, *options, kill=kill))
+
+
+def refusing(action: int, *names: str) -> Callable[[], None]:
+    """A `preexec_fn` that puts the process under a filter with this action for some syscalls, as a container does."""
+    machine = os.uname().machine
+    numbers = [syscalls.number(name, machine) for name in names]
+    program = struct.pack("=HBBI", 0x20, 0, 0, 0)
+    for number in numbers:
+        assert number is not None
+        program += struct.pack("=HBBI", 0x15, 0, 1, number) + struct.pack("=HBBI", 0x06, 0, 0, action)
+    filtered = libc.SockFprog(program + struct.pack("=HBBI", 0x06, 0, 0, seccomp.ALLOW))
+
+    def enter() -> None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
+        libc.seccomp(libc.SECCOMP_SET_MODE_FILTER, 0, filtered)
+
+    return enter

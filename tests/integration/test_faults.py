@@ -22,10 +22,11 @@ import pytest
 from sandrun import launch, libc
 from sandrun.errors import SandrunError
 from sandrun.plan.format import KIND_DIRECTORY, Plan
-from tests.integration.launching import Ran, Watch, failed
-from tests.support import USER_UID, Who, a_directory, in_child, need_landlock, need_program
+from tests.integration.launching import Ran, Watch, ended, failed
+from tests.support import USER_UID, Who, a_directory, in_child, need_landlock, need_namespaces, need_program
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 NET_BIND = 1 << 10
@@ -59,8 +60,20 @@ ROOT = [
     (r"prctl\(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE", "set capabilities"),
     (r"prctl\(PR_SET_SECUREBITS", "set capabilities"),
 ]
-ELSEWHERE = {"open the security label", "set the security label"}
-"""Steps that do something only where another security module is in force: in test_label."""
+ELSEWHERE = {"open the security label", "set the security label", "join the control group"}
+"""Steps that do something only with a security module or a control group: in test_label and test_cgroup."""
+IN_NAMESPACES = [
+    (r"unshare\(", "make namespaces"),
+    (r"clone\(.*CLONE_PARENT", "start the init process"),
+    (r"chdir\(", "start the init process"),
+    (r"landlock_restrict_self\(|syscall_0x1be\(", "start the init process"),
+    (r"seccomp\(", "start the init process"),
+    (r"mount\(", "make the view"),
+    (r"sethostname\(", "set the host name"),
+    (r"ioctl\(.*SIOCSIFFLAGS", "set up the loopback interface"),
+    (r"read\(\d+, .*, 1\)", "wait for the init process"),
+]
+"""In a pid namespace, by the three processes that a launch makes; the second three are of the init process."""
 LIES = [
     # a call that says yes and does nothing, and the step that notices
     (r"prctl\(PR_CAPBSET_DROP", "verify ids and capabilities"),
@@ -100,8 +113,19 @@ def plan_for(who: Who, marker: Path) -> Plan:
     return Plan(executable=words[0], argv=words, **fields)
 
 
+def plan_in_namespaces(who: Who, marker: Path) -> Plan:
+    """A plan with something to do for the steps that make namespaces, and nothing else that they could be taken for."""
+    need_landlock(1)
+    need_namespaces(who)
+    kinds = (libc.CLONE_NEWNS, libc.CLONE_NEWPID, libc.CLONE_NEWNET, libc.CLONE_NEWUTS)
+    user = libc.CLONE_NEWUSER if not who.is_root else 0
+    maps = dict.fromkeys(("uid_map", "gid_map"), b"%d %d 1" % (who.uid, who.uid)) if user else {}
+    words = (b"/bin/sh", b"-c", b"echo ran > " + os.fsencode(marker))
+    return Plan(executable=words[0], argv=words, namespaces=sum(kinds) | user, hostname=b"box", loopback=1, **maps)
+
+
 def traced(plan: Plan, who: Who, trace: Path, *options: str) -> Ran:
-    """Launch the plan with the child, and nothing else, under strace with these options."""
+    """Launch the plan with the child, what it starts, and nothing else, under strace with these options."""
     strace = need_program("strace")
     real_fork = os.fork
 
@@ -114,7 +138,7 @@ def traced(plan: Plan, who: Who, trace: Path, *options: str) -> Ran:
             os.kill(os.getpid(), signal.SIGSTOP)
             return 0
         os.waitpid(pid, os.WUNTRACED)
-        words = [strace, "-o", trace, *options, "-p", str(pid)]
+        words = [strace, "-f", "-o", trace, *options, "-p", str(pid)]
         tracers.append(subprocess.Popen(words, stderr=said, stdin=subprocess.DEVNULL))
         while b"attached" not in os.pread(said, 4096, 0):
             assert tracers[0].poll() is None, os.pread(said, 4096, 0)
@@ -132,7 +156,7 @@ def traced(plan: Plan, who: Who, trace: Path, *options: str) -> Ran:
         except SandrunError as error:
             return failed(error)
         else:
-            return Ran(os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1]))
+            return Ran(ended(child))
         finally:
             for tracer in tracers:
                 tracer.wait()
@@ -143,26 +167,28 @@ def traced(plan: Plan, who: Who, trace: Path, *options: str) -> Ran:
         os.close(said)
 
 
-def calls(trace: Path) -> list[str]:
-    """The child's system calls from its first step to execve."""
-    lines = [line for line in trace.read_text().splitlines() if re.match(r"\w+\(", line)]
-    return lines[: 1 + next(number for number, line in enumerate(lines) if line.startswith("execve("))]
+def calls(trace: Path) -> list[tuple[str, str]]:
+    """The system calls from the child's first step to execve, each behind the process that made it."""
+    lines = re.findall(r"^(\d+) +(\w+\(.*)", trace.read_text(), re.MULTILINE)
+    return lines[: 1 + next(number for number, (_, call) in enumerate(lines) if call.startswith("execve("))]
 
 
-def inject(who: Who, pattern: str, what: str) -> Ran:
-    """Launch with this injection at the first call that matches; the command must not run."""
+def inject(who: Who, pattern: str, what: str, make: Callable[[Who, Path], Plan] = plan_for, nth: int = 0) -> Ran:
+    """Launch with this injection at the first (or nth) call that matches; the command must not run."""
     with a_directory() as place:
         place.chmod(0o777)  # the command may leave its mark, whoever it runs as
         marker, trace = place / "ran", place / "trace"
-        plan = plan_for(who, marker)
+        plan = make(who, marker)
         assert traced(plan, who, trace).status == 0
         assert marker.read_text() == "ran\n", "the control: without a fault it runs"
         marker.unlink()
         lines = calls(trace)
-        first = next((number for number, line in enumerate(lines) if re.match(pattern, line)), None)
-        assert first is not None, f"no {pattern} among\n" + "\n".join(lines)
-        name = lines[first].partition("(")[0]
-        count = sum(line.startswith(name + "(") for line in lines[: first + 1])
+        found = [number for number, (_, call) in enumerate(lines) if re.match(pattern, call)]
+        assert len(found) > nth, f"no {pattern} among\n" + "\n".join(map(" ".join, lines))
+        who_calls, call = lines[found[nth]]
+        name = call.partition("(")[0]
+        # strace counts for each process by itself
+        count = sum(one == who_calls and line.startswith(name + "(") for one, line in lines[: found[nth] + 1])
         ran = traced(plan, who, trace, "-e", f"inject={name}:{what}:when={count}")
         assert re.search(r"\(INJECTED\)|killed by", trace.read_text())
         assert not marker.exists(), "the command ran"
@@ -181,6 +207,26 @@ def test_failing_call_of_root(root: Who, pattern: str, step: str) -> None:
     """The same for the calls that only root makes."""
     ran = inject(root, pattern, "error=EIO")
     assert (ran.status, ran.step, ran.errno) == (125, step, errno.EIO)
+
+
+@pytest.mark.parametrize(("pattern", "step"), IN_NAMESPACES)
+def test_failing_call_in_namespaces(who: Who, pattern: str, step: str) -> None:
+    """The same for the calls that make namespaces and their init process; nothing of them is left."""
+    ran = inject(who, pattern, "error=EIO", plan_in_namespaces)
+    assert (ran.status, ran.step, ran.errno) == (125, step, errno.EIO)
+
+
+def test_failing_clone_of_the_command(who: Who) -> None:
+    """Where init is started and the command is not, init does not stay behind."""
+    ran = inject(who, r"clone\(.*CLONE_PARENT", "error=EAGAIN", plan_in_namespaces, nth=1)
+    assert (ran.status, ran.step, ran.errno) == (125, "start the init process", errno.EAGAIN)
+
+
+@pytest.mark.parametrize("pattern", [r"chdir\(", r"unshare\(", r"sethostname\("])
+def test_killed_in_namespaces(who: Who, pattern: str) -> None:
+    """A signal to any of the three processes ends the launch: the init process, the maker, the command's."""
+    ran = inject(who, pattern, "signal=SIGKILL", plan_in_namespaces)
+    assert (ran.status, ran.error) == (125, "StepError")
 
 
 def test_failing_execve(who: Who) -> None:
@@ -213,5 +259,5 @@ def test_killed_on_the_way(who: Who, name: str) -> None:
 
 def test_every_step_is_covered() -> None:
     """Each step has a call that was made to fail here."""
-    steps = {step for _, step in (*EVERYONE, *ROOT)} | ELSEWHERE
+    steps = {step for _, step in (*EVERYONE, *ROOT, *IN_NAMESPACES)} | ELSEWHERE
     assert steps == {name for name, _ in launch.CHILD_STEPS[:-1]}

@@ -438,8 +438,12 @@ def test_supervisor_gone(who: Who) -> None:
     """A child whose parent is no longer the supervisor gives up instead of running unsupervised."""
 
     def before() -> None:
-        here = os.getpid()
-        os.getpid = lambda: here + 1
+        pid = os.fork()
+        if not pid:
+            os._exit(0)
+        ended, pidfd_open = os.pidfd_open(pid), os.pidfd_open
+        os.waitpid(pid, 0)
+        os.pidfd_open = lambda pid: os.dup(ended) if pid == os.getpid() else pidfd_open(pid)
 
     ran = launched(who, "/bin/true", before=before)
     assert (ran.step, ran.errno) == ("die with the supervisor", errno.ESRCH)

