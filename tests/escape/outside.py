@@ -76,6 +76,23 @@ class Outside:
         self.who.own(*missing)
         return path
 
+    def root(self) -> None:
+        """A root directory with the system's programs shown in it: the flags {root} and {profile}."""
+        top = self.directory(self.box / "root")
+        shown = []
+        for name in ("usr", "bin", "lib", "lib64"):
+            there = Path("/", name)
+            if there.is_symlink():
+                (top / name).symlink_to(there.readlink())
+            elif there.is_dir():
+                self.directory(top / name)
+                shown.append(f'{{path = "/{name}", access = ["read_file", "read_dir", "execute"], at = "/{name}"}}')
+        for name in ("proc", "tmp", "work"):
+            self.directory(top / name)
+        profile = self.box / "root.toml"
+        self.file(profile, f"schema = 1\n[filesystem]\nrules = [{', '.join(shown)}]\n", 0o644)
+        self.values.update(root=top, profile=profile)
+
     def keep(self, resource: contextlib.AbstractContextManager[Any]) -> Any:
         """Keep this open until the run has been judged."""
         return self.exit.enter_context(resource)
