@@ -22,7 +22,7 @@ SANDRUN = (
     "--optional",
     "filesystem.deny",
 )
-REFUSALS = ("EXDEV",)
+REFUSALS = ("EXDEV", "EBUSY")
 
 
 def setup(out: Outside) -> None:

@@ -20,6 +20,7 @@ SANDRUN = (
     "--optional",
     "filesystem.deny",
 )
+REFUSALS = ("EBUSY",)
 
 
 def setup(out: Outside) -> None:
