@@ -128,30 +128,6 @@ def test_an_option_names_its_key(key: object) -> None:
     assert re.search(rf"\[[^\]]*\b{re.escape(key.path)}\b[^\]]*\]", COMMANDS.text(*COMMANDS.titles("OPTIONS")))
 
 
-LATER = {
-    "--root": "/",
-}
-"""The options of which OPTIONS says that this version cannot keep them, each with a value."""
-
-
-@pytest.mark.parametrize("name", LATER)
-def test_what_is_not_in_this_version_is_refused(name: str, who: Who, box: Path) -> None:
-    """An option that is only for a later version ends in 125 with the remedy, and runs if it is made optional."""
-    word = f"{name}={LATER[name]}" if LATER[name] else name
-    done = sandrun("-q", word, "--", "true", who=who, cwd=box)
-    assert done.returncode == 125
-    assert "hint: " in done.stderr
-    key = next(option.key for option in options.key_options() if option.name == name)
-    assert sandrun("-q", word, "--optional", key, "--", "true", who=who, cwd=box).returncode == 0
-
-
-def test_what_is_not_in_this_version_is_marked() -> None:
-    """The manual marks these options and no other."""
-    entries = [entry for title in COMMANDS.titles("OPTIONS") for entry in COMMANDS.entries.get(title, {}).items()]
-    marked = {tag.split(",")[0].split()[0] for tag, text in entries if re.search("[Nn]ot in this version", text)}
-    assert marked == set(LATER)
-
-
 def test_every_exit_status_is_documented() -> None:
     """EXIT STATUS has each number that sandrun itself exits with, in the man page and in the README."""
     numbers = {str(value) for name, value in vars(errors).items() if name.startswith("EXIT_")}
