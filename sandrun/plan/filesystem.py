@@ -23,7 +23,7 @@ from sandrun.plan.groups import Context
 from sandrun.plan.namespaces import missing
 from sandrun.plan.places import own_ssh_settings
 from sandrun.plan.requests import PROMISES, Request, collect
-from sandrun.plan.siblings import TooManyRulesError, expand
+from sandrun.plan.siblings import TooManyRulesError, expand, is_below
 from sandrun.plan.view import CHANGE_FILES, build
 from sandrun.policy import guards
 from sandrun.primitives import namespaces
@@ -50,6 +50,7 @@ NO_LANDLOCK = {
     "disabled": ("Landlock is disabled", "boot with landlock in the list of lsm="),
     "refused": ("an outer sandbox refuses Landlock", "allow the landlock_* system calls in its seccomp profile"),
 }
+MASKED = ("filesystem.deny", "filesystem.deny_write")
 SHOW_INSTEAD = {
     "filesystem.tmp": "share the temporary directories (--tmp host)",
     "filesystem.home": "share the home directory (--home host)",
@@ -147,8 +148,12 @@ def _resolve_view(request: Request, host: Host) -> View:
     fields["namespaces"] = fields.get("namespaces", 0) | kinds
     fields["cwd"] = os.fsencode(cwd or "/")
     for hole in request.holes:
-        if hole.identity is not None and "mount" not in request.mechanisms.setdefault(hole.key, []):
+        if hole.identity is None:
+            continue
+        if "mount" not in request.mechanisms.setdefault(hole.key, []):
             request.mechanisms[hole.key].append("mount")
+        if hole.key in MASKED and any(g.access & CHANGE_FILES and is_below(hole.path, g.path) for g in request.grants):
+            request.note(hole.key, f"{hole.path} is open if a process outside puts a new file in its place meanwhile")
     return view
 
 

@@ -103,10 +103,13 @@ class Expansion:
 def expand(grants: Iterable[Grant], holes: Sequence[Hole], host: Host, *, covered: bool = False) -> Expansion:
     """The path rules that give every grant and leave every hole out.
 
-    `covered`: mounts hide what stands in the holes, so that the trees around them can be granted whole. A hole in
-    which nothing stands cannot be covered. Raises TooManyRulesError.
+    `covered`: mounts hide what stands in the holes, so that writable trees around them can be granted whole, at the
+    price that a mount goes when another process replaces what it stands on. A hole in which nothing stands cannot be
+    covered. Raises TooManyRulesError.
     """
     result = Expansion()
+    grants = tuple(grants)
+    masked = {hole for hole in holes if covered and hole.identity is not None and _in_writable(hole, grants)}
     for grant in grants:
         relevant = (*holes, *grant.holes)
         access = grant.access
@@ -119,13 +122,17 @@ def expand(grants: Iterable[Grant], holes: Sequence[Hole], host: Host, *, covere
                     result.narrowed.setdefault(hole, []).append(grant.path)
                 access &= ~hole.denied
         below = [hole for hole in relevant if hole.path != grant.path and is_below(hole.path, grant.path)]
-        if covered:
-            below = [hole for hole in below if hole.identity is None or hole in grant.holes]
+        if masked:
+            below = [hole for hole in below if hole not in masked or hole in grant.holes]
         if grant.is_directory and below:
             _descend(grant._replace(access=access), below, _identities(relevant), host, result)
         else:
             result.add(grant.path, access, grant.is_directory)
     return result
+
+
+def _in_writable(hole: Hole, grants: Iterable[Grant]) -> bool:
+    return any(grant.access & hole.denied & CHANGE and is_below(hole.path, grant.path) for grant in grants)
 
 
 def _descend(

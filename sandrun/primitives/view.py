@@ -12,7 +12,7 @@ import os
 import struct
 
 from sandrun import libc
-from sandrun.plan.format import KEEP
+from sandrun.plan.format import KEEP, MAY_VANISH
 from sandrun.primitives import landlock
 
 TYPE_CHECKING = False
@@ -224,8 +224,13 @@ def _attach(mount: int, path: bytes) -> None:
 
 def grant(ruleset_fd: int, rules: Sequence[tuple[int, int, bytes]]) -> None:
     """Add `Plan.view_rules` to the ruleset, on what is now in the view. Raises OSError."""
-    for access, _, path in rules:
-        fd = landlock.open_path(path)
+    for access, kind, path in rules:
+        try:
+            fd = landlock.open_path(path)
+        except FileNotFoundError:
+            if kind & MAY_VANISH:
+                continue  # a name of the host's, in a place that hides it
+            raise
         try:
             libc.landlock_add_rule(ruleset_fd, libc.LANDLOCK_RULE_PATH_BENEATH, struct.pack("=Qi", access, fd))
         finally:

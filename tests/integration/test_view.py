@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.integration.viewing import EMPTY, MECHANISMS, OK, see
 from tests.integration.workspaces import contents
+from tests.support import need_program, need_userns, sandrun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -206,6 +208,72 @@ def test_deny_write_in_a_writable_tree(who: Who, place: Path, without: str) -> N
         assert seen.found.pop(name) == "EBUSY", name
     assert {name: answer for name, answer in seen.found.items() if answer not in CLOSED | PINNED} == {}
     os.utime(place / "work/.git", (1600000000, 1600000000))
+
+
+def test_a_mask_goes_with_its_file(who: Who, place: Path) -> None:
+    """In a writable tree what a process outside renames over a masked file is open, so the record says it beforehand.
+
+    The kernel takes away what is mounted on a name that goes in another mount namespace (rename(2) there gives no EBUSY).
+    In a read-only tree Landlock grants nothing to the new file.
+    """
+    for words in (("--write", "."), ()):
+        options = [*ALL, *ALONE, *words, "--deny", f"{place}/work/private/key"]
+        dry = sandrun("-n", *options, "--", "true", who=who, cwd=place / "work", check=True)
+        assert (f"note: {place}/work/private/key is open if a process outside" in dry.stdout) == bool(words)
+        code = "import sys; print(1, flush=True); sys.stdin.read(); print(open('private/key').read())"
+        argv = [*who.sandrun, "-q", *options, "--", need_program("python3"), "-I", "-S", "-c", code]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with who.popen(argv, cwd=place / "work", **pipes) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            who.run(["sh", "-euc", "cp -p key old; echo new >new; mv new key"], cwd=place / "work/private", check=True)
+            out, said = process.communicate()
+        who.run(["sh", "-euc", "mv old key; touch -d @1600000000 ."], cwd=place / "work/private", check=True)
+        assert ("new\n" in out) == bool(words)
+        assert ("Permission denied" in said) != bool(words)
+
+
+def test_denied_in_a_home_that_is_hidden(who: Who) -> None:
+    """Rules beside what is denied are made for what is seen: names of a hidden home around it are none."""
+    for name in ("project/keep", "other"):
+        (who.home / name).mkdir(parents=True)
+    (who.home / "project/secret").write_text("secret")
+    who.own(*who.home.rglob("*"))
+    words = (*ALL, "--read", ".", "--home", "hidden", "--deny", "secret", "--write", "keep")
+    seen = see(who, who.home / "project", *words, read="read('secret')", names="listed('.')", home="listed('..')")
+    assert seen.found == {"read": "EACCES", "names": ["keep", "secret"], "home": ["project"]}, seen.said
+
+
+def test_mounts_are_locked(who: Who, place: Path) -> None:
+    """Without Landlock, which forbids to mount, a mount namespace of the command's own opens nothing: all is locked."""
+    need_userns()
+    seen = see(
+        who,
+        place / "work",
+        *ALL,
+        *ALONE,
+        *("--write", ".", "--deny", "vault", "--deny-write", ".git"),
+        without="landlock",
+        unmount_outer="call('umount2', b'vault', 2)",
+        unshare="call('unshare', 0x10020000)",
+        unmount="call('umount2', b'vault', 2)",
+        remount="call('mount', None, b'.git', None, 0x1020, None)",
+        bind="call('mount', b'.', b'empty', None, 0x1000, None)",
+        bind_all="call('mount', b'.', b'empty', None, 0x5000, None)",
+        unmount_copy="call('umount2', b'empty/vault', 2)",
+        remove="os.rmdir('vault')",
+        rename="os.rename('.git', 'new-git')",
+        write="write('.git/hooks/pre')",
+        read="read('vault/gold')",
+        read_copy="read('empty/vault/gold')",
+        write_copy="write('empty/.git/hooks/pre')",
+    )
+    assert (seen.status, seen.said) == (0, "")
+    assert [seen.found.pop(name) for name in ("unshare", "bind_all")] == [OK, OK]
+    assert seen.found.pop("unmount_outer") == "EPERM"
+    for name in ("unmount", "unmount_copy", "bind"):
+        assert seen.found.pop(name) == "EINVAL", name
+    assert {name: answer for name, answer in seen.found.items() if answer not in CLOSED | PINNED} == {}
 
 
 def test_deny_of_what_is_absent(who: Who, place: Path) -> None:
