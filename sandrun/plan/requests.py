@@ -156,6 +156,7 @@ def collect(draft: Draft, context: Context, no_view: str, no_proc: str) -> Reque
     protect(request)
     _add_aliases(request)
     _judge_hard_links(request)
+    _deny_where_shown(request)
     _judge_links(request)
     _judge_files(request)
     return request
@@ -348,6 +349,28 @@ def _add_aliases(request: Request) -> None:
         for alias in aliases(hole, mounts, request.context.host):
             request.holes.append(alias)
             request.note(hole.key, f"{alias.path} shows {hole.path} too and is denied as well")
+
+
+def _deny_where_shown(request: Request) -> None:
+    """What is denied is denied as well where a rule shows it, by its name there too; in another root it has no other."""
+    host = request.context.host
+    for grant, at in () if isinstance(host, RootedHost) else request.shown:
+        for hole in tuple(request.holes):
+            if is_below(hole.path, at) and hole.path != at:
+                there = make_hole(_moved(hole.path, at, grant.path), hole.denied, hole.key, host, soft=hole.soft)
+                request.holes.remove(hole)
+                request.holes.append(there._replace(path=hole.path))
+            if hole.soft:
+                continue
+            if is_below(grant.path, hole.path):
+                request.holes.append(hole._replace(path=at, is_file=not grant.is_directory))
+            elif is_below(hole.path, grant.path):
+                request.holes.append(hole._replace(path=_moved(hole.path, grant.path, at)))
+
+
+def _moved(path: str, start: str, to: str) -> str:
+    """A path below `start` as it is below `to`."""
+    return posixpath.normpath(posixpath.join(to, posixpath.relpath(path, start)))
 
 
 def _judge_hard_links(request: Request) -> None:

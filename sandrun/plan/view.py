@@ -88,7 +88,7 @@ class _Zone(NamedTuple):
 class View:
     """The records in the making: what stands at each path, parents first."""
 
-    __slots__ = ("_host", "_root", "_steps", "_zones", "rules")
+    __slots__ = ("_host", "_root", "_shown", "_steps", "_zones", "rules")
 
     def __init__(self, host: Host, *, writable: bool) -> None:
         self._host = host
@@ -96,6 +96,7 @@ class View:
         # Whoever may write everything of the host may have its devices too; in another root they may be anything.
         self._zones = {"/": _Zone(is_host=True, writable=writable, devices=writable and not self._root)}
         self._steps: list[Record] = []
+        self._shown: dict[str, str] = {}
         self.rules: list[tuple[int, int, bytes]] = []
 
     def zone(self, path: str) -> _Zone:
@@ -115,7 +116,7 @@ class View:
         if place.made or not self.is_host(place.path):
             self._add(VIEW_DIRECTORY, 0o755, place.path)
         overlay = place.operation == VIEW_OVERLAY
-        path = os.fsdecode(self._source(place.path)) if overlay else place.path
+        path = self._outer(place.path) if overlay else place.path
         self._add(place.operation, place.flags, path, os.fsencode(place.source))
         self._zones[place.path] = _Zone(is_host=False, writable=overlay, closed=overlay)
         if place.access:
@@ -137,8 +138,9 @@ class View:
         if not needed or zone.closed:
             return
         self._point(path, is_directory=grant.is_directory)
+        self._shown[path] = grant.path
         flags = (DEVICES if devices else 0) | (0 if writable or device else READ_ONLY)
-        self._add(VIEW_BIND, flags, path, self._source(grant.path))
+        self._add(VIEW_BIND, flags, path, os.fsencode(self._outer(grant.path)))
         self._zones[path] = _Zone(is_host=True, writable=writable, devices=devices)
 
     def deny(self, hole: Hole) -> None:
@@ -194,9 +196,18 @@ class View:
             for operation, flags, path, source in (tree, *self._steps)
         )
 
+    def _outer(self, path: str) -> str:
+        """A path of the plan's host, by its name before the root changes."""
+        return self._root.outer(path) if self._root else path
+
     def _source(self, path: str) -> bytes:
-        """A canonical path as it is before the root changes."""
-        return os.fsencode(self._root.outer(path) if self._root else path)
+        """What is seen at a path of the view, by its name before anything of it is made."""
+        if self._root:
+            return os.fsencode(self._root.outer(path))
+        at = path
+        while at not in self._shown and at != "/":
+            at = posixpath.dirname(at)
+        return os.fsencode(posixpath.normpath(posixpath.join(self._shown.get(at, at), posixpath.relpath(path, at))))
 
     def _point(self, path: str, *, is_directory: bool) -> None:
         """Where nothing of the host is seen, a mount needs something made to stand on."""
