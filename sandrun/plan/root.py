@@ -132,5 +132,10 @@ def leave(draft: Draft, host: Host) -> None:
         outer(path.rstrip(b"/")) + (b"/" if path.endswith(b"/") else b"") for path in fields.get("create", ())
     )
     fields["cwd"] = fields.get("cwd") or b"/"
+    for value in () if fields.get("landlock_fs") else draft.profile.items("process.pass_fds"):
+        known = host.fd_stat(value.value)  # type: ignore[arg-type]
+        if known is not None and stat.S_ISDIR(known[0].mode):
+            message = f"file descriptor {value.value} is a directory, and without Landlock a way out of the root"
+            draft.refuse(value.origin, message, "do not pass it")
     if not fields.get("view"):
         fields["view"] = ((VIEW_CHROOT, 0, b"/", os.fsencode(host.top)),)

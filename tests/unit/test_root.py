@@ -276,6 +276,19 @@ def test_chroot_and_the_capability_to_leave_it() -> None:
     assert "could leave" in refusal(keep, host=a_host(uid=0), kernel=kernel)
 
 
+def test_a_directory_that_is_passed() -> None:
+    """Without Landlock nothing keeps the command from walking up from a directory outside."""
+    host = a_host()
+    found = host.stat("/data")
+    assert found is not None
+    host.fds[5] = (found, os.O_RDONLY, "/data")
+    optional = tuple(f"filesystem.{name}" for name in ("read", "write", "execute"))
+    passed = ("process.pass_fds", "5")
+    kernel = Kernel(**dict.fromkeys(NAMESPACES, True))
+    assert "a way out" in refusal(passed, host=host, kernel=kernel, optional=optional)
+    assert plan(passed, host=host).plan.pass_fds == (5,)
+
+
 @pytest.mark.parametrize("optional", [(), ("filesystem.root",)])
 def test_no_way_to_change_the_root(optional: tuple[str, ...]) -> None:
     """Then nothing runs, whatever is optional: the paths would mean other files."""
