@@ -31,6 +31,15 @@ PYTHON = str(Path(sys.prefix) / "bin" / "python")
 SANDRUN = str(Path(sys.prefix) / "bin" / "sandrun")
 
 IMPORTS = "import gc, os; gc.disable(); import click, landlock, prctl, pyseccomp, tomli; os._exit(0)"
+NO_NAMESPACES = "sandrun default, no namespaces"
+"""The same profile where no namespace can be made, so that Landlock and private directories keep what can be kept."""
+WHERE_NONE_CAN_BE_MADE = [
+    *("unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c"),
+    'echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv --bounding-set -all --ambient-caps -all --inh-caps -all "$@"',
+    "sh",
+]
+LIMIT_OF_NAMESPACES = 12
+"""How many milliseconds all namespaces may add to a launch."""
 COMMANDS = {
     "true": "true",
     "python -I -S -c pass": f"{PYTHON} -I -S -c pass",
@@ -38,17 +47,17 @@ COMMANDS = {
     "python, the five packages": f'{PYTHON} -I -c "{IMPORTS}"',
     "sandrun strict": f"{SANDRUN} -q -p strict -- true",
     "sandrun default": f"{SANDRUN} -q -- true",
+    NO_NAMESPACES: f"{SANDRUN} -q -- true",
     "bwrap, all namespaces": "bwrap --unshare-all --die-with-parent --ro-bind / / --dev /dev --proc /proc --tmpfs /tmp -- true",
     "firejail default": "firejail --quiet -- true",
     "firejail --noprofile": "firejail --quiet --noprofile -- true",
 }
 
 
-def as_user(uid: int) -> list[str]:
-    """The words before a command that run it as this user."""
-    if uid == os.geteuid():
-        return []
-    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+def before(name: str, uid: int) -> list[str]:
+    """The words that start a measurement of this command as this user; what they take is not measured."""
+    words = [] if uid == os.geteuid() else ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+    return words + (WHERE_NONE_CAN_BE_MADE if name == NO_NAMESPACES else [])
 
 
 def environment(home: str) -> dict[str, str]:
@@ -56,10 +65,10 @@ def environment(home: str) -> dict[str, str]:
     return {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": os.path.dirname(home), "LANG": "C.UTF-8"}
 
 
-def why_not(command: str, uid: int, home: str) -> str:
+def why_not(name: str, uid: int, home: str) -> str:
     """The last line of what a command says that does not run for this user, or "" if it runs."""
     done = subprocess.run(
-        [*as_user(uid), "sh", "-c", command],
+        [*before(name, uid), "sh", "-c", COMMANDS[name]],
         check=False,
         capture_output=True,
         text=True,
@@ -69,13 +78,17 @@ def why_not(command: str, uid: int, home: str) -> str:
     return ([*done.stderr.strip().splitlines(), f"status {done.returncode}"][0]) if done.returncode else ""
 
 
-def measure(command: str, uid: int, home: str, runs: int) -> list[float]:
+def measure(name: str, uid: int, home: str, runs: int) -> list[float]:
     """Seconds of each of `runs` launches."""
     with tempfile.NamedTemporaryFile(suffix=".json", dir="/tmp") as file:
         words = ["hyperfine", "-N", "--style", "none", "--warmup", "1", "--runs", str(runs), "--export-json", file.name]
         os.chmod(file.name, 0o666)
         subprocess.run(
-            [*as_user(uid), *words, command], check=True, capture_output=True, env=environment(home), cwd=home
+            [*before(name, uid), *words, COMMANDS[name]],
+            check=True,
+            capture_output=True,
+            env=environment(home),
+            cwd=home,
         )
         return list(json.loads(Path(file.name).read_text())["results"][0]["times"])
 
@@ -87,31 +100,35 @@ def bench(uid: int, rounds: int) -> dict[str, Any]:
         home = f"{base}/project"
         os.mkdir(home)
         os.chown(home, uid, uid)
-        refused = {name: why for name, command in COMMANDS.items() if (why := why_not(command, uid, home))}
+        refused = {name: why for name in COMMANDS if (why := why_not(name, uid, home))}
         times: dict[str, list[float]] = {name: [] for name in COMMANDS if name not in refused}
         for number in range(rounds):
             print(f"\ruid {uid}: round {number + 1} of {rounds}", end="", file=sys.stderr, flush=True)
             for name in random.sample(list(times), len(times)):
-                times[name] += measure(COMMANDS[name], uid, home, RUNS_A_ROUND)
+                times[name] += measure(name, uid, home, RUNS_A_ROUND)
         print(file=sys.stderr)
     return {"uid": uid, "seconds": times, "refused": refused}
 
 
 def show(result: dict[str, Any]) -> None:
     """One user's table, in milliseconds, and how sandrun stands against the goal."""
-    print(f"as uid {result['uid']}:  {'median':>8} {'min':>8} {'max':>8}   ms")
+    title = f"as uid {result['uid']}:"
+    print(f"{title:33} {'median':>8} {'min':>8} {'max':>8}   ms")
     medians = {name: statistics.median(times) for name, times in result["seconds"].items()}
     for name in COMMANDS:
         if name in medians:
             times = result["seconds"][name]
             row = " ".join(f"{1000 * value:8.1f}" for value in (medians[name], min(times), max(times)))
-            print(f"  {name:26} {row}")
+            print(f"  {name:31} {row}")
         else:
-            print(f"  {name:26} does not run: {result['refused'][name]}")
+            print(f"  {name:31} does not run: {result['refused'][name]}")
     for name in ("sandrun strict", "sandrun default"):
         if name in medians and "firejail default" in medians:
             ratio = medians[name] / medians["firejail default"]
             print(f"  {name}: {ratio:.2f} x firejail default (goal: at most {LIMIT})")
+    if NO_NAMESPACES in medians and "sandrun default" in medians:
+        added = 1000 * (medians["sandrun default"] - medians[NO_NAMESPACES])
+        print(f"  namespaces add {added:.1f} ms to sandrun default (goal: at most {LIMIT_OF_NAMESPACES})")
     print()
 
 

@@ -127,7 +127,11 @@ def with_namespaces(kernel: Kernel, *, user: bool = False) -> Kernel:
             failed = namespaces.attempt(libc.CLONE_NEWUSER)
             found["userns"] = not failed[0]
     else:
-        trials = {name: namespaces.attempt(kind | around) for name, kind in NAMESPACES.items()}
+        trials = {"userns": namespaces.attempt(libc.CLONE_NEWUSER)}
+        # Where each of the others takes a user namespace around it, one trial says it for all.
+        hopeless = bool(around and trials["userns"][0])
+        for name, kind in NAMESPACES.items():
+            trials.setdefault(name, trials["userns"] if hopeless else namespaces.attempt(kind | around))
         found = {name: not step for name, (step, _, _) in trials.items()}
         failed = next((trial for trial in trials.values() if trial[0]), failed)
     reason = ": ".join(why_no_namespaces(failed, kernel, _sysctl, libc.prctl(libc.PR_GET_SECCOMP))) if failed[0] else ""
