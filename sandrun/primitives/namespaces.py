@@ -41,6 +41,8 @@ FORKING = libc.CLONE_NEWPID | libc.CLONE_NEWTIME
 """unshare(2) makes these for the children only."""
 PROC_FLAGS = libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC
 
+_BEGUN, _DONE, _FAILED = b".", b"!", b"E"
+"""What the child of `attempt` tells: each step, and how the last of them ended; behind _FAILED the errno."""
 _SIOCSIFFLAGS = 0x8914
 _LOOPBACK_UP = struct.pack("=16sh22x", b"lo", 1)
 """struct ifreq with IFF_UP (netdevice(7))."""
@@ -82,15 +84,20 @@ def attempt(kinds: int) -> tuple[str, int, int]:
             _try(steps, writer)
     finally:
         os.close(writer)
-    begun = b""
+    said = b""
     while more := os.read(reader, 64):
-        begun += more
+        said += more
     os.close(reader)
-    status = os.waitpid(pid, 0)[1]
-    if not status:
+    try:
+        status = os.waitpid(pid, 0)[1]
+    except ChildProcessError:
+        status = libc.SIGKILL  # a caller that ignores SIGCHLD has the kernel reap it (wait(2))
+    step = steps[max(said.count(_BEGUN), 1) - 1][0]
+    if said.endswith(_DONE):
         return "", 0, 0
-    step = steps[max(len(begun), 1) - 1][0]
-    return step, os.WEXITSTATUS(status), os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    if said[-2:-1] == _FAILED:
+        return step, said[-1], 0
+    return step, 0, os.WTERMSIG(status)
 
 
 def _steps(kinds: int) -> tuple[_Step, ...]:
@@ -113,26 +120,26 @@ def _steps(kinds: int) -> tuple[_Step, ...]:
 
 
 def _try(steps: tuple[_Step, ...], writer: int) -> NoReturn:
-    status = 255
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a filter that kills would leave a core file
         for _, step in steps:
-            os.write(writer, b".")
+            os.write(writer, _BEGUN)
             step()
-        status = 0
+        os.write(writer, _DONE)
     except OSError as error:
-        status = error.errno or status
+        os.write(writer, _FAILED + bytes((min(error.errno or 0, 255),)))
     finally:
-        os._exit(status)
+        os._exit(0)
 
 
 def _go_on_in_a_child() -> None:
     pid = libc.clone(libc.SIGCHLD)
     if pid:
+        libc.rt_sigaction(libc.SIGCHLD, libc.SIGACTION_DEFAULT)
         status = os.waitpid(pid, 0)[1]
         if os.WIFSIGNALED(status):
             os.kill(os.getpid(), os.WTERMSIG(status))
-        os._exit(os.WEXITSTATUS(status))
+        os._exit(0)
 
 
 # --- in the child ----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import pytest
 from sandrun import libc
 from sandrun.policy import syscalls
 from sandrun.primitives import seccomp
-from tests.support import landlock_abi, need_landlock, need_namespaces
+from tests.support import descendants, landlock_abi, need_landlock, need_namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,11 +29,12 @@ GRANTS = ("-p", "none", "--execute", "@all", "--write", "@all")
 KILLS = {"scoped": ("--isolate", "signals"), "searched": ("--isolate", "false"), "namespace": ("--isolate", "true")}
 """The ways to end the tree: one kill(-1) within a Landlock scope, a search through /proc, or a pid namespace's end."""
 KILL = "scoped" if landlock_abi() >= 6 else "searched"
-"""The better of what this kernel has, for tests that are about something else."""
+"""The better of what this kernel has without namespaces, for tests that are about something else."""
 
 
-def words(who: Who, *options: str, kill: str = KILL) -> list[str]:
+def words(who: Who, *options: str, kill: str = "") -> list[str]:
     """The words that start sandrun, up to the `--`."""
+    kill = kill or KILL
     if kill == "scoped":
         need_landlock(6)
     if kill == "namespace":
@@ -46,7 +47,7 @@ def python(who: Who, code: str) -> list[str]:
     return [who.sandrun[0], "-I", "-S", "-c", code]
 
 
-def start(who: Who, *command: str, options: tuple[str, ...] = (), kill: str = KILL, **more: Any) -> Any:
+def start(who: Who, *command: str, options: tuple[str, ...] = (), kill: str = "", **more: Any) -> Any:
     """Start sandrun in a process group of its own, without a terminal; output is a text pipe."""
     more.setdefault("stdin", subprocess.DEVNULL)
     more.setdefault("process_group", 0)
@@ -83,15 +84,34 @@ def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
         time.sleep(0.01)
 
 
+def numbers(pid: int) -> list[int]:
+    """The ids of a process in each pid namespace from ours down to its own, [] if it is gone."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("NSpid:"):
+                return [int(word) for word in line.split()[1:]]
+    return []
+
+
+def seen_here(pid: int) -> int:
+    """The id here of the process below this one that calls itself `pid`, in whatever pid namespace."""
+    found = [one for one in descendants() if numbers(one)[-1:] == [pid]]
+    assert len(found) == 1, found
+    return found[0]
+
+
 def child_of(pid: int) -> int:
-    """The only child of a process: the command of a supervisor."""
+    """The only child of a process, besides an init process: the command of a supervisor."""
     found: list[int] = []
 
     def look() -> bool:
         found[:] = [
             int(entry)
             for entry in os.listdir("/proc")
-            if entry.isdigit() and parent(int(entry)) == pid and state(int(entry)) != "Z"
+            if entry.isdigit()
+            and parent(int(entry)) == pid
+            and state(int(entry)) != "Z"
+            and numbers(int(entry))[1:] != [1]
         ]
         return len(found) == 1
 
@@ -135,7 +155,7 @@ def shell(who: Who) -> Any:
         yield bash
 
 
-def command_line(who: Who, *options: str, kill: str = KILL) -> str:
+def command_line(who: Who, *options: str, kill: str = "") -> str:
     """The words of `words` as a shell takes them."""
     return " ".join(f"'{word}'" for word in words(who, *options, kill=kill))
 

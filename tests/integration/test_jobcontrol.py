@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pexpect
 import pytest
 
-from tests.integration.supervised import child_of, command_line, gone, python, shell, sleeping, state, wait_until
+from tests.integration import supervised
+from tests.integration.supervised import (
+    child_of,
+    command_line,
+    gone,
+    python,
+    seen_here,
+    shell,
+    sleeping,
+    state,
+    wait_until,
+)
 from tests.support import need_program
 
 if TYPE_CHECKING:
@@ -35,6 +46,12 @@ os.write(1, b"done.")
 """
 
 
+@pytest.fixture(params=(supervised.KILL, "namespace"), autouse=True)
+def _in_both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test is run without namespaces and with a pid namespace: outside all must be the same."""
+    monkeypatch.setattr(supervised, "KILL", request.param)
+
+
 def run(bash: Any, who: Who, tty: str, code: str = LISTENER, end: str = "") -> int:
     """Type a command that runs Python code under sandrun; the pid of the command."""
     script = who.home / "listener.py"
@@ -42,7 +59,7 @@ def run(bash: Any, who: Who, tty: str, code: str = LISTENER, end: str = "") -> i
     words = " ".join(python(who, "")[:-2])
     bash.sendline(f"{command_line(who, '--tty', tty)} {words} {script} {end}")
     bash.expect(r"pid=(\d+)\.")
-    return int(bash.match.group(1))
+    return seen_here(int(bash.match.group(1)))
 
 
 @WAYS
@@ -66,7 +83,7 @@ def test_interrupt_ends_an_ordinary_command(who: Who, tty: str) -> None:
     with shell(who) as bash:
         bash.sendline(f"{command_line(who, '--tty', tty)} /bin/sh -c 'echo pid=$$.; exec sleep 60'")
         bash.expect(r"pid=(\d+)\.")
-        sleeping(int(bash.match.group(1)))
+        sleeping(seen_here(int(bash.match.group(1))))
         bash.send("\x03")
         bash.expect("READY> ")
         bash.sendline("echo status=$?")
@@ -121,7 +138,7 @@ def test_kill_a_job(who: Who, tty: str) -> None:
     with shell(who) as bash:
         bash.sendline(f"{command_line(who, '--tty', tty)} /bin/sh -c 'echo pid=$$.; sleep 60'")
         bash.expect(r"pid=(\d+)\.")
-        pid = int(bash.match.group(1))
+        pid = seen_here(int(bash.match.group(1)))
         bash.send("\x1a")
         bash.expect("Stopped")
         bash.expect("READY> ")
@@ -211,7 +228,7 @@ def test_stopping_is_no_way_around_the_timeout(who: Who, tty: str) -> None:
         options = ("--tty", tty, "--timeout", "2s", "--grace", "200ms")
         bash.sendline(f"{command_line(who, *options)} /bin/sh -c 'echo pid=$$.; kill -STOP $$; sleep 60'")
         bash.expect(r"pid=(\d+)\.")
-        pid = int(bash.match.group(1))
+        pid = seen_here(int(bash.match.group(1)))
         bash.expect("Stopped")
         wait_until(lambda: gone(pid))
         bash.sendline("fg; echo status=$?")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.supervised import child_of, parent, python, start, state, wait_until
+from tests.integration import supervised
+from tests.integration.supervised import child_of, parent, python, seen_here, start, state, wait_until
+from tests.support import descendants
 
 if TYPE_CHECKING:
     from tests.support import Who
@@ -38,10 +40,16 @@ while number != signal.SIGUSR2:
 """Prints each signal that it gets, and ends with SIGUSR2."""
 
 
+@pytest.fixture(params=(supervised.KILL, "namespace"), autouse=True)
+def _in_both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test is run without namespaces and with a pid namespace: outside all must be the same."""
+    monkeypatch.setattr(supervised, "KILL", request.param)
+
+
 def listener(who: Who, **more: Any) -> Any:
     """A command that listens to signals, running; its pid is `process.command`."""
     process = start(who, *python(who, LISTENER), **more)
-    process.command = int(process.stdout.readline())
+    process.command = seen_here(int(process.stdout.readline()))
     return process
 
 
@@ -126,7 +134,7 @@ def test_nohup(who: Who) -> None:
 def test_default_action(who: Who, number: int) -> None:
     """A command that does nothing about a signal dies of it, and the status is 128 + its number."""
     with start(who, "/bin/sleep", "60") as process:
-        child_of(process.pid)
+        wait_until(lambda: "sleep" in descendants(process.pid).values())
         process.send_signal(number)
         assert process.wait(20) == 128 + number
 
