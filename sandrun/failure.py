@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from sandrun.plan.format import Plan
 
 HINTS: dict[tuple[str, int], str] = {
+    ("make namespaces", errno.ENOSPC): "as many namespaces as allowed are in use: sysctl user | grep max_",
+    ("make namespaces", errno.EUSERS): "they are nested too deep: run it in fewer of them",
+    (
+        "start the init process",
+        errno.E2BIG,
+    ): "16 Landlock rulesets are in force already: too many sandboxes in one another",
     ("set up the terminal", errno.EPERM): "the pseudoterminal is already the terminal of another session",
     ("set umask and nice value", errno.EACCES): "a lower nice value needs CAP_SYS_NICE or a higher RLIMIT_NICE",
     ("set uid", errno.EAGAIN): "the user has reached its limit of processes (RLIMIT_NPROC)",

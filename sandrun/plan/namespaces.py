@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sandrun.kernel import NAMESPACES
 from sandrun.plan.draft import accept
 from sandrun.policy import guards
-from sandrun.primitives import landlock
+from sandrun.primitives import caps, landlock
 from sandrun.primitives.namespaces import KINDS, names
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sandrun.plan.draft import Draft
     from sandrun.profile.model import Profile
 
+SYS_PTRACE = caps.mask(("CAP_SYS_PTRACE",))
 GRANTS = ("connect", "bind", "unix", "families")
 """The keys of `[network]` that open something."""
 OWN_IDS = "in a user namespace the command has its caller's ids only, and no capabilities that count outside"
@@ -98,6 +99,7 @@ def finish(draft: Draft, kernel: Kernel, host: Host) -> None:
         draft.guards.extend(
             guards.process_group(signals=not fields.get("landlock_scoped", 0) & landlock.SCOPES["signal"])
         )
+        _check_tracing(draft, kernel)
     if not any(draft.profile.items(f"network.{key}") for key in GRANTS) and not missing(draft, kernel, KINDS["net"]):
         kinds |= KINDS["net"]
     if kinds & KINDS["net"]:
@@ -108,6 +110,14 @@ def finish(draft: Draft, kernel: Kernel, host: Host) -> None:
         uid, gid = host.uid, host.gid
         fields["uid_map"], fields["gid_map"] = b"%d %d 1\n" % (uid, uid), b"%d %d 1\n" % (gid, gid)
     fields["namespaces"] = kinds
+
+
+def _check_tracing(draft: Draft, kernel: Kernel) -> None:
+    """What keeps CAP_SYS_PTRACE out of the init process is a Landlock domain beside the command's (landlock(7))."""
+    domain = any(draft.fields.get(name) for name in ("landlock_fs", "landlock_net", "landlock_scoped"))
+    if draft.fields.get("permitted", 0) & SYS_PTRACE and not (domain and kernel.landlock_abi):
+        lost = "CAP_SYS_PTRACE reaches the init process, which has the caller's environment in its memory"
+        draft.lose("process.isolate", lost, "leave the capability out", "pid namespace")
 
 
 def _record_network(draft: Draft) -> None:
