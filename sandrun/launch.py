@@ -176,7 +176,7 @@ def _be_init(job: _Job, init: namespaces.Init) -> NoReturn:
 
 
 def _open_labels(job: _Job) -> None:
-    job.labels.open()
+    job.labels.open(detached=bool(job.plan.namespaces & libc.CLONE_NEWNS))
 
 
 def _view(job: _Job) -> None:

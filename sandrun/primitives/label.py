@@ -43,12 +43,22 @@ class Labels:
                 number = error.errno or 0
                 raise SandrunError(f"cannot label the command: {os.fsdecode(path)}: {libc.strerror(number)}") from None
 
-    def open(self) -> None:
-        """In the child: open the files of this process. Raises OSError."""
+    def open(self, *, detached: bool) -> None:
+        """In the child: open the files of this process. Raises OSError.
+
+        `detached`: by a copy of the mount, since one with a file open for writing cannot become read-only.
+        """
+        if not self.descriptors:
+            return
+        proc = os.open(b"/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        if detached:
+            shown, proc = proc, libc.open_tree(proc)
+            os.close(shown)
         for fd, (path, _) in zip(self.descriptors, self._wanted, strict=True):
-            own = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            own = os.open(path.removeprefix(b"/proc/"), os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
             os.dup2(own, fd, inheritable=False)
             os.close(own)
+        os.close(proc)
 
     def set(self) -> None:
         """In the child: the labels for execve(2). Raises OSError: ENOENT for an AppArmor profile that is not loaded."""

@@ -74,7 +74,7 @@ def test_a_file_that_the_child_cannot_open(who: Who) -> None:
     """Its own file is opened by a step, and the command does not run without it."""
     need(os.path.exists(label.SELINUX), "this kernel has no security module with labels")
 
-    def refuse(_: label.Labels) -> None:
+    def refuse(_: label.Labels, *, detached: bool) -> None:
         raise OSError(errno.EIO, "")
 
     def before() -> None:
