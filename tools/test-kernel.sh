@@ -63,9 +63,9 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 initrd=$work/initrd
-mkdir -p "$initrd/bin" "$initrd/modules" "$initrd/proc" "$initrd/host" "$initrd/layer" "$initrd/root"
+mkdir -p "$initrd/bin" "$initrd/modules" "$initrd/proc" "$initrd/dev" "$initrd/host" "$initrd/layer" "$initrd/root"
 cp "$(command -v busybox)" "$initrd/bin/busybox"
-modules=$(for module in virtio_pci 9pnet_virtio 9p overlay; do
+modules=$(for module in virtio_pci virtio_blk ext4 9pnet_virtio 9p overlay; do
     modprobe -d "$kernel" -S "$release" --show-depends "$module" | sed -n 's/^insmod //p'
 done | awk '!seen[$1]++ { print $1 }')
 for module in $modules; do
@@ -80,11 +80,14 @@ for file in $(for module in $modules; do printf '%s ' "${module##*/}"; done); do
     insmod /modules/\$file
 done
 mount -t proc proc /proc
+mount -t devtmpfs devtmpfs /dev
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=524288 host /host
 mount -t tmpfs layer /layer
 mkdir /layer/upper /layer/work
 mount -t overlay -o lowerdir=/host,upperdir=/layer/upper,workdir=/layer/work overlay /root
-for place in tmp var/tmp run; do
+mount -t ext4 /dev/vda /root/tmp
+chmod 1777 /root/tmp
+for place in var/tmp run; do
     mount -t tmpfs -o mode=1777 tmpfs /root/\$place
 done
 mount -t proc proc /root/proc
@@ -118,10 +121,15 @@ chmod +x "$initrd/init"
 
 accel=tcg
 [ ! -w /dev/kvm ] || [ -n "${NO_KVM:-}" ] || accel=kvm
+# An overlay wants a file system with extended attributes below it, which a tmpfs of Linux 6.5 is not.
+truncate -s 4G "$work/disk"
+mkfs.ext4 -q -F "$work/disk"
+
 say "starting $package ($accel)"
 timeout 14400 qemu-system-x86_64 -nodefaults -no-reboot -display none -machine q35 -accel "$accel" -cpu max -m 3G \
     -kernel "$kernel/boot/vmlinuz-$release" -initrd "$work/initrd.img" -append "console=ttyS0 panic=-1 quiet" \
     -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
+    -drive "file=$work/disk,format=raw,if=virtio,cache=unsafe" \
     -serial "file:$work/console" -serial stdio -serial "file:$work/status" </dev/null || true
 status=$(tr -d '\r\n' <"$work/status")
 if [ -z "$status" ]; then
