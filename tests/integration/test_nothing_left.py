@@ -313,11 +313,11 @@ def test_a_uid_whose_supervisor_was_killed(root: Who) -> None:
     """The file that claims a number goes at the next launch, unless somebody holds its lock."""
     need_namespaces(root)
     words = ("-q", "-p", "net-only", "--user", "dynamic", "--", "true")
-    assert sandrun(*words, who=root).returncode == 0
+    assert sandrun(*words, who=root, cwd="/usr").returncode == 0
     left, held = (Path(DIRECTORY, str(LAST - number)) for number in range(2))
     left.touch()
     with held.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert sandrun(*words, who=root).returncode == 0
+        assert sandrun(*words, who=root, cwd="/usr").returncode == 0
         assert (left.exists(), held.exists()) == (False, True)
     held.unlink()
