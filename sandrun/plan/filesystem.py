@@ -276,7 +276,11 @@ def _judge_expansion(request: Request, expansion: Expansion) -> None:
             continue
         lost = f"{hole.path} lies in a writable tree: nothing can be made, renamed or removed in {_some(directories)}"
         way_out = SHOW_INSTEAD.get(hole.key, MOUNT_MASK)
-        request.lose(hole.key, lost + ", which needs a mount mask", f"{way_out}, or {accept(hole.key)}")
+        if request.has_view:
+            lost, way_out = f"{lost}, since nothing is there that a mount could cover", f"make {hole.path} first"
+        else:
+            lost += f"; covering it takes a mount namespace, {request.no_view}"
+        request.lose(hole.key, lost, f"{way_out}, or {accept(hole.key)}")
     for hole, grants in expansion.narrowed.items():
         request.note(hole.key, f"wins over the grant of {_some(grants)}")
     split: dict[str, list[str]] = {}

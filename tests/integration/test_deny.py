@@ -302,12 +302,12 @@ def test_a_hole_in_a_writable_tree_cannot_be_moved_or_replaced(who: Who, box: Pa
 
 
 def test_a_hole_in_a_writable_tree_is_refused_unless_optional(box: Path) -> None:
-    """`--write box --deny box/x/secret` needs a mount mask: a problem, not a tree that breaks programs."""
+    """`--write box --deny box/x/secret` takes a mount namespace: a problem, not a tree that breaks programs."""
     (box / "x").mkdir()
     (box / "x/secret").write_text("x")
     _, draft = make_plan({"write": [str(box)], "deny": [str(box / "x/secret")]}, optional=frozenset())
     assert len(draft.problems) == 1
-    assert "mount mask" in draft.problems[0].message
+    assert "takes a mount namespace" in draft.problems[0].message
 
 
 def test_deny_write_leaves_reading(who: Who, box: Path) -> None:

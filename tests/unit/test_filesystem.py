@@ -255,7 +255,7 @@ def test_a_hole_in_a_writable_tree_needs_a_mount_mask() -> None:
     """125, or PARTIAL where the profile says optional; deny_write alike."""
     for name in ("deny", "deny_write"):
         draft = resolved(write=["."], **{name: [".git/hooks"]})
-        assert "mount mask" in messages(draft)
+        assert "takes a mount namespace" in messages(draft)
         draft = resolved(write=["."], optional=[name], **{name: [".git/hooks"]})
         assert draft.problems == []
         assert record(draft, name).state == PARTIAL
@@ -277,6 +277,13 @@ def test_hard_links_of_a_hole() -> None:
     draft = resolved(host, read=["/home"], deny=["~/.netrc"], optional=["deny"])
     assert record(draft, "deny").state == PARTIAL
     assert not allowed(draft.fields["path_rules"], "/home/alice/copy", host) & FS["read_file"]
+
+
+def test_a_mount_gives_a_hole_no_further_name() -> None:
+    """The same directory shown elsewhere has the same entries, so another hard link stays undenied."""
+    tree = {"/home/alice/copy": hard("/home/alice/.netrc"), "/srv": directory()}
+    host = debian_host(tree=tree, binds={"/srv": "/home/alice"})
+    assert "2 names (hard links), and 1 of them denied" in messages(resolved(host, read=["/"], deny=["~/.netrc"]))
 
 
 def test_absent_denials() -> None:

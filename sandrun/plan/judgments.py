@@ -1,0 +1,78 @@
+"""What is judged once all of a request is known: hard links of what is denied, links and files among what is granted."""
+
+from __future__ import annotations
+
+import posixpath
+import stat
+from typing import TYPE_CHECKING
+
+from sandrun.plan.siblings import is_below
+from sandrun.primitives.landlock import FS
+
+if TYPE_CHECKING:
+    from sandrun.host import Host
+    from sandrun.plan.requests import Request
+    from sandrun.plan.siblings import Grant
+
+
+def judge_hard_links(request: Request) -> None:
+    """A file with names that nobody denied is not denied. Names inside a denied directory are not looked for."""
+    for hole in request.holes if request.grants else ():
+        found = request.context.host.lstat(hole.path)
+        if found is None or hole.soft or not stat.S_ISREG(found.mode) or found.nlink < 2:
+            continue
+        same = [other.path for other in request.holes if other.identity == hole.identity and not other.soft]
+        names = len({_entry(path, request.context.host) for path in same})
+        if names < found.nlink:
+            lost = f"{hole.path} has {found.nlink} names (hard links), and {names} of them denied"
+            request.lose(hole.key, lost, f"deny every name: find / -xdev -samefile {hole.path}")
+
+
+def _entry(path: str, host: Host) -> tuple[object, str]:
+    """What tells one name of a file from another: its directory, which a mount may show in many places, and the name."""
+    directory, name = posixpath.split(path)
+    found = host.lstat(directory)
+    return (found.dev, found.ino) if found else directory, name
+
+
+def judge_links(request: Request) -> None:
+    """A link that an earlier command in this sandbox could have made must not choose what this launch grants."""
+    host = request.context.host
+    linked = {grant for _, path, grant in request.asked if path != grant.path}
+    linked -= {grant for _, path, grant in request.asked if path == grant.path}
+    writable = [grant for grant in request.grants if grant.is_directory and grant.access & FS["make_sym"]]
+    certain = [grant for grant in writable if grant not in linked]
+    for ask, path, grant in request.asked:
+        # A target that the command can write anyway gives it nothing.
+        at = "/" if path == grant.path or _covers(certain, grant.path) else path
+        while at != "/":
+            found = host.lstat(at)
+            is_link = found is not None and stat.S_ISLNK(found.mode)
+            if is_link and _covers(writable, host.realpath(posixpath.dirname(at))):
+                message = f"{at} is a link to {grant.path} that a command in this sandbox could have made"
+                request.refuse(ask, message, f"grant its target by name if it is meant: {grant.path}")
+                break
+            at = posixpath.dirname(at)
+
+
+def _covers(grants: list[Grant], path: str) -> bool:
+    return any(is_below(path, grant.path) for grant in grants)
+
+
+def judge_files(request: Request) -> None:
+    """A rule on a file holds for that file, not for one that takes its name."""
+    host = request.context.host
+    for ask, _, grant in request.asked:
+        if grant.is_directory or not grant.access & FS["write_file"]:
+            continue
+        directory = posixpath.dirname(grant.path)
+        found = host.lstat(grant.path)
+        covered = any(
+            other.is_directory and other.access & FS["write_file"] and is_below(directory, other.path)
+            for other in request.grants
+        )
+        if not covered and (found is None or stat.S_ISREG(found.mode)):
+            request.draft.warnings.append(
+                f"{ask.value.origin}: {grant.path} is granted as one file: if a program replaces it by rename, the grant "
+                "is gone; grant its directory instead"
+            )
