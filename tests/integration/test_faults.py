@@ -71,7 +71,7 @@ IN_NAMESPACES = [
     (r"mount\(", "make the view"),
     (r"sethostname\(", "set the host name"),
     (r"ioctl\(.*SIOCSIFFLAGS", "set up the loopback interface"),
-    (r"read\(\d+, .*, 1\)", "wait for the init process"),
+    (r"read\(\d+, (.*, 1\)|.*unfinished)", "wait for the init process"),
 ]
 """In a pid namespace, by the three processes that a launch makes; the second three are of the init process."""
 LIES = [
