@@ -122,6 +122,15 @@ def _userns() -> bool:
 # --- who a test runs as --------------------------------------------------------------------------------------------
 
 
+class _Popen(subprocess.Popen[Any]):
+    """A process that a failed test does not wait for."""
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, *rest)
+
+
 @dataclass(frozen=True)
 class Who:
     """A user that tests run programs as, with a home, a temporary directory and a clean environment of its own."""
@@ -162,7 +171,7 @@ class Who:
         options.setdefault("cwd", self.home)
         if os.geteuid() == ROOT_UID and not self.is_root:
             options.update(user=self.uid, group=self.gid, extra_groups=[])
-        return subprocess.Popen(argv, **options)
+        return _Popen(argv, **options)
 
     def run(
         self,
