@@ -11,7 +11,7 @@ from sandrun.plan.draft import accept
 from sandrun.plan.format import CGROUP_AFTER, CGROUP_MAY_LACK, KEEP
 from sandrun.primitives import landlock
 from sandrun.primitives.cgroup_probe import KILLER
-from sandrun.primitives.view import READ_ONLY
+from sandrun.primitives.view import READ_ONLY, VIEW_BIND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +100,14 @@ def _can_write(draft: Draft, point: str) -> bool:
     write = landlock.FS["write_file"]
     over = [flags for _, flags, path, _ in draft.fields.get("view", ()) if _within(point, os.fsdecode(path))]
     inside = [flags for _, flags, path, _ in draft.fields.get("view", ()) if _within(os.fsdecode(path), point)]
-    if over and all(flags & READ_ONLY for flags in (over[-1], *inside)):
+    shown = [
+        flags
+        for operation, flags, path, source in draft.fields.get("view", ())
+        if operation == VIEW_BIND
+        and path != source
+        and (_within(point, os.fsdecode(source)) or _within(os.fsdecode(source), point))
+    ]
+    if over and all(flags & READ_ONLY for flags in (over[-1], *inside, *shown)):
         return False
     if not draft.fields.get("landlock_fs", 0) & write:
         return True

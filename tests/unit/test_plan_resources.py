@@ -164,9 +164,12 @@ def test_a_read_only_mount_closes_the_way_out() -> None:
     made.fields["view"] = ((0, 0, b"/", b"/"), (1, READ_ONLY, b"/c", b"/c"))
     resolve_resources(made, kernel(NEW))
     assert not made.problems
-    made.fields["view"] += ((1, 0, b"/c/me", b"/c/me"),)
-    resolve_resources(made, kernel(NEW))
-    assert "--deny-write /c" in str(made.problems[0].hint)
+    whole = made.fields["view"]
+    for writable in ((1, 0, b"/c/me", b"/c/me"), (1, 0, b"/mnt", b"/c")):
+        made.problems.clear()
+        made.fields["view"] = (*whole, writable)
+        resolve_resources(made, kernel(NEW))
+        assert "--deny-write /c" in str(made.problems[0].hint)
 
 
 def test_no_way_out_where_files_are_not_restricted() -> None:
