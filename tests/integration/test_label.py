@@ -33,7 +33,9 @@ OPTIONS = ("-q", "-p", "none", "--read", "/", "--execute", "/")
 
 
 def need_apparmor() -> None:
-    need("apparmor" in probe().labels, "AppArmor is not in force on this kernel")
+    """Few machines can have both their own kernel and this module: `make test-kernels` has a kernel with it."""
+    if "apparmor" not in probe().labels:
+        pytest.skip("AppArmor is not in force on this kernel")
 
 
 @pytest.fixture
