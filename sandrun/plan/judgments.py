@@ -1,4 +1,5 @@
-"""What is judged once all of a request is known: hard links of what is denied, links and files among what is granted."""
+"""What is judged once all of a request is known: hard links of what is denied, and what is absent in overlays; links and
+files among what is granted."""
 
 from __future__ import annotations
 
@@ -6,8 +7,10 @@ import posixpath
 import stat
 from typing import TYPE_CHECKING
 
+from sandrun.plan.draft import accept
 from sandrun.plan.siblings import is_below
 from sandrun.primitives.landlock import FS
+from sandrun.primitives.view import VIEW_OVERLAY
 
 if TYPE_CHECKING:
     from sandrun.host import Host
@@ -33,6 +36,16 @@ def _entry(path: str, host: Host) -> tuple[object, str]:
     directory, name = posixpath.split(path)
     found = host.lstat(directory)
     return (found.dev, found.ino) if found else directory, name
+
+
+def judge_overlays(request: Request) -> None:
+    """Inside an overlay only mounts deny, and what is absent cannot be covered; once made, a commit would make it."""
+    overlays = [place.path for place in request.places if place.operation == VIEW_OVERLAY]
+    for hole in request.holes:
+        around = next((path for path in overlays if is_below(hole.path, path)), None)
+        if around is not None and hole.identity is None:
+            lost = f"{hole.path} lies in the overlay {around}, and nothing is there that a mount could cover"
+            request.lose(hole.key, lost, f"make {hole.path} first, or {accept(hole.key)}")
 
 
 def judge_links(request: Request) -> None:

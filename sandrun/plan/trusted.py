@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 from sandrun.plan.draft import accept
 from sandrun.plan.siblings import CHANGE, is_below, make_hole
 from sandrun.plan.view import CHANGE_FILES
+from sandrun.primitives.view import VIEW_OVERLAY
 from sandrun.rooted import RootedHost
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sandrun.host import Host
     from sandrun.plan.requests import Request
 
@@ -23,8 +26,8 @@ SYSTEM_PLACES = ("/etc/sandrun", "/var/lib/sandrun")
 USER_PLACES = (("XDG_CONFIG_HOME", ".config"), ("XDG_STATE_HOME", ".local/state"))
 
 
-def places(host: Host) -> tuple[str, ...]:
-    """The canonical paths, whether anything is there or not."""
+def _names(host: Host) -> tuple[str, ...]:
+    """The paths by which a launch looks for these places."""
     account = host.account(host.uid)
     home = host.environ.get("HOME") or (account.home if account else "")
     own = list(host.launcher())
@@ -34,18 +37,55 @@ def places(host: Host) -> tuple[str, ...]:
             base = posixpath.join(home, below) if home.startswith("/") else ""
         if base:
             own.append(posixpath.join(base, "sandrun"))
-    return tuple(dict.fromkeys(host.realpath(path) for path in (*own, *SYSTEM_PLACES)))
+    return (*own, *SYSTEM_PLACES)
 
 
-def _seen(host: Host) -> tuple[str, ...]:
-    """The names by which the command would reach these places."""
+def places(host: Host) -> tuple[str, ...]:
+    """The canonical paths, whether anything is there or not."""
+    return tuple(dict.fromkeys(host.realpath(path) for path in _names(host)))
+
+
+def links(host: Host) -> tuple[str, ...]:
+    """The symbolic links on the way to these places, each by its canonical path; not those inside of them."""
+    found: list[str] = []
+    waiting = list(_names(host))
+    while waiting:
+        path = waiting.pop()
+        while path not in ("/", ""):
+            target = host.readlink(path)
+            folder = posixpath.dirname(path)
+            if target is not None:
+                folder = host.realpath(folder)
+                link = posixpath.join(folder, posixpath.basename(path))
+                if link not in found:
+                    found.append(link)
+                    waiting.append(posixpath.join(folder, target))
+            path = folder
+    real = places(host)
+    return tuple(link for link in sorted(found) if not any(is_below(link, path) for path in real))
+
+
+def _seen(paths: Callable[[Host], tuple[str, ...]], host: Host) -> tuple[str, ...]:
+    """The names by which the command would reach these paths of the host."""
     if not isinstance(host, RootedHost):
-        return places(host)
-    return tuple(name for path in places(host.host) for name in host.inner(path))
+        return paths(host)
+    return tuple(name for path in paths(host.host) for name in host.inner(path))
 
 
 def _outer(path: str, host: Host) -> str:
     return host.outer(path) if isinstance(host, RootedHost) else path
+
+
+def _writable(request: Request, path: str) -> str:
+    """What lets the command write at a path: a grant, or an overlay, whose changes may be committed; "" if nothing."""
+    tops = [grant.path for grant in request.grants if grant.access & CHANGE_FILES]
+    tops += [place.path for place in request.places if place.operation == VIEW_OVERLAY]
+    covering = [top for top in tops if is_below(path, top)]
+    hidden = any(
+        is_below(path, place.path) and not any(is_below(top, place.path) for top in covering)
+        for place in request.places
+    )
+    return covering[0] if covering and not hidden else ""
 
 
 def protect(request: Request) -> None:
@@ -54,18 +94,19 @@ def protect(request: Request) -> None:
         return
     host = request.context.host
     absent: dict[str, list[str]] = {}
-    for path in _seen(host):
-        covering = [grant for grant in request.grants if grant.access & CHANGE_FILES and is_below(path, grant.path)]
-        hidden = any(
-            is_below(path, place.path) and not any(is_below(grant.path, place.path) for grant in covering)
-            for place in request.places
-        )
-        if not covering or hidden:
+    for link in _seen(links, host):
+        # Nothing can be mounted on a link, so nothing keeps it from being replaced.
+        if granted := _writable(request, link):
+            lost = f"{granted} may be written, and with it {link}, a link to what the next launch of sandrun trusts"
+            request.lose(KEY, lost, f"put what it leads to in its place, grant less, or {accept(KEY)}")
+    for path in _seen(places, host):
+        granted = _writable(request, path)
+        if not granted:
             continue
         if host.stat(path) is None:
-            absent.setdefault(covering[0].path, []).append(path)
+            absent.setdefault(granted, []).append(path)
         elif not request.has_view:
-            lost = f"{covering[0].path} may be written, and with it {path}, which the next launch of sandrun trusts"
+            lost = f"{granted} may be written, and with it {path}, which the next launch of sandrun trusts"
             hint = "grant less, or keep sandrun elsewhere (pipx installs it outside of projects)"
             request.lose(
                 KEY, f"{lost}: protecting it takes a mount namespace, {request.no_view}", f"{hint}, or {accept(KEY)}"
