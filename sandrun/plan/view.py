@@ -148,8 +148,6 @@ class View:
         zone = self.zone(hole.path)
         if (zone.closed and zone.is_host) or (not zone.is_host and not zone.writable):
             return
-        if zone.is_host and zone.writable:
-            self._pin(posixpath.dirname(hole.path))
         if not hole.denies_all:
             if zone.writable:
                 self._add(VIEW_BIND, READ_ONLY | (DEVICES if zone.devices else 0), hole.path, self._source(hole.path))
@@ -161,17 +159,15 @@ class View:
             self._add(VIEW_TMPFS, READ_ONLY, hole.path)
         self._zones[hole.path] = _Zone(is_host=True, writable=False, closed=True)
 
-    def _pin(self, path: str) -> None:
-        """Make mount points of the directories down to `path`, which nobody can rename (rename(2), EBUSY).
+    def pin(self, path: str) -> None:
+        """Make a mount point of a directory above a denial, which nobody can rename (rename(2), EBUSY).
 
         A directory that could be moved away would take what is mounted below it along, and leave its name to others.
         """
-        if path in self._zones:
-            return
-        self._pin(posixpath.dirname(path))
         zone = self.zone(path)
-        self._add(VIEW_BIND, DEVICES if zone.devices else 0, path, self._source(path))
-        self._zones[path] = zone
+        if path not in self._zones and zone.is_host and zone.writable:
+            self._add(VIEW_BIND, DEVICES if zone.devices else 0, path, self._source(path))
+            self._zones[path] = zone
 
     def directory(self, path: str) -> None:
         """Make sure that a directory is there, for the command to start in."""
@@ -233,19 +229,33 @@ def build(
         before = united.get(grant.path, grant)
         united[grant.path] = grant._replace(access=grant.access | before.access)
     view = View(host, writable=bool("/" in united and united["/"].access & CHANGE_FILES))
+    covered = [hole for hole in holes if hole.identity is not None and not hole.soft]
     steps: list[tuple[str, int, Callable[[], None]]] = [
         *((place.path, 0, partial(view.place, place)) for place in places),
         *((entry.path, 1, partial(view.entry, entry)) for entry in entries),
         *((grant.path, 2, partial(view.show, grant)) for grant in united.values() if grant.path != "/"),
         *((at, 3, partial(view.show, grant, at=at)) for grant, at in shown),
-        *((hole.path, 4, partial(view.deny, hole)) for hole in holes if hole.identity is not None and not hole.soft),
+        *((hole.path, 4, partial(view.deny, hole)) for hole in covered),
+        *((path, 5, partial(view.pin, path)) for path in _above(covered)),
     ]
-    # Every directory stands before what lies in it, and a denial of it too.
+    # Every directory stands before what lies in it, a denial of it too: what is mounted later covers all that was
+    # mounted below it before.
     for _, _, step in sorted(steps, key=lambda item: (item[0].split("/"), item[1])):
         step()
     if cwd:
         view.directory(cwd)
     return view
+
+
+def _above(holes: Iterable[Hole]) -> set[str]:
+    """The directories above these holes."""
+    found = set()
+    for hole in holes:
+        path = posixpath.dirname(hole.path)
+        while path not in found:
+            found.add(path)
+            path = posixpath.dirname(path)
+    return found
 
 
 def minimal_devices(access: int, listing: int) -> tuple[list[Place], list[Entry]]:

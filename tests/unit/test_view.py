@@ -10,7 +10,7 @@ from sandrun.primitives.landlock import FS, READ, WRITE, fs_mask
 from sandrun.primitives.view import DEVICES, OWNED, READ_ONLY, SEALED
 from sandrun.profile.model import AccessRule
 from sandrun.profile.paths import parse
-from tests.fakes import debian_host, directory, file
+from tests.fakes import debian_host, directory, file, link
 from tests.unit.test_filesystem import KEY, PROJECT, messages, record, resolved, rules
 
 if TYPE_CHECKING:
@@ -114,6 +114,20 @@ def test_a_grant_inside_a_denial_stays_closed() -> None:
     assert at(draft, f"{PROJECT}/a/b") == []
 
 
+def test_a_denial_brings_nothing_of_the_host_back() -> None:
+    """Directories are pinned before what is shown in them, which they would cover."""
+    host = debian_host(tree={f"{PROJECT}/a/b": directory(), f"{PROJECT}/a/c": directory()})
+    draft = resolved(host, namespaces=True, write=[PROJECT], overlay=[f"{PROJECT}/a/b"], deny=[f"{PROJECT}/a/c"])
+    assert [place for _, place, _ in shown(draft)] == [
+        "/",
+        PROJECT,
+        f"{PROJECT}/a",
+        f"{PROJECT}/a/b",
+        f"{PROJECT}/a/c",
+        "/proc",
+    ]
+
+
 def test_deny_write_is_read_only() -> None:
     """The tree stays visible; what is granted for writing inside it is not written either."""
     host = debian_host(tree={f"{PROJECT}/.git/hooks/x": file(), f"{PROJECT}/.git/hooks/d": directory()})
@@ -180,6 +194,17 @@ def test_overlays_take_what_is_granted_below_them() -> None:
     assert "lie in each other" in messages(resolved(host, namespaces=True, overlay=[PROJECT, f"{PROJECT}/sub"]))
 
 
+def test_denials_in_an_overlay() -> None:
+    """What is there is covered; what is absent could be made and committed, so that is a problem."""
+    host = debian_host(tree={f"{PROJECT}/hooks/old": file()})
+    draft = resolved(host, namespaces=True, overlay=[PROJECT], deny_write=[f"{PROJECT}/hooks/old"])
+    assert at(draft, f"{PROJECT}/hooks/old") == [("bind", READ_ONLY)]
+    assert not draft.problems
+    for key in ("deny", "deny_write"):
+        draft = resolved(host, namespaces=True, overlay=[PROJECT], **{key: [f"{PROJECT}/hooks/new"]})
+        assert "lies in the overlay" in messages(draft)
+
+
 def test_what_the_next_launch_trusts() -> None:
     """The virtual environment inside a writable project is read-only; without mounts the launch is refused."""
     host = debian_host(tree={f"{PROJECT}/.venv/bin/x": file()})
@@ -189,6 +214,36 @@ def test_what_the_next_launch_trusts() -> None:
     assert not draft.problems
     assert "the next launch of sandrun trusts" in messages(resolved(host, write=[PROJECT]))
     assert resolved(host, write=["@all"]).problems == []
+
+
+def test_a_commit_plants_nothing_that_is_trusted() -> None:
+    """An overlay is a way to write what the next launch trusts, once it is committed."""
+    host = debian_host(tree={f"{PROJECT}/.venv/bin/x": file()})
+    host.code = (f"{PROJECT}/.venv",)
+    draft = resolved(host, namespaces=True, overlay=[PROJECT])
+    assert at(draft, f"{PROJECT}/.venv") == [("bind", READ_ONLY)]
+    assert not draft.problems
+    assert "planted" in messages(resolved(host, namespaces=True, overlay=[HOME]))
+
+
+def test_links_to_what_is_trusted() -> None:
+    """No mount keeps a link from being replaced; a link inside what is protected needs none."""
+    state = f"{HOME}/.local/state/sandrun"
+    tree = {
+        f"{HOME}/dotfiles/sandrun": directory(),
+        state: directory(),
+        f"{HOME}/.config/sandrun": link("../dotfiles/sandrun"),
+    }
+    host = debian_host(tree=tree)
+    assert f"{HOME}/.config/sandrun, a link to what" in messages(resolved(host, namespaces=True, write=[HOME]))
+    assert resolved(host, namespaces=True, write=[PROJECT]).problems == []
+    tree = {state: directory(), f"{HOME}/.config": link("dots"), f"{HOME}/dots/sandrun": directory()}
+    assert f"{HOME}/.config, a link to what" in messages(
+        resolved(debian_host(tree=tree), namespaces=True, write=[HOME])
+    )
+    host = debian_host(tree={f"{PROJECT}/.venv/lib": directory(), f"{PROJECT}/.venv/lib64": link("lib")})
+    host.code = (f"{PROJECT}/.venv", f"{PROJECT}/.venv/lib64")
+    assert resolved(host, namespaces=True, write=[PROJECT]).problems == []
 
 
 def test_profiles_that_could_be_planted() -> None:
