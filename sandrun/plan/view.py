@@ -160,7 +160,7 @@ class View:
         self._zones[hole.path] = _Zone(is_host=True, writable=False, closed=True)
 
     def pin(self, path: str) -> None:
-        """Make a mount point of a directory above a denial, which nobody can rename (rename(2), EBUSY).
+        """Make a mount point of a directory above a denial or an overlay, which nobody can rename (rename(2), EBUSY).
 
         A directory that could be moved away would take what is mounted below it along, and leave its name to others.
         """
@@ -229,6 +229,8 @@ def build(
         before = united.get(grant.path, grant)
         united[grant.path] = grant._replace(access=grant.access | before.access)
     view = View(host, writable=bool("/" in united and united["/"].access & CHANGE_FILES))
+    places = tuple(places)
+    overlays = [place for place in places if place.operation == VIEW_OVERLAY]
     covered = [hole for hole in holes if hole.identity is not None and not hole.soft]
     steps: list[tuple[str, int, Callable[[], None]]] = [
         *((place.path, 0, partial(view.place, place)) for place in places),
@@ -236,7 +238,7 @@ def build(
         *((grant.path, 2, partial(view.show, grant)) for grant in united.values() if grant.path != "/"),
         *((at, 3, partial(view.show, grant, at=at)) for grant, at in shown),
         *((hole.path, 4, partial(view.deny, hole)) for hole in covered),
-        *((path, 5, partial(view.pin, path)) for path in _above(covered)),
+        *((path, 5, partial(view.pin, path)) for path in _above((*covered, *overlays))),
     ]
     # Every directory stands before what lies in it, a denial of it too: what is mounted later covers all that was
     # mounted below it before.
@@ -247,11 +249,11 @@ def build(
     return view
 
 
-def _above(holes: Iterable[Hole]) -> set[str]:
-    """The directories above these holes."""
+def _above(kept: Iterable[Hole | Place]) -> set[str]:
+    """The directories above what must stay where it is."""
     found = set()
-    for hole in holes:
-        path = posixpath.dirname(hole.path)
+    for one in kept:
+        path = posixpath.dirname(one.path)
         while path not in found:
             found.add(path)
             path = posixpath.dirname(path)

@@ -194,6 +194,16 @@ def test_overlays_take_what_is_granted_below_them() -> None:
     assert "lie in each other" in messages(resolved(host, namespaces=True, overlay=[PROJECT, f"{PROJECT}/sub"]))
 
 
+def test_an_overlay_keeps_its_name() -> None:
+    """A writable directory above it cannot be moved away, and another one made whose changes go to no workspace."""
+    host = debian_host(tree={f"{PROJECT}/a/b": directory()})
+    draft = resolved(host, namespaces=True, write=[PROJECT], overlay=[f"{PROJECT}/a/b"])
+    assert [(name, place) for name, place, _ in shown(draft) if place.startswith(f"{PROJECT}/")] == [
+        ("bind", f"{PROJECT}/a"),
+        ("overlay", f"{PROJECT}/a/b"),
+    ]
+
+
 def test_denials_in_an_overlay() -> None:
     """What is there is covered; what is absent could be made and committed, so that is a problem."""
     host = debian_host(tree={f"{PROJECT}/hooks/old": file()})
