@@ -246,10 +246,14 @@ def test_nothing_is_left(who: Who, box: Path) -> None:
     assert soon(lambda: not of_these_runs(box.name)), of_these_runs(box.name)
     pids = {run.process.pid for run in ended}
     assert soon(lambda: not groups_of(pids)), groups_of(pids)
-    if who.is_root:  # a uid whose supervisor was killed is swept by the next launch that takes one
-        sandrun("-q", "-p", "net-only", "--user", "dynamic", "--", "true", who=who, cwd=box / "0", check=True)
+
+    def more_folders() -> set[str]:
+        if who.is_root:  # a uid whose supervisor was killed is swept by the next launch that takes one
+            sandrun("-q", "-p", "net-only", "--user", "dynamic", "--", "true", who=who, cwd=box / "0", check=True)
+        return folders() - shared
+
     # Others may be running tests and sandboxes at this moment: what comes and goes is theirs.
-    assert soon(lambda: folders() <= shared), folders() - shared
+    assert soon(lambda: not more_folders()), more_folders()
     assert soon(lambda: Path("/proc/self/mountinfo").read_text() == mounts)
     private = {path.name for path in who.tmp.iterdir()}
     may_stay = [run for run in killed if run.kind.kept == "private directories"]
