@@ -54,6 +54,8 @@ def judge_links(request: Request) -> None:
     linked = {grant for _, path, grant in request.asked if path != grant.path}
     linked -= {grant for _, path, grant in request.asked if path == grant.path}
     writable = [grant for grant in request.grants if grant.is_directory and grant.access & FS["make_sym"]]
+    # What was made in an overlay is there once it is committed.
+    writable += [grant for ask, _, grant in request.asked if ask.key == "filesystem.overlay"]
     certain = [grant for grant in writable if grant not in linked]
     for ask, path, grant in request.asked:
         # A target that the command can write anyway gives it nothing.

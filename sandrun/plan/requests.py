@@ -318,7 +318,9 @@ def _collect_overlays(request: Request) -> None:
             request.refuse(ask, f"an overlay is of one directory, not of a group: {ask.entry.text}")
             continue
         for path in _paths(request, value) or ():
-            overlay(request, request.context.host.realpath(path), ask.access, value.origin)
+            real = request.context.host.realpath(path)
+            overlay(request, real, ask.access, value.origin)
+            request.asked.append((ask, path, Grant(real, ask.access, is_directory=True)))
 
 
 def _collect_denial(request: Request, key: str, denied: int, value: Value) -> None:

@@ -215,6 +215,16 @@ def test_denials_in_an_overlay() -> None:
         assert "lies in the overlay" in messages(draft)
 
 
+def test_links_and_overlays() -> None:
+    """A link that a command could have made chooses no overlay, and one that could have been committed no grant."""
+    host = debian_host(tree={f"{PROJECT}/build": link("/srv/keys"), "/srv/keys/id": file()})
+    planted = f"{PROJECT}/build is a link to /srv/keys that a command in this sandbox could have made"
+    assert planted in messages(resolved(host, namespaces=True, write=[PROJECT], overlay=[f"{PROJECT}/build"]))
+    assert planted in messages(resolved(host, namespaces=True, overlay=[PROJECT], read=[f"{PROJECT}/build"]))
+    assert resolved(host, namespaces=True, overlay=[f"{PROJECT}/build"]).problems == []
+    assert resolved(host, namespaces=True, overlay=[PROJECT], read=["/srv/keys"]).problems == []
+
+
 def test_what_the_next_launch_trusts() -> None:
     """The virtual environment inside a writable project is read-only; without mounts the launch is refused."""
     host = debian_host(tree={f"{PROJECT}/.venv/bin/x": file()})
