@@ -59,8 +59,8 @@ SHOW_INSTEAD = {
 """What else to say where it is a default that stands in the way of a wide grant."""
 MOUNT_MASK = "leave the directories around it out of the writable grants"
 NO_REFER = "files cannot be moved or linked to another directory: needs Landlock ABI 2"
-DAC_CAPABILITIES = 1 << 1 | 1 << 2
-"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (capabilities(7))."""
+DAC_OVERRIDE, DAC_READ_SEARCH = 1 << 1, 1 << 2
+"""Numbers of capabilities(7), as bits."""
 
 
 def resolve_filesystem(draft: Draft, kernel: Kernel, host: Host, argv: Sequence[str], account: Account | None) -> None:
@@ -73,7 +73,11 @@ def resolve_filesystem(draft: Draft, kernel: Kernel, host: Host, argv: Sequence[
     start = _find_command(draft, host, argv, account, home)
     uid = account.uid if account else host.uid
     context = Context(
-        host, uid, home, start, beyond_modes=uid == 0 or bool(fields.get("permitted", 0) & DAC_CAPABILITIES)
+        host,
+        uid,
+        home,
+        start,
+        beyond_modes=uid == 0 or bool(fields.get("permitted", 0) & (DAC_OVERRIDE | DAC_READ_SEARCH)),
     )
     request = collect(draft, context, *_without_namespaces(draft, kernel))
     abi = min(kernel.landlock_abi, NEWEST_ABI)
@@ -147,6 +151,9 @@ def _resolve_view(request: Request, host: Host) -> View:
     kinds = namespaces.KINDS["mount"] | (0 if request.no_proc else namespaces.KINDS["pid"])
     fields["namespaces"] = fields.get("namespaces", 0) | kinds
     fields["cwd"] = os.fsencode(cwd or "/")
+    if fields.get("permitted", 0) & DAC_READ_SEARCH:
+        request.draft.guards.append(guards.file_handles("filesystem.read"))
+        request.mechanisms.setdefault("filesystem.read", []).append("seccomp")
     for hole in request.holes:
         if hole.identity is None:
             continue

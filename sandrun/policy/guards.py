@@ -152,6 +152,11 @@ def subvolumes(key: str = "filesystem.read") -> tuple[Guard, ...]:
     return (Guard("ioctl", EPERM, key, (Arg(1, "in", values=tuple(SUBVOLUME_IOCTLS.values())),)),)
 
 
+def file_handles(key: str = "filesystem.read") -> Guard:
+    """No opening of files by handle (open_by_handle_at(2)), which with CAP_DAC_READ_SEARCH finds what a mount covers."""
+    return Guard("open_by_handle_at", EPERM, key)
+
+
 def truncate_by_path(key: str = "filesystem.read") -> tuple[Guard, ...]:
     """No truncation of files that cannot be opened for writing, which Landlock governs from ABI 3 on only.
 

@@ -35,6 +35,7 @@ def resolved(
     optional: Sequence[str] = (),
     state: str = "available",
     namespaces: bool = False,
+    permitted: int = 0,
     **keys: object,
 ) -> Draft:
     """The draft for a command without interpreter or libraries, run by alice in her project."""
@@ -48,11 +49,12 @@ def resolved(
         else:
             values[key] = tuple(Value(parse(e) if isinstance(e, str) else e, origin) for e in written)  # type: ignore[attr-defined]
     draft = Draft(Profile("test", values=values, optional_flags=frozenset(f"filesystem.{name}" for name in optional)))
-    draft.fields.update(env_set=(), env_pass=(b"PATH",))
+    draft.fields.update(env_set=(), env_pass=(b"PATH",), **({"permitted": permitted} if permitted else {}))
     kernel = Kernel(
         landlock_abi=abi,
         landlock_state=state,
         namespace_reason="not here",
+        capabilities=(1 << 21 | permitted) if permitted else 0,  # CAP_SYS_ADMIN: root needs no user namespace
         **dict.fromkeys(NAMESPACES, namespaces),
     )
     resolve_filesystem(draft, kernel, host, argv, host.account(host.uid))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from sandrun.policy import guards
 from sandrun.primitives import view
 from sandrun.primitives.landlock import FS, READ, WRITE, fs_mask
 from sandrun.primitives.view import DEVICES, OWNED, READ_ONLY, SEALED
@@ -98,6 +99,19 @@ def test_a_denied_file_and_directory_are_covered() -> None:
     assert source == b"/dev/null"
     assert rules(draft) == {PROJECT: WRITE & fs_mask(7)}
     assert {"landlock", "mount"} <= set(record(draft, "deny").mechanisms)
+
+
+def test_no_file_handles_where_mounts_cover() -> None:
+    """With CAP_DAC_READ_SEARCH open_by_handle_at(2) would open what lies below a mount."""
+
+    def refused(permitted: int, **keys: list[str]) -> bool:
+        draft = resolved(namespaces=True, permitted=permitted, **keys)
+        return guards.file_handles() in draft.guards
+
+    read_search, chown = 1 << 2, 1 << 0
+    assert refused(read_search, write=[PROJECT], deny=[KEY])
+    assert not refused(chown, write=[PROJECT], deny=[KEY])
+    assert not refused(read_search, read=["/usr"])
 
 
 def test_an_absent_denial_cannot_be_covered() -> None:
