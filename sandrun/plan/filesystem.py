@@ -59,7 +59,7 @@ SHOW_INSTEAD = {
 """What else to say where it is a default that stands in the way of a wide grant."""
 MOUNT_MASK = "leave the directories around it out of the writable grants"
 NO_REFER = "files cannot be moved or linked to another directory: needs Landlock ABI 2"
-DAC_OVERRIDE, DAC_READ_SEARCH = 1 << 1, 1 << 2
+DAC_OVERRIDE, DAC_READ_SEARCH, SYS_ADMIN = 1 << 1, 1 << 2, 1 << 21
 """Numbers of capabilities(7), as bits."""
 
 
@@ -151,9 +151,7 @@ def _resolve_view(request: Request, host: Host) -> View:
     kinds = namespaces.KINDS["mount"] | (0 if request.no_proc else namespaces.KINDS["pid"])
     fields["namespaces"] = fields.get("namespaces", 0) | kinds
     fields["cwd"] = os.fsencode(cwd or "/")
-    if fields.get("permitted", 0) & DAC_READ_SEARCH:
-        request.draft.guards.append(guards.file_handles("filesystem.read"))
-        request.mechanisms.setdefault("filesystem.read", []).append("seccomp")
+    _keep_view(request, fields.get("permitted", 0))
     for hole in request.holes:
         if hole.identity is None:
             continue
@@ -162,6 +160,16 @@ def _resolve_view(request: Request, host: Host) -> View:
         if hole.key in MASKED and any(g.access & CHANGE_FILES and is_below(hole.path, g.path) for g in request.grants):
             request.note(hole.key, f"{hole.path} is open if a process outside puts a new file in its place meanwhile")
     return view
+
+
+def _keep_view(request: Request, permitted: int) -> None:
+    """Refuse the ways around mounts that a capability opens and Landlock does not see."""
+    refused = [guards.file_handles("filesystem.read")] if permitted & DAC_READ_SEARCH else []
+    if permitted & SYS_ADMIN:
+        refused += guards.mounts("filesystem.read")
+    if refused:
+        request.draft.guards.extend(refused)
+        request.mechanisms.setdefault("filesystem.read", []).append("seccomp")
 
 
 def _divide_rules(

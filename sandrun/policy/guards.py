@@ -157,6 +157,11 @@ def file_handles(key: str = "filesystem.read") -> Guard:
     return Guard("open_by_handle_at", EPERM, key)
 
 
+def mounts(key: str = "filesystem.read") -> tuple[Guard, ...]:
+    """No copies and no attributes of mounts, which Landlock does not govern: with CAP_SYS_ADMIN they undo what covers."""
+    return tuple(Guard(name, EPERM, key) for name in ("open_tree", "open_tree_attr", "mount_setattr"))
+
+
 def truncate_by_path(key: str = "filesystem.read") -> tuple[Guard, ...]:
     """No truncation of files that cannot be opened for writing, which Landlock governs from ABI 3 on only.
 
