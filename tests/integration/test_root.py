@@ -203,7 +203,9 @@ def test_the_default_profile(who: Who, root: Path) -> None:
 
 def test_overlay(who: Who, root: Path) -> None:
     """Changes of a directory inside go to a workspace, and the root keeps its own."""
-    done = run(who, root, "echo x >/etc/here; cat /etc/here", "--overlay", "/etc", "--on-exit", "discard")
+    words = ("--overlay", "/etc", "--on-exit", "discard")
+    env = who.env | {"XDG_STATE_HOME": str(who.home / "state")}
+    done = run(who, root, "echo x >/etc/here; cat /etc/here", *words, env=env)
     assert done.stdout.splitlines()[:1] == ["x"], done.stderr
     assert (root / "etc/here").read_text() == "inside\n"
 
