@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
-SANDRUN = ("--overlay", ".")
+SANDRUN = ("--overlay", ".", "--on-exit", "discard")
 STATUSES = (0,)
 
 
