@@ -4,20 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.probes.inside import Blocked
+from tests.probes.inside import BELOW_ANOTHER_INIT, Blocked
 
-PREFIX = (
-    "unshare",
-    "--user",
-    "--map-current-user",
-    "--pid",
-    "--fork",
-    "--mount-proc",
-    "sh",
-    "-c",
-    '"$@"; exit $?',
-    "sh",
-)
+PREFIX = BELOW_ANOTHER_INIT
 SANDRUN = ("--env", "OUR_TOKEN=said-to-sandrun")
 
 

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import os
 
-from tests.probes.inside import syscall
+from tests.probes.inside import BELOW_ANOTHER_INIT, syscall
 
 SANDRUN = ("--allow-syscall", "pidfd_getfd")
-PREFIX = (
-    "unshare",
-    "--user",
-    "--map-current-user",
-    "--pid",
-    "--fork",
-    "--mount-proc",
-    "sh",
-    "-c",
-    '"$@"; exit $?',
-    "sh",
-)
+PREFIX = BELOW_ANOTHER_INIT
 
 
 def needs() -> None:

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.probes.inside import see
+from tests.probes.inside import BELOW_ANOTHER_INIT, see
 
 if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
-PREFIX = (
-    "unshare",
-    "--user",
-    "--map-current-user",
-    "--pid",
-    "--fork",
-    "--mount-proc",
-    "sh",
-    "-c",
-    '"$@"; exit $?',
-    "sh",
-)
+PREFIX = BELOW_ANOTHER_INIT
 
 
 def needs() -> None:

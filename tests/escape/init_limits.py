@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import resource
 
-PREFIX = (
-    "unshare",
-    "--user",
-    "--map-current-user",
-    "--pid",
-    "--fork",
-    "--mount-proc",
-    "sh",
-    "-c",
-    '"$@"; exit $?',
-    "sh",
-)
+from tests.probes.inside import BELOW_ANOTHER_INIT
+
+PREFIX = BELOW_ANOTHER_INIT
 
 
 def needs() -> None:

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from tests.probes.inside import syscall
+from tests.probes.inside import BELOW_ANOTHER_INIT, syscall
 
 SANDRUN = ("--allow-syscall", "ptrace")
-PREFIX = (
-    "unshare",
-    "--user",
-    "--map-current-user",
-    "--pid",
-    "--fork",
-    "--mount-proc",
-    "sh",
-    "-c",
-    '"$@"; exit $?',
-    "sh",
-)
+PREFIX = BELOW_ANOTHER_INIT
 PTRACE_SEIZE = 0x4206
 
 

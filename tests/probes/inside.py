@@ -19,6 +19,11 @@ ESCAPED, BLOCKED = 0, 3
 REFUSALS = ("EPERM", "EACCES", "EROFS", "ENOENT", "ESRCH")
 """The control shows that what is absent or read-only in the command's own namespaces is there and can be changed."""
 SECRET = "the secret of this test"
+BELOW_ANOTHER_INIT = (
+    *("unshare", "--user", "--map-current-user", "--pid", "--fork", "--mount-proc"),
+    *("sh", "-c", '"$@"; exit $?', "sh"),
+)
+"""A PREFIX with which the control has a process 1 of its own user too, which is not sandrun's."""
 
 NUMBERS: dict[str, tuple[int, int]] = {
     # syscall: its number on x86_64 and on aarch64, from the kernel's tables and not from sandrun's
