@@ -1,4 +1,4 @@
-"""The system calls that the standard library and the named packages lack. The only module with ctypes.
+"""The system calls that the standard library and the named packages lack. The only module with ctypes, hence its length.
 
 LIGHT. Each wrapper carries the name of its man page, returns what the call returns and raises OSError when the call
 returned -1; `errno` is read only then, so a stale value never turns a success into a failure. Buffers are `bytes` (or

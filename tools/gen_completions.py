@@ -1,6 +1,7 @@
 """Write completions/: static scripts for bash, zsh and fish, from the tables that the command line itself is made of.
 
-Usage: gen_completions.py [DIRECTORY]. Static, because asking sandrun at each TAB would cost a start of Python.
+Usage: gen_completions.py [DIRECTORY]. Static, because asking sandrun at each TAB would cost a start of Python. Long, since it
+holds three shells' templates, which are to be compared with each other.
 """
 
 from __future__ import annotations
