@@ -16,13 +16,13 @@ from sandrun.cli import VERBS, options
 from sandrun.cli.doctor import doctor
 from sandrun.cli.profile import profile
 from sandrun.cli.workspace import workspace
-from sandrun.launch import CHILD_STEPS
 from sandrun.plan import environment
 from sandrun.policy import families, promises, syscalls
 from sandrun.policy._syscalls import SETS
 from sandrun.primitives import caps, landlock
 from sandrun.profile import names, paths
 from sandrun.profile.keys import KEYS, TABLES, TOP_KEYS
+from sandrun.steps import CHILD_STEPS
 from tests.docs.documents import Block, Page, anchors, commands, fenced, links, matches, script
 from tests.support import CHECKOUT, need_landlock, need_program, sandrun
 

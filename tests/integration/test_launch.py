@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sandrun import launch
+from sandrun import launch, steps
 from sandrun.errors import SandrunError
 from sandrun.plan.format import (
     KIND_DIRECTORY,
@@ -321,39 +321,39 @@ def test_small_limits(who: Who) -> None:
 # --- a step fails ----------------------------------------------------------------------------------------------------
 
 
-def with_step(name: str, function: Callable[[launch._Job], None]) -> Callable[[], None]:
+def with_step(name: str, function: Callable[[steps.Job], None]) -> Callable[[], None]:
     """Replace one step of the child."""
 
     def before() -> None:
-        steps = tuple((title, function if title == name else step) for title, step in launch.CHILD_STEPS)
-        assert steps != launch.CHILD_STEPS
-        launch.CHILD_STEPS = steps
+        changed = tuple((title, function if title == name else step) for title, step in steps.CHILD_STEPS)
+        assert changed != steps.CHILD_STEPS
+        steps.CHILD_STEPS = changed
 
     return before
 
 
-def fail(job: launch._Job) -> None:
+def fail(job: steps.Job) -> None:
     job.argument = 1
     raise OSError(errno.EIO, "injected")
 
 
-def lie(job: launch._Job) -> None:
+def lie(job: steps.Job) -> None:
     raise OSError(0, "not as asked")
 
 
-def die(job: launch._Job) -> None:
+def die(job: steps.Job) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def blunder(job: launch._Job) -> None:
+def blunder(job: steps.Job) -> None:
     raise ValueError("a bug")
 
 
-@pytest.mark.parametrize("step", [name for name, _ in launch.CHILD_STEPS[:-1]])
+@pytest.mark.parametrize("step", [name for name, _ in steps.CHILD_STEPS[:-1]])
 @pytest.mark.parametrize("how", [fail, lie, die, blunder])
-def test_every_step(who: Who, step: str, how: Callable[[launch._Job], None], box: Path) -> None:
+def test_every_step(who: Who, step: str, how: Callable[[steps.Job], None], box: Path) -> None:
     """Whichever step fails, however: 125, the step's name, the command did not run, nothing is left behind."""
-    need(any(name == step for name, _ in launch.CHILD_STEPS), step)
+    need(any(name == step for name, _ in steps.CHILD_STEPS), step)
     marker = box / "ran"
     before_tmp = os.listdir(who.tmp)
     ran = launched(
@@ -379,7 +379,7 @@ def test_hints_name_steps() -> None:
     """A hint for a step that is not there would never be shown."""
     from sandrun import failure
 
-    assert {step for step, _ in failure.HINTS} <= {name for name, _ in launch.CHILD_STEPS}
+    assert {step for step, _ in failure.HINTS} <= {name for name, _ in steps.CHILD_STEPS}
 
 
 def test_threads(who: Who) -> None:

@@ -35,7 +35,7 @@ LIGHT = {
     name
     for name in MODULES
     if name in {"sandrun.errors", "sandrun.libc", "sandrun.plan.format", "sandrun.places", "sandrun.failure"}
-    or name in {"sandrun.launch", "sandrun.supervise", "sandrun.proxy", "sandrun.guardian"}
+    or name in {"sandrun.launch", "sandrun.steps", "sandrun.supervise", "sandrun.proxy", "sandrun.guardian"}
     or (name.startswith("sandrun.primitives") and name not in HEAVY_ADAPTERS)
 }
 STDLIB = {
@@ -77,7 +77,11 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sandrun.primitives*", (*FOUNDATION, *NOUNS)),
     ("sandrun.failure", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
     ("sandrun.places", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
-    ("sandrun.launch", ("sandrun.primitives.*", "sandrun.failure", "sandrun.places", *FOUNDATION, *NOUNS)),
+    ("sandrun.steps", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
+    (
+        "sandrun.launch",
+        ("sandrun.primitives.*", "sandrun.failure", "sandrun.places", "sandrun.steps", *FOUNDATION, *NOUNS),
+    ),
     ("sandrun.guardian", ("sandrun.primitives.cgroup", *FOUNDATION)),
     ("sandrun.proxy", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
     (
