@@ -148,17 +148,23 @@ def own_ssh_settings(request: Request) -> None:
     """
     host = request.context.host
     real = host.realpath(SSH_INCLUDED)
-    names = host.listdir(real) or ()
-    if not request.draft.profile.items("network.connect") or not any(
-        grant.access & READ and is_below(real, grant.path) for grant in request.grants
-    ):
+    if not request.draft.profile.items("network.connect") or not _may_read(request, real):
         return
-    files = [(name, host.read(f"{real}/{name}", MOST_SETTINGS)) for name in names if name.endswith(".conf")]
+    names = [name for name in host.listdir(real) or () if name.endswith(".conf")]
+    # A copy must not show what a link there leads to and the command may not read.
+    names = [name for name in names if _may_read(request, host.realpath(f"{real}/{name}"))]
+    files = [(name, host.read(f"{real}/{name}", MOST_SETTINGS)) for name in names]
     if files:
         request.places.append(Place(real, VIEW_TMPFS, 0o755 | SEALED))
         request.entries += [
             Entry(f"{real}/{name}", VIEW_FILE, 0o644, content) for name, content in files if content is not None
         ]
+
+
+def _may_read(request: Request, path: str) -> bool:
+    return any(grant.access & READ and is_below(path, grant.path) for grant in request.grants) and not any(
+        hole.denied & READ and is_below(path, hole.path) for hole in request.holes
+    )
 
 
 def _is_mount_point(request: Request, path: str) -> bool:

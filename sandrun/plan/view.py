@@ -123,7 +123,9 @@ class View:
             self.rules.append((place.access, KIND_DIRECTORY, os.fsencode(place.path)))
 
     def entry(self, entry: Entry) -> None:
-        """Make something in a place."""
+        """Make something in a place, unless the place itself is denied or given to an overlay."""
+        if self.zone(entry.path).closed:
+            return
         self._add(entry.operation, entry.mode, entry.path, entry.content)
 
     def show(self, grant: Grant, *, at: str = "") -> None:

@@ -42,7 +42,7 @@ def resolved(
     host = host or debian_host()
     values = {}
     for name, written in keys.items():
-        key = f"filesystem.{name}"
+        key = name if "." in name else f"filesystem.{name}"
         origin = Origin(COMMAND_LINE, "--" + name.replace("_", "-"))
         if isinstance(written, str):
             values[key] = (Value(written, origin),)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sandrun.plan.view import Entry, Place, View
 from sandrun.policy import guards
 from sandrun.primitives import view
 from sandrun.primitives.landlock import FS, READ, WRITE, fs_mask
 from sandrun.primitives.view import DEVICES, OWNED, READ_ONLY, SEALED
-from sandrun.profile.model import AccessRule
+from sandrun.profile.model import AccessRule, Endpoint
 from sandrun.profile.paths import parse
 from tests.fakes import debian_host, directory, file, link
 from tests.unit.test_filesystem import KEY, PROJECT, messages, record, resolved, rules
@@ -298,3 +299,29 @@ def test_a_landlock_free_kernel_keeps_what_mounts_keep() -> None:
     draft = resolved(namespaces=True, abi=0, state="missing", write=[PROJECT], deny=[KEY], home="private")
     lost = {problem.message.split(" ")[0] for problem in draft.problems}
     assert lost == {"filesystem.read", "filesystem.execute"}
+
+
+def test_settings_of_ssh_that_are_denied_are_not_copied() -> None:
+    """In a user namespace the copies make ssh(1) work; what is denied is in none, by no name."""
+    folder, secret = "/etc/ssh/ssh_config.d", "/etc/secret.conf"
+
+    def copied(*deny: str) -> list[str]:
+        tree = {f"{folder}/a.conf": file(b"a"), f"{folder}/b.conf": link(secret), secret: file(b"b")}
+        network: dict[str, Any] = {"network.connect": [Endpoint("tcp:443", "any", "tcp")]}
+        host = debian_host(tree=tree)
+        draft = resolved(host, namespaces=True, read=["/etc"], write=[PROJECT], deny=deny, **network)
+        assert not draft.problems
+        return [place for name, place, _ in shown(draft) if name == "file" and place.startswith(folder)]
+
+    assert copied() == [f"{folder}/a.conf", f"{folder}/b.conf"]
+    assert copied("/etc/ssh") == copied(folder) == []
+    assert copied(f"{folder}/a.conf") == [f"{folder}/b.conf"]
+    assert copied(secret) == [f"{folder}/a.conf"]
+
+
+def test_nothing_is_made_in_a_place_that_an_overlay_took() -> None:
+    """It would be made in the upper directory, as a change of the command's."""
+    built = View(debian_host(), writable=False)
+    built.place(Place("/etc/ssh", view.VIEW_OVERLAY, 0))
+    built.entry(Entry("/etc/ssh/a.conf", view.VIEW_FILE, 0o644))
+    assert [operation for operation, _, _, _ in built.records()] == [view.VIEW_TREE, view.VIEW_OVERLAY]
