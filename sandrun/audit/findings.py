@@ -70,6 +70,7 @@ class Audit:
             *self._files(),
             *self._places(LATER, places.RUN_LATER),
             self._paths(LATER, "sandrun's own", trusted.places(self.ask.host), self.ask.against_write, self._who),
+            *self._links(),
             *self._places("shared places", places.SHARED),
             *(self._calls(row) for row in CALLS if row.topic == "shared memory"),
             *self._sockets(),
@@ -168,6 +169,18 @@ class Audit:
         if pattern.startswith("~"):
             return [self.ask.home + pattern[1:]] if self.ask.home.startswith("/") else []
         return [pattern.replace("{runtime}", runtime)]
+
+    def _links(self) -> Iterator[Finding]:
+        """Links to what the next launch believes: whoever may change the directory of one puts another in its place."""
+        links = trusted.links(self.ask.host)
+        if links:
+            yield self._paths(
+                LATER,
+                "links to sandrun's own",
+                links,
+                lambda link: self.ask.against_write(posixpath.dirname(link)),
+                lambda link: self._who(posixpath.dirname(link)),
+            )
 
     # --- sockets ----------------------------------------------------------------------------------------------------
 

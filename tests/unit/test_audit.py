@@ -24,7 +24,7 @@ from sandrun.primitives.view import DEVICES, READ_ONLY, VIEW_BIND, VIEW_PROC, VI
 from sandrun.profile import load
 from sandrun.profile.keys import KEYS
 from tests import bpf_sim
-from tests.fakes import FakeHost, device, directory, file, socket
+from tests.fakes import FakeHost, device, directory, file, link, socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -222,3 +222,20 @@ def test_text(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     assert out.startswith("files:\n")
     assert "\nsockets:\n  granted  TCP, the host's loopback too" in out
     assert "             tcp: 443\n" in out
+
+
+def test_links_to_what_the_next_launch_believes() -> None:
+    """They can be replaced in a directory that is granted, whatever keeps what they lead to."""
+    link_at = "/home/me/work/.config"
+    tree = {"/home/me/.config": link("work/.config"), link_at: link("/etc"), "/etc/sandrun": directory()}
+    host = FakeHost(tree | {"/home/me/work": directory(uid=UID)}, uid=UID, environ={"HOME": "/home/me"})
+
+    def judged(*rules: tuple[int, int, bytes]) -> Finding:
+        lines = Audit(ask(host, path_rules=rules), [kept("filesystem.write", "--write")]).findings()
+        return next(line for line in lines if line.name == "links to sandrun's own")
+
+    closed = judged()
+    assert (closed.state, closed.by) == (CLOSED, ("landlock", "file modes"))
+    opened = judged((WRITE, KIND_DIRECTORY, b"/home/me/work"))
+    assert (opened.state, opened.by, opened.where) == (GRANTED, ("--write",), (link_at,))
+    assert "links to sandrun's own" not in findings()
