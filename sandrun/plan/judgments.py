@@ -1,5 +1,5 @@
-"""What is judged once all of a request is known: hard links of what is denied, and what is absent in overlays; links and
-files among what is granted."""
+"""What is judged once all of a request is known: hard links of what is denied, and what overlays meet; links and files
+among what is granted."""
 
 from __future__ import annotations
 
@@ -39,8 +39,27 @@ def _entry(path: str, host: Host) -> tuple[object, str]:
 
 
 def judge_overlays(request: Request) -> None:
-    """Inside an overlay only mounts deny, and what is absent cannot be covered; once made, a commit would make it."""
+    """An overlay is all there is below its path: what a rule shows would be hidden by it or hide it, and a commit would
+    write what a denial covers.
+
+    Inside an overlay only mounts deny, and what is absent cannot be covered; once made, a commit would make it.
+    """
     overlays = [place.path for place in request.places if place.operation == VIEW_OVERLAY]
+    host = request.context.host
+    for at, where in {at: where for _, at, where in request.elsewhere}.items() if overlays else ():
+        real = host.realpath(posixpath.normpath(at))
+        met = next((path for path in overlays if is_below(real, path) or is_below(path, real)), None)
+        if met is not None:
+            hint = f"show it outside of {met}, or overlay another directory"
+            request.draft.refuse(
+                where, f"cannot show anything at {at}: it and the overlay {met} lie in each other", hint
+            )
+    for ask, _, grant in request.asked if overlays else ():
+        denial = next((hole for hole in request.holes if not hole.soft and is_below(grant.path, hole.path)), None)
+        if ask.key == "filesystem.overlay" and denial is not None:
+            what = "denied" if denial.denies_all else "kept read-only"
+            hint = "overlay another directory, or deny less"
+            request.refuse(ask, f"cannot overlay {grant.path}: {denial.path} is {what} ({denial.key})", hint)
     for hole in request.holes:
         around = next((path for path in overlays if is_below(hole.path, path)), None)
         if around is not None and hole.identity is None:

@@ -232,6 +232,29 @@ def test_denials_in_an_overlay() -> None:
         assert "lies in the overlay" in messages(draft)
 
 
+def test_an_overlay_below_a_denial() -> None:
+    """It would be covered, or a commit would write what is kept read-only: refused, with what denies it."""
+    host = debian_host(tree={f"{PROJECT}/sub/deep/x": file(), "/srv/b": directory()})
+    for key, what in (("deny", "denied"), ("deny_write", "kept read-only")):
+        for denied in (PROJECT, f"{PROJECT}/sub", f"{PROJECT}/sub/deep"):
+            words = {"overlay": ["/srv/b", f"{PROJECT}/sub/deep"], key: [denied]}
+            assert messages(resolved(host, namespaces=True, **words)) == (
+                f"cannot overlay {PROJECT}/sub/deep: {denied} is {what} (filesystem.{key})"
+            )
+    assert resolved(host, namespaces=True, overlay=[f"{PROJECT}/sub"], deny=["/srv/b"]).problems == []
+
+
+def test_nothing_is_shown_in_an_overlay() -> None:
+    """Neither inside of it, where nobody would see it, nor around it, where it would hide the tree."""
+    host = debian_host(tree={"/data/x": file(), f"{PROJECT}/sub/in": directory(), "/srv/b": directory()})
+    for target in (PROJECT, f"{PROJECT}/sub", f"{PROJECT}/sub/in"):
+        rule = AccessRule(parse("/data"), ("read_file", "read_dir"), target)
+        told = messages(resolved(host, namespaces=True, overlay=[f"{PROJECT}/sub"], rules=[rule]))
+        assert told == f"cannot show anything at {target}: it and the overlay {PROJECT}/sub lie in each other"
+    rule = AccessRule(parse("/data"), ("read_file", "read_dir"), "/srv/b")
+    assert resolved(host, namespaces=True, overlay=[f"{PROJECT}/sub"], rules=[rule]).problems == []
+
+
 def test_links_and_overlays() -> None:
     """A link that a command could have made chooses no overlay, and one that could have been committed no grant."""
     host = debian_host(tree={f"{PROJECT}/build": link("/srv/keys"), "/srv/keys/id": file()})
