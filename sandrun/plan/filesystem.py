@@ -20,7 +20,7 @@ from sandrun.plan.draft import accept
 from sandrun.plan.environment import command_path
 from sandrun.plan.format import KIND_DIRECTORY
 from sandrun.plan.groups import Context
-from sandrun.plan.namespaces import missing
+from sandrun.plan.namespaces import NOT_ASKED, missing
 from sandrun.plan.places import own_ssh_settings
 from sandrun.plan.requests import PROMISES, Request, collect
 from sandrun.plan.siblings import TooManyRulesError, expand, is_below
@@ -131,7 +131,7 @@ def resolve_filesystem(draft: Draft, kernel: Kernel, host: Host, argv: Sequence[
 def _without_namespaces(draft: Draft, kernel: Kernel) -> tuple[str, str]:
     """Why there is no mount namespace, and why no proc(5) of its own; "" for what there is."""
     if not view_wanted(draft.profile):
-        return "which nothing here asks for", "which nothing here asks for"
+        return NOT_ASKED, NOT_ASKED
     why = missing(draft, kernel, namespaces.KINDS["mount"])
     why_no_pid = missing(draft, kernel, namespaces.KINDS["mount"] | namespaces.KINDS["pid"])
     isolate = draft.profile.scalar("process.isolate")

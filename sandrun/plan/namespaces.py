@@ -24,6 +24,8 @@ SYS_PTRACE = caps.mask(("CAP_SYS_PTRACE",))
 GRANTS = ("connect", "bind", "unix", "families")
 """The keys of `[network]` that open something."""
 OWN_IDS = "in a user namespace the command has its caller's ids only, and no capabilities that count outside"
+NOT_ASKED = "which nothing here asks for"
+"""Why there is none where one could be had, for the middle of a sentence."""
 
 
 def wanted(profile: Profile) -> bool:

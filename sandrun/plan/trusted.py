@@ -10,6 +10,7 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from sandrun.plan.draft import accept
+from sandrun.plan.namespaces import NOT_ASKED
 from sandrun.plan.siblings import CHANGE, is_below, make_hole
 from sandrun.plan.view import CHANGE_FILES
 from sandrun.primitives.view import VIEW_OVERLAY
@@ -107,7 +108,9 @@ def protect(request: Request) -> None:
             absent.setdefault(granted, []).append(path)
         elif not request.has_view:
             lost = f"{granted} may be written, and with it {path}, which the next launch of sandrun trusts"
-            hint = "grant less, or keep sandrun elsewhere (pipx installs it outside of projects)"
+            # Sharing a place of the host is no wish for a view, so it may be missing where it could be had.
+            hint = "--isolate true asks for one; or " if request.no_view == NOT_ASKED else ""
+            hint += "grant less, or keep sandrun elsewhere (pipx installs it outside of projects)"
             request.lose(
                 KEY, f"{lost}: protecting it takes a mount namespace, {request.no_view}", f"{hint}, or {accept(KEY)}"
             )

@@ -103,7 +103,8 @@ def attempt(kinds: int) -> tuple[str, int, int]:
 def _steps(kinds: int) -> tuple[_Step, ...]:
     uid_map, gid_map = own_maps()
     made = names(kinds & ~libc.CLONE_NEWUSER or kinds)
-    what = f"a {made[-1]}" if len(made) <= 2 else "namespaces"
+    article = "an" if made[-1].startswith("ipc") else "a"
+    what = f"{article} {made[-1]}" if len(made) <= 2 else "namespaces"
     steps: list[_Step] = [(f"make {what}", lambda: libc.unshare(kinds))]
     if kinds & libc.CLONE_NEWUSER:
         steps.append(("map ids in a user namespace", lambda: map_ids(uid_map, gid_map)))

@@ -393,3 +393,4 @@ def test_attempt_tells_what_failed(who: Who) -> None:
     assert in_child(run, who) == (("", 0, 0), True)
     if not who.is_root:
         assert in_child(lambda: namespaces.attempt(libc.CLONE_NEWNET), who) == ("make a network namespace", 1, 0)
+        assert in_child(lambda: namespaces.attempt(libc.CLONE_NEWIPC), who) == ("make an ipc namespace", 1, 0)

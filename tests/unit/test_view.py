@@ -276,6 +276,18 @@ def test_what_the_next_launch_trusts() -> None:
     assert resolved(host, write=["@all"]).problems == []
 
 
+def test_a_shared_place_that_holds_sandrun_says_how_to_protect_it() -> None:
+    """`tmp = "host"` alone asks for no view, also where one can be had: the hint says what does."""
+    host = debian_host(tree={"/tmp/sandrun/x": file()})
+    host.code = ("/tmp/sandrun",)
+    (problem,) = resolved(host, namespaces=True, tmp="host").problems
+    assert "mount namespace, which nothing here asks for" in problem.message
+    assert (problem.hint or "").startswith("--isolate true asks for one; or grant less")
+    (problem,) = resolved(host, write=["/tmp"]).problems
+    assert (problem.hint or "").startswith("grant less"), "here none can be had"
+    assert resolved(host, namespaces=True, write=["/tmp"]).problems == []
+
+
 def test_a_commit_plants_nothing_that_is_trusted() -> None:
     """An overlay is a way to write what the next launch trusts, once it is committed."""
     host = debian_host(tree={f"{PROJECT}/.venv/bin/x": file()})
