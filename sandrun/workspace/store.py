@@ -109,6 +109,52 @@ def directory() -> str:
     return os.path.join(home, ".local", "state", "sandrun", "workspaces")
 
 
+def _trusted() -> str:
+    """`directory()`, if nobody but the caller and root can have made or exchanged what is there.
+
+    XDG_STATE_HOME is inherited, by su(1) and `sudo -E` too, and who makes a workspace decides where its commit writes.
+    Raises SandrunError.
+    """
+    base = directory()
+    own = (base, os.path.dirname(base))
+    for place in dict.fromkeys((*_ancestors(base), *_ancestors(os.path.realpath(base)))):
+        try:
+            found = os.lstat(place)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise SandrunError(
+                f"cannot use workspaces: {place}: {libc.strerror(error.errno or 0)}", hint=ELSEWHERE
+            ) from None
+        if not (_is_own(found) if place in own else _is_believed(found)):
+            raise SandrunError(
+                f"cannot use workspaces: {place}: not a directory of this user alone",
+                hint="it must belong to you or root, closed to writing by others; or change or unset XDG_STATE_HOME",
+            )
+    return base
+
+
+def _is_own(found: os.stat_result) -> bool:
+    return stat.S_ISDIR(found.st_mode) and found.st_uid in (os.geteuid(), 0) and not found.st_mode & 0o022
+
+
+def _is_believed(found: os.stat_result) -> bool:
+    """Whether no other user can exchange what is in it; a group that may is the owner's own choice, as umask(2) is."""
+    # In a user namespace root is whoever owns the root directory.
+    if found.st_uid not in (os.geteuid(), 0, os.stat("/").st_uid):
+        return False
+    is_shared = found.st_mode & 0o002 and not found.st_mode & stat.S_ISVTX
+    return stat.S_ISLNK(found.st_mode) or not is_shared
+
+
+def _ancestors(path: str) -> Iterator[str]:
+    """The path, and each directory above it."""
+    path = os.path.normpath(path)
+    while path not in ("/", "//"):
+        yield path
+        path = os.path.dirname(path)
+
+
 def state(workspace: Workspace) -> str:
     """Whether a command runs in it now, ended in it, or was lost sight of."""
     if workspace.ended:
@@ -130,8 +176,7 @@ def make(directories: Sequence[str], command: Sequence[str], size_limit: int = 0
     """
     # The clock first: what is changed from here on counts as changed during the run.
     started = time.time_ns()
-    base = directory()
-    _make_base(base)
+    base = _make_base()
     _check_place(base, directories)
     name = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(started // 10**9)) + os.urandom(3).hex()
     path, unfinished = os.path.join(base, name), os.path.join(base, UNFINISHED + name)
@@ -171,20 +216,18 @@ def make(directories: Sequence[str], command: Sequence[str], size_limit: int = 0
     return workspace, lock
 
 
-def _make_base(base: str) -> None:
+def _make_base() -> str:
+    base = _trusted()
     try:
-        os.makedirs(base, 0o700, exist_ok=True)
+        os.makedirs(os.path.dirname(os.path.dirname(base)), exist_ok=True)
         for place in (os.path.dirname(base), base):
-            found = os.lstat(place)
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-                raise SandrunError(
-                    f"cannot make a workspace: {place}: not a directory of this user alone",
-                    hint="remove it, or give it back: it must be owned by you and closed to writing by others",
-                )
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(place, 0o700)
     except OSError as error:
         raise SandrunError(
             f"cannot make a workspace: {error.filename or base}: {libc.strerror(error.errno or 0)}", hint=ELSEWHERE
         ) from None
+    return _trusted()
 
 
 def _check_place(base: str, directories: Sequence[str]) -> None:
@@ -262,7 +305,7 @@ def save(workspace: Workspace) -> None:
 
 def load(name: str) -> Workspace:
     """The workspace with this id. Raises SandrunError."""
-    path = os.path.join(directory(), name)
+    path = os.path.join(_trusted(), name)
     # The id is a word of the command line: one with a slash would be a path.
     if not _ID.fullmatch(name) or not os.path.isdir(path):
         raise SandrunError(f"no such workspace: {name}", hint="sandrun workspace list shows those there are")
@@ -283,12 +326,13 @@ def load(name: str) -> Workspace:
 
 def ids() -> list[str]:
     """The ids of all workspaces of this user, the newest first."""
+    base = _trusted()
     try:
-        return sorted(filter(_ID.fullmatch, os.listdir(directory())), reverse=True)
+        return sorted(filter(_ID.fullmatch, os.listdir(base)), reverse=True)
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise SandrunError(f"cannot list workspaces: {directory()}: {libc.strerror(error.errno or 0)}") from None
+        raise SandrunError(f"cannot list workspaces: {base}: {libc.strerror(error.errno or 0)}") from None
 
 
 def _lock(workspace: Workspace) -> int:
@@ -335,8 +379,8 @@ def remove(workspace: Workspace) -> None:
 
 def remove_leftovers() -> None:
     """Remove what interrupted launches and removals left."""
+    base = _trusted()
     with contextlib.suppress(OSError):
-        base = directory()
         _remove_all(base, REMOVED)
         with _making(base, fcntl.LOCK_EX | fcntl.LOCK_NB):
             _remove_all(base, UNFINISHED)

@@ -215,6 +215,36 @@ def test_no_workspace_where_others_can_write(area: Area) -> None:
     assert "not a directory of this user alone" in _refused(area, lambda: store.make([str(area.tree)], ["x"])).message
 
 
+def test_no_workspaces_of_somebody_else(area: Area) -> None:
+    """What another user made, or could exchange, is not listed, read, swept or added to: root may have his XDG_STATE_HOME."""
+    need_root()
+    workspace = area.run("echo evil > a")
+    leftover = f"{os.path.dirname(workspace.path)}/{store.REMOVED}{workspace.id}"
+    os.mkdir(leftover)
+    verbs = (store.ids, lambda: store.load(workspace.id), store.remove_leftovers, lambda: store.make(["/srv"], ["x"]))
+    for place in (area.state, area.state / "sandrun", area.state / "sandrun/workspaces"):
+        os.chown(place, 4321, -1)
+        for verb in verbs:
+            assert _refused(area, verb).message.startswith(f"cannot use workspaces: {place}")
+        area.who.own(place)
+    os.rmdir(leftover)
+    os.chmod(area.state, 0o777)
+    assert f"{area.state}: not a directory" in _refused(area, store.ids).message
+    os.chmod(area.state, 0o1777)
+    assert area.inside(store.ids) == [workspace.id]
+
+
+def test_a_place_for_workspaces_is_closed_whatever_the_umask(area: Area) -> None:
+    """Where groups are of one user each, files are made for the group; workspaces are not."""
+
+    def make() -> list[str]:
+        os.umask(0o002)
+        os.close(store.make([str(area.tree)], ["x"])[1])
+        return store.ids()
+
+    assert len(area.inside(make)) == 1  # type: ignore[arg-type]
+
+
 def test_no_workspace_without_room(area: Area) -> None:
     """A place that cannot be written is one line and a hint."""
     if area.who.is_root:
