@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from sandrun.errors import EXIT_SANDRUN, SandrunError, UsageError
+from sandrun.errors import EXIT_NOT_FOUND, EXIT_SANDRUN, SandrunError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +19,10 @@ VERBS = {
     "workspace": "sandrun.cli.workspace",
 }
 """Each verb and the module whose `main(argv)` it is."""
+INSTEAD = {"help": "sandrun --help", "version": "sandrun --version", "explain": "sandrun --dry-run"}
+"""What other programs have as a verb, and sandrun does otherwise."""
+NO_VERBS = ("learn", "run", "exec")
+"""What they have and sandrun has not."""
 EXIT_USAGE = 2
 """Wrong usage of a verb; of a launch it is 125 like every other failure, since 2 may be the command's own status."""
 EXIT_INTERRUPTED = 130
@@ -36,12 +40,28 @@ def main(argv: Sequence[str]) -> int:
     except SandrunError as error:
         from sandrun.report import say  # noqa: PLC0415
 
-        say(error.lines())
+        meant = _meant(argv[0]) if argv and error.status == EXIT_NOT_FOUND else ""
+        say([error.message, f"hint: {meant}"] if meant else error.lines())
         return EXIT_USAGE if verb and isinstance(error, UsageError) else error.status
     except ModuleNotFoundError as error:
         return _not_installed(error)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def _meant(word: str) -> str:
+    """What a first word may have meant that is no command that can be found; "" if nobody can tell."""
+    from difflib import get_close_matches  # noqa: PLC0415 (few launches need it)
+
+    from sandrun.cli.options import VERB_USAGE  # noqa: PLC0415
+
+    if word in NO_VERBS:
+        return f"no verb of sandrun either; these are {', '.join(VERBS)}"
+    usages = (usage.rpartition(" ") for usage in VERB_USAGE)
+    meant = [f"{verb} {word}" for verb, _, below in usages if word in below.split("|")]
+    meant += [INSTEAD[word]] if word in INSTEAD else []
+    meant = meant or [f"sandrun {verb}" for verb in get_close_matches(word, VERBS, 1)]
+    return f"did you mean {' or '.join(meant)}?" if meant else ""
 
 
 def _not_installed(error: ModuleNotFoundError) -> int:

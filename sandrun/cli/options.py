@@ -138,13 +138,30 @@ def parse(argv: Sequence[str]) -> Request:
         try:
             given, rest = _split(argv, options)
         except click.UsageError as error:
+            _refuse_one_dash(argv, options, error)
             raise usage_error(error) from None
+    _refuse_one_dash(argv[: len(argv) - len(rest)], options)
     request = _request(given, rest)
     if not (request.command or request.help or request.version):
         raise UsageError("no command given", hint=f"usage: {USAGE}; more with sandrun --help")
     if request.json and not request.dry_run:
         raise UsageError("--json goes with --dry-run", hint="--report FILE writes a JSON record of a run")
     return request
+
+
+def _refuse_one_dash(words: Sequence[str], options: Iterable[Option], error: click.UsageError | None = None) -> None:
+    """Raise UsageError if one of the words is a long option with one dash, and be it that `-profile` means `-p rofile`.
+
+    `error` is what click said. Then only words with the option that it did not know can be meant.
+    """
+    names = {option.name.removeprefix("-") for option in options}
+    unknown = error.option_name if isinstance(error, click.NoSuchOption) else ""
+    for word in words:
+        if word in ("--", unknown) or (error and not unknown):
+            return
+        name = word.partition("=")[0]
+        if name in names and unknown.removeprefix("-") in name:
+            raise UsageError(f"no such option: {name}", hint=f"did you mean -{name}?")
 
 
 def _occurs(option: Option, argv: Sequence[str]) -> bool:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
         (["--nice", "-5", "ls"], ["ls"]),
         (["-nqrx", "ls"], ["ls"]),
         (["-r", "-x", "ls"], ["ls"]),
+        (["-q", "ls", "-profile", "x"], ["ls", "-profile", "x"]),
+        (["-q", "--", "-profile"], ["-profile"]),
+        (["-profil", "ls"], ["ls"]),
     ],
 )
 def test_options_end_at_the_first_other_word(words: list[str], command: list[str]) -> None:
@@ -73,6 +76,11 @@ def test_every_option_is_told_apart() -> None:
         (["--raed", "/x", "true"], "no such option: --raed\nhint: did you mean"),
         (["--rea", "/x", "true"], "no such option: --rea\nhint: did you mean"),
         (["-Z", "true"], "no such option: -Z"),
+        (["-profile", "strict", "true"], "no such option: -profile\nhint: did you mean --profile?"),
+        (["-q", "-write=/x", "true"], "no such option: -write\nhint: did you mean --write?"),
+        (["-connect", "tcp:443", "true"], "no such option: -connect\nhint: did you mean --connect?"),
+        (["-dry-run", "true"], "no such option: -dry-run\nhint: did you mean --dry-run?"),
+        (["-c", "true", "-connect"], "no such option: -c\nhint: see"),
         (["--read"], "option '--read' requires an argument"),
         (["--quiet=yes", "true"], "option '--quiet' does not take a value"),
         (["--json", "true"], "--json goes with --dry-run"),
@@ -103,6 +111,29 @@ def test_wrong_usage_of_a_verb(who: Who, words: list[str]) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("sandrun: ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("doktor", "did you mean sandrun doctor?"),
+        ("workspaces", "did you mean sandrun workspace?"),
+        ("list", "did you mean sandrun profile list or sandrun workspace list?"),
+        ("help", "did you mean sandrun --help?"),
+        ("learn", "no verb of sandrun either; these are doctor, profile, workspace"),
+        ("no-such-command", "it was searched in the PATH"),
+    ],
+)
+def test_a_word_that_is_no_command_hints_at_a_verb(who: Who, word: str, says: str) -> None:
+    """Only where no command of that name is found; behind `--` it is meant as one."""
+    environment = {**who.env, "PATH": str(who.home)}
+    done = sandrun(word, who=who, env=environment)
+    assert done.returncode == 127
+    assert done.stderr.startswith(f"sandrun: command not found: {word}\nsandrun: hint: {says}")
+    assert "it was searched in the PATH" in sandrun("--", word, who=who, env=environment).stderr
+    (who.home / word).write_text("#!/bin/sh\nexit 3\n")
+    (who.home / word).chmod(0o755)
+    assert sandrun("-p", "none", "-r", "@all", "-x", "@all", "--", word, who=who, env=environment).returncode == 3
 
 
 @pytest.mark.parametrize("words", [["--", "profile"], ["-q", "profile"], ["--", "doctor"]])
