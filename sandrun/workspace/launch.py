@@ -7,7 +7,8 @@ plan, like private directories, since a plan is pure and may be used twice.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+import termios
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandrun import libc, report
 from sandrun.errors import EXIT_LATER_CHECK, SandrunError
@@ -34,8 +35,8 @@ class Session(NamedTuple):
 
     workspace: Workspace
     lock: int
-    may_ask: bool
-    """Somebody sits at a terminal: standard input and error were one before the launch."""
+    modes: list[Any]
+    """Those of the terminal before the launch, if somebody sits at one: standard input and error. Else empty."""
 
     @property
     def overlays(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -56,9 +57,9 @@ class Session(NamedTuple):
         terminal, and kept otherwise; so it is where something goes wrong, and where processes would not die.
         """
         try:
-            if on_exit == "ask" and not self.may_ask:
+            if on_exit == "ask" and not self.modes:
                 on_exit = "keep"
-            return _finish(self.workspace, outcome, status, on_exit)
+            return _finish(self, outcome, status, on_exit)
         except SandrunError as error:
             report.say(error.lines())
             return status or EXIT_LATER_CHECK
@@ -81,12 +82,20 @@ def prepare(plan: Plan, command: Sequence[str], size_limit: int = 0) -> Session 
     if not places:
         return None
     store.remove_leftovers()
-    session = Session(*store.make(places, command, size_limit), may_ask=os.isatty(0) and os.isatty(2))
+    session = Session(*store.make(places, command, size_limit), modes=_modes())
     store.await_clock(session.workspace)
     return session
 
 
-def _finish(workspace: Workspace, outcome: Outcome, status: int, on_exit: str) -> int:
+def _modes() -> list[Any]:
+    try:
+        return termios.tcgetattr(0) if os.isatty(2) else []
+    except termios.error:
+        return []
+
+
+def _finish(session: Session, outcome: Outcome, status: int, on_exit: str) -> int:
+    workspace = session.workspace
     if outcome.survivors:
         report.say([f"kept: workspace {workspace.id}, which processes of the command may still use"])
         return status
@@ -96,7 +105,7 @@ def _finish(workspace: Workspace, outcome: Outcome, status: int, on_exit: str) -
         store.remove(workspace)
         return status
     if on_exit == "ask":
-        on_exit = _ask(workspace, count)
+        on_exit = _ask(workspace, count, session.modes)
         if on_exit == "discard":
             store.remove(workspace)
             return status
@@ -117,7 +126,7 @@ def _number(count: int) -> str:
     return "1 change" if count == 1 else f"{count} changes"
 
 
-def _ask(workspace: Workspace, count: int) -> str:
+def _ask(workspace: Workspace, count: int, modes: list[Any]) -> str:
     """What the user wants; no answer is "keep"."""
     try:
         # By now standard input is no longer ours: the command had it.
@@ -128,12 +137,22 @@ def _ask(workspace: Workspace, count: int) -> str:
     mask = libc.rt_sigprocmask(libc.SIG_UNBLOCK, libc.signal_bit(libc.SIGINT))
     try:
         # In the background we would be stopped for reading.
-        return _answer(terminal, workspace, count) if os.tcgetpgrp(terminal) == os.getpgrp() else "keep"
-    except (KeyboardInterrupt, OSError):
+        if os.tcgetpgrp(terminal) != os.getpgrp():
+            return "keep"
+        _take_back(terminal, modes)
+        return _answer(terminal, workspace, count)
+    except (KeyboardInterrupt, OSError, termios.error):
         return "keep"
     finally:
         libc.rt_sigprocmask(libc.SIG_SETMASK, mask)
         os.close(terminal)
+
+
+def _take_back(terminal: int, modes: list[Any]) -> None:
+    """The command had the terminal: its modes go, and what it typed ahead for us (TIOCSTI, or the user meant for it)."""
+    termios.tcsetattr(terminal, termios.TCSANOW, modes)
+    termios.tcflow(terminal, termios.TCOON)
+    termios.tcflush(terminal, termios.TCIFLUSH)
 
 
 def _answer(terminal: int, workspace: Workspace, count: int) -> str:

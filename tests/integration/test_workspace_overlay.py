@@ -9,6 +9,8 @@ import os
 import shutil
 import stat
 import termios
+import threading
+import tty
 from typing import TYPE_CHECKING
 
 import pytest
@@ -283,7 +285,6 @@ def _finish(
         if typed:
             os.setsid()
             fcntl.ioctl(writer, termios.TIOCSCTTY, 0)
-            os.write(controller, typed.encode())
             os.dup2(writer, 0)
         os.dup2(writer, 2)
         session = launch.prepare(plan, ["test"], limit)
@@ -292,9 +293,23 @@ def _finish(
         os.dup2(os.open("/dev/null", os.O_RDWR), 0)  # as the supervisor does
         if script:
             script(os.fsdecode(session.overlays[0][0]))
+        said = bytearray()
+
+        def answer() -> None:
+            while b"[keep] " not in said:
+                said.extend(os.read(controller, 10000))
+            os.write(controller, typed.encode())
+
+        user = threading.Thread(target=answer, daemon=True)
+        if typed:
+            # The command answers in advance, and leaves a terminal on which nobody else could.
+            tty.setraw(writer)
+            os.write(controller, b"commit\n")
+            user.start()
         result = session.finish(_Ended(survivors), status, on_exit)  # type: ignore[arg-type]
+        if typed:
+            user.join()
         os.set_blocking(controller, False)
-        said = b""
         with contextlib.suppress(BlockingIOError):
             while data := os.read(controller, 10000):
                 said += data
@@ -334,7 +349,7 @@ def test_on_exit(area: Area) -> None:
     ("yes\n", False, True), ("\x04", False, True),
 ])  # fmt: skip
 def test_asked_on_a_terminal(area: Area, typed: str, committed: bool, kept: bool) -> None:
-    """What was answered is done; anything else is "keep"."""
+    """What was answered is done, by who was asked and not in advance; anything else is "keep"."""
     ended, left, said = _finish(area, "ask", script=_change, typed=typed)
     assert (ended, bool(left), (area.tree / "new").exists()) == (0, kept, committed)
     assert "holds 1 change: commit, discard, keep or list? [keep]" in said
