@@ -10,6 +10,7 @@ import errno
 import os
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OWNERS = 0o700
 
 
 def remove(path: bytes) -> int:
@@ -42,12 +43,19 @@ def _open(name: bytes | str, at: int) -> int:
     """A directory to be listed, whatever its mode; a symbolic link in its place is an error."""
     pinned = os.open(name, _FOLDER, dir_fd=at)
     try:
-        if os.geteuid():
-            # chmod(2) has no way to refuse links but by a descriptor, and fchmod(2) does not take this kind of one.
-            os.chmod(f"/proc/self/fd/{pinned}", 0o700)
+        if os.fstat(pinned).st_mode & _OWNERS != _OWNERS:
+            _let_in(pinned)
         return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=pinned)
     finally:
         os.close(pinned)
+
+
+def _let_in(pinned: int) -> None:
+    try:
+        # chmod(2) has no way to refuse links but by a descriptor, and fchmod(2) does not take this kind of one.
+        os.chmod(f"/proc/self/fd/{pinned}", _OWNERS)
+    except PermissionError:
+        return  # another user's, which root may enter all the same unless it lacks CAP_DAC_OVERRIDE
 
 
 def _empty(top: int) -> None:
@@ -65,8 +73,7 @@ def _empty(top: int) -> None:
                 if os.fstat(below).st_dev != device:
                     raise OSError(errno.EXDEV, "a mount point")
                 for name in _remove_files(below):
-                    if os.geteuid():
-                        os.close(_open(name, below))  # moving a directory takes the right to write it
+                    os.close(_open(name, below))  # moving a directory takes the right to write it
                     moved = _move(name, below, top, moved)
             finally:
                 os.close(below)

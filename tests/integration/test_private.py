@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sandrun.primitives import private
+from sandrun import libc
+from sandrun.primitives import caps, private
 from tests.support import in_child, need_root
 
 if TYPE_CHECKING:
@@ -77,6 +78,30 @@ def test_closed_permissions(who: Who, top: Path) -> None:
 
     in_child(fill, who)
     assert removed(who, top) == 0
+    assert not top.exists()
+
+
+@pytest.mark.parametrize("kept", ["", "CAP_DAC_OVERRIDE"])
+def test_closed_permissions_without_capabilities(top: Path, kept: str, who: Who) -> None:
+    """Root that lacks capabilities is like anybody, and opens what is its own; else CAP_DAC_OVERRIDE is enough."""
+    if not who.is_root:
+        pytest.skip("only root has capabilities to lose")
+
+    def fill() -> None:
+        folders = [top, *(top / name for name in ("a", "a/b", "a/b/c"))]
+        (top / "a" / "b" / "c").mkdir(parents=True)
+        (top / "a" / "b" / "c" / "file").write_text("x")
+        for path in reversed(folders):
+            path.chmod(0)
+            os.chown(path, *((1234, 1234) if kept else (0, 0)))
+
+    def remove() -> int:
+        mask = caps.mask((kept,) if kept else ())
+        libc.capset(libc.capability_sets(mask, mask, 0))
+        return private.remove(os.fsencode(top))
+
+    in_child(fill, who)
+    assert in_child(remove) == 0
     assert not top.exists()
 
 
