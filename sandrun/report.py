@@ -165,6 +165,7 @@ def run_document(
     *,
     resolution: Resolution | None = None,
     outcome: Outcome | None = None,
+    workspace: Mapping[str, Any] | None = None,
     lines: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The record that `--report` writes, of a run (`outcome`) or of a failure (`lines`), or of both.
@@ -194,6 +195,7 @@ def run_document(
         "errors": list(lines),
         "warnings": list(resolution.warnings) if resolution else [],
         "outcome": ended,
+        "workspace": workspace,
         "protections": protections(resolution.enforcement) if resolution else [],
     }
 

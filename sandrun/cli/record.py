@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sandrun.plan.resolve import Resolution
     from sandrun.profile.model import Profile
     from sandrun.supervise import Outcome
+    from sandrun.workspace.launch import Session
 
 INT_MAX = 2**31 - 1
 FIRST_FREE_FD = 3
@@ -163,12 +164,21 @@ class Record:
         """The command runs."""
         self.events.send("exec", pid=child.pid)
 
-    def ended(self, outcome: Outcome) -> int:
-        """The command and everything it started are gone: tell how, and return the exit status."""
+    def ended(self, outcome: Outcome, session: Session | None = None) -> int:
+        """The command and everything it started are gone: tell how, and return the exit status.
+
+        With a workspace `--on-exit` is done first, so that the report says what became of it.
+        """
         status = report.status(outcome)
         report.say(report.ending(outcome))
         self.events.send("exit", status=status, signal=outcome.signal)
-        document = report.run_document(self.request.command, status, resolution=self.resolution, outcome=outcome)
+        workspace = None
+        if session:
+            end = session.finish(outcome, status, self.request.on_exit)
+            status, workspace = end.status, end.document()
+        document = report.run_document(
+            self.request.command, status, resolution=self.resolution, outcome=outcome, workspace=workspace
+        )
         try:
             self.file.write(document)
         except SandrunError as error:

@@ -75,8 +75,7 @@ def run(request: Request, record: Record) -> int:
     finally:
         if claim:
             claim.release()
-    status = record.ended(outcome)
-    return session.finish(outcome, status, request.on_exit) if session else status
+    return record.ended(outcome, session)
 
 
 def _workspace(plan: Plan, request: Request) -> Session | None:

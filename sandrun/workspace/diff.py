@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sandrun.workspace.tree import Upper
 
 ADDED, CHANGED, DELETED, UNREADABLE = "added", "changed", "deleted", "unreadable"
+KINDS = (ADDED, CHANGED, DELETED, UNREADABLE)
 CONTENT, MODE, OWNER, TARGET, TYPE, TIME, CONFLICT = "content", "mode", "owner", "target", "type", "time", "conflict"
 _MARKS = ("user.overlay.", "trusted.overlay.")
 _CHUNK = 1 << 18

@@ -15,10 +15,10 @@ from sandrun.errors import EXIT_LATER_CHECK, SandrunError
 from sandrun.primitives.view import VIEW_OVERLAY
 from sandrun.workspace import store
 from sandrun.workspace.commit import commit
-from sandrun.workspace.diff import changes
+from sandrun.workspace.diff import KINDS, changes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sandrun.plan.format import Plan
     from sandrun.supervise import Outcome
@@ -28,6 +28,33 @@ if TYPE_CHECKING:
     from sandrun.workspace.tree import Tree, Upper
 
 ON_EXIT = ("ask", "commit", "discard", "keep")
+KEPT, COMMITTED, DISCARDED = "kept", "committed", "discarded"
+
+
+class End(NamedTuple):
+    """What became of a workspace, and the exit status of the launch with that."""
+
+    workspace: Workspace
+    status: int
+    became: str = KEPT
+    """Discarded too if nothing was changed; kept if anything of it is left."""
+    changes: Mapping[str, int] | None = None
+    """How many of each kind the command made, by `diff.KINDS`; None if they could not be read."""
+    result: Result | None = None
+    """Of a commit."""
+
+    def document(self) -> dict[str, Any]:
+        """It as JSON holds it."""
+        counts = [len(self.result.refused), len(self.result.left_out)] if self.result else [0, 0]
+        return {
+            "id": self.workspace.id,
+            "directories": list(self.workspace.directories),
+            "became": self.became,
+            "changes": dict(self.changes) if self.changes is not None else None,
+            "committed": self.result.committed if self.result else 0,
+            "refused": counts[0],
+            "left_out": counts[1],
+        }
 
 
 class Session(NamedTuple):
@@ -50,21 +77,33 @@ class Session(NamedTuple):
         finally:
             os.close(self.lock)
 
-    def finish(self, outcome: Outcome, status: int, on_exit: str = "keep") -> int:
-        """The command and all its processes are gone: do what `--on-exit` says. Returns the exit status of the launch.
+    def finish(self, outcome: Outcome, status: int, on_exit: str = "keep") -> End:
+        """The command and all its processes are gone: do what `--on-exit` says.
 
         An empty workspace goes without a word. One is committed only if the command succeeded, asked about only on a
         terminal, and kept otherwise; so it is where something goes wrong, and where processes would not die.
         """
+        end = End(self.workspace, status)
         try:
-            if on_exit == "ask" and not self.modes:
-                on_exit = "keep"
-            return _finish(self, outcome, status, on_exit)
+            if outcome.survivors:
+                report.say([f"kept: workspace {self.workspace.id}, which processes of the command may still use"])
+                return end
+            workspace = store.ended(self.workspace, status)
+            kinds = [change.kind for _, change, _, _ in all_changes(workspace)]
+            end = end._replace(workspace=workspace, changes={kind: kinds.count(kind) for kind in KINDS})
+            return _finish(end, self._decide(end, len(kinds), on_exit), len(kinds))
         except SandrunError as error:
             report.say(error.lines())
-            return status or EXIT_LATER_CHECK
+            return end._replace(status=status or EXIT_LATER_CHECK)
         finally:
             os.close(self.lock)
+
+    def _decide(self, end: End, count: int, on_exit: str) -> str:
+        if not count:
+            return "discard"
+        if on_exit == "ask":
+            return _ask(end.workspace, count, self.modes) if self.modes else "keep"
+        return "keep" if on_exit == "commit" and end.status else on_exit
 
 
 def directories(plan: Plan) -> tuple[str, ...]:
@@ -94,32 +133,20 @@ def _modes() -> list[Any]:
         return []
 
 
-def _finish(session: Session, outcome: Outcome, status: int, on_exit: str) -> int:
-    workspace = session.workspace
-    if outcome.survivors:
-        report.say([f"kept: workspace {workspace.id}, which processes of the command may still use"])
-        return status
-    workspace = store.ended(workspace, status)
-    count = sum(1 for _ in all_changes(workspace))
-    if not count or on_exit == "discard":
+def _finish(end: End, verb: str, count: int) -> End:
+    workspace = end.workspace
+    if verb == "discard":
         store.remove(workspace)
-        return status
-    if on_exit == "ask":
-        on_exit = _ask(workspace, count, session.modes)
-        if on_exit == "discard":
-            store.remove(workspace)
-            return status
-    elif on_exit == "commit" and status:
-        on_exit = "keep"
-    if on_exit == "commit":
+        return end._replace(became=DISCARDED)
+    if verb == "commit":
         result = commit(workspace)
         report.say(committed(workspace, result))
-        if not result.refused:
-            store.remove(workspace)
-            return status
-        return status or EXIT_LATER_CHECK
+        if result.refused:
+            return end._replace(result=result, status=end.status or EXIT_LATER_CHECK)
+        store.remove(workspace)
+        return end._replace(result=result, became=COMMITTED)
     report.say([f"kept: workspace {workspace.id} with {_number(count)}: sandrun workspace diff, commit or discard"])
-    return status
+    return end
 
 
 def _number(count: int) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.support import Who
 
-DOCUMENT = {"sandrun", "command", "status", "started", "errors", "warnings", "outcome", "protections"}
+DOCUMENT = {"sandrun", "command", "status", "started", "errors", "warnings", "outcome", "workspace", "protections"}
 OUTCOME = {"how", "status", "signal", "wall", "user", "system", "max_rss", "resources", "killed", "survivors", "left"}
 
 

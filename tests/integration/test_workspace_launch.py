@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pexpect
 import pytest
@@ -72,6 +73,33 @@ def test_on_exit_commit(tree: Path, run: Run) -> None:
     assert done.returncode == 7
     assert "kept: workspace " in done.stderr
     assert (tree / "a").read_text() == "one\ntwo\n"
+
+
+def test_the_report_has_the_workspace(tree: Path, run: Run) -> None:
+    """Its id, how many changes of each kind, and what became of them; the status is that of sandrun."""
+    target = f"{tree.parent}/report.json"
+    script = "echo b >> a; echo n > n; rm -r src"
+
+    def reported(*words: str, status: int) -> dict[str, Any]:
+        assert run("-q", "--report", target, *words).returncode == status
+        with open(target, encoding="ascii") as file:
+            document = json.load(file)
+        assert document["status"] == status
+        return document["workspace"]  # type: ignore[no-any-return]
+
+    kept = reported("--overlay", ".", "--", "sh", "-c", script, status=0)
+    (name,) = run("workspace", "list", "--ids").stdout.split()
+    changes = {"added": 1, "changed": 1, "deleted": 1, "unreadable": 0}
+    rest = {"committed": 0, "refused": 0, "left_out": 0}
+    assert kept == {"id": name, "directories": [str(tree)], "became": "kept", "changes": changes, **rest}
+    words = ("--overlay", ".", "--on-exit", "commit")
+    large = reported(*words, "--overlay-size", "1", "--", "sh", "-c", script, status=123)
+    assert (large["became"], large["changes"], large["committed"]) == ("kept", changes, 0)
+    done = reported(*words, "--", "sh", "-c", f"{script}; mkfifo f", status=0)
+    assert (done["became"], done["committed"], done["left_out"]) == ("committed", 3, 1)
+    gone = reported("--overlay", ".", "--", "true", status=0)
+    assert (gone["became"], gone["changes"]) == ("discarded", dict.fromkeys(changes, 0))
+    assert reported("--", "true", status=0) is None
 
 
 def test_nothing_is_left_of_a_launch_without_changes(tree: Path, run: Run) -> None:

@@ -306,7 +306,7 @@ def _finish(
             tty.setraw(writer)
             os.write(controller, b"commit\n")
             user.start()
-        result = session.finish(_Ended(survivors), status, on_exit)  # type: ignore[arg-type]
+        result = session.finish(_Ended(survivors), status, on_exit).status  # type: ignore[arg-type]
         if typed:
             user.join()
         os.set_blocking(controller, False)
