@@ -49,6 +49,7 @@ _EXECUTE_HINTS: dict[int, str] = {
 }
 _NO_INTERPRETER = "the #! line, or the loader that the program was built for, names a file that is not there"
 _NOT_INSIDE = "it, or the interpreter or loader that it names, is not there in the root"
+_NO_PIVOT = "pivot_root(2) leaves no root that is not a mount point, nor that of an initramfs: switch_root(8) before"
 _CARRIAGE_RETURN = "the #! line ends in a carriage return: save the file with the line ends of Unix"
 _SIGNALS = {
     1: "SIGHUP",
@@ -74,7 +75,10 @@ def step_failed(plan: Plan, step: str, number: int, argument: int) -> StepError:
         words.append("the kernel said yes and holds something else")
     else:
         words.append("an unexpected error in the child, which is a bug in sandrun")
-    return StepError(step, number, ": ".join(filter(None, words)), hint=HINTS.get((step, number)))
+    hint = HINTS.get((step, number))
+    if step == "make the view" and number == errno.EINVAL and argument == 0 and _changes_root(plan):
+        hint = _NO_PIVOT
+    return StepError(step, number, ": ".join(filter(None, words)), hint=hint)
 
 
 def died(plan: Plan, end: tuple[int, int]) -> StepError:

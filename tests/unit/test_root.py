@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
+from sandrun import failure
 from sandrun.errors import CommandError, ProblemsError
 from sandrun.kernel import NAMESPACES, Kernel
 from sandrun.plan.resolve import Resolution, resolve
@@ -302,3 +304,14 @@ def test_a_root_that_is_none() -> None:
     profile = load(["none"], [("filesystem.root", "/data/secret", "--root")])
     with pytest.raises(ProblemsError, match="not a directory"):
         resolve(profile, Kernel(landlock_abi=7, **dict.fromkeys(NAMESPACES, True)), a_host(), ["/bin/sh"])
+
+
+@pytest.mark.parametrize(
+    ("number", "argument", "says"),
+    [(errno.EINVAL, 0, "initramfs"), (errno.EINVAL, 1, ""), (errno.ENOENT, 0, "")],
+)
+def test_a_root_that_pivot_root_cannot_leave(number: int, argument: int, says: str) -> None:
+    """The hint says what is special about an initramfs, at the record that changes the root only."""
+    kernel = Kernel(landlock_abi=7, **dict.fromkeys(NAMESPACES, True))
+    made = failure.step_failed(plan(kernel=kernel).plan, "make the view", number, argument)
+    assert says in (made.hint or "") if says else made.hint is None
