@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAGIC = b"SRPLAN\0\0"
-VERSION = 2
+VERSION = 3
 KEEP = -1
 """In an integer field: leave as it is."""
 NICE_KEEP = -128
@@ -75,8 +75,12 @@ FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("namespaces", "Q", 0),  # CLONE_NEW* flags of unshare(2)
     ("uid_map", "b", b""),  # of user_namespaces(7), with CLONE_NEWUSER only
     ("gid_map", "b", b""),
+    ("id_helpers", "B", ()),  # newuidmap and newgidmap, where the maps hold more than the caller's own ids
     ("hostname", "b", b""),  # "" = as it is
     ("loopback", "i", 0),  # 1: the loopback interface of the new network namespace is set up
+    ("egress", "b", b""),  # the bytes of the relay's own plan, which serves the network namespace; "" = no relay
+    ("egress_listen", "N", ()),  # (IPPROTO_TCP or IPPROTO_UDP, port): where the relay listens in the namespace
+    ("publish", "N", ()),  # (IPPROTO_TCP, port): ports of the namespace that the host's loopback shows
     ("view", "V", ()),  # what is mounted in the new mount namespace, in order: (VIEW_*, flags, path, source)
     ("view_rules", "P", ()),  # as path_rules, on places that exist only in the view
     ("apparmor", "b", b""),  # the profile that the command changes to at execve; "" = none
@@ -86,6 +90,12 @@ FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("cgroup_parents", "B", ()),  # the directories in which the group is made
     ("cgroup_controllers", "B", ()),  # to be enabled for it (version 2)
     ("cgroup_limits", "V", ()),  # (index of the parent, CGROUP_* flags, file, value)
+    # In the relay's own plan only. A rule is (IPPROTO_TCP or IPPROTO_UDP, first port << 16 | last, kind, host), with
+    # the kinds and the hosts of Endpoint in profile/model.py: name, address, cidr, any.
+    ("relay_rules", "V", ()),
+    ("relay_deny", "V", ()),
+    ("relay_names", "V", ()),  # (IPv4 address as a number, 0, name, b""): the address of each static name inside
+    ("relay_private", "B", ()),  # networks as text, which names may resolve to
 )
 
 
@@ -140,8 +150,12 @@ class Plan:
     namespaces: int
     uid_map: bytes
     gid_map: bytes
+    id_helpers: tuple[bytes, ...]
     hostname: bytes
     loopback: int
+    egress: bytes
+    egress_listen: tuple[tuple[int, int], ...]
+    publish: tuple[tuple[int, int], ...]
     view: tuple[tuple[int, int, bytes, bytes], ...]
     view_rules: tuple[tuple[int, int, bytes], ...]
     apparmor: bytes
@@ -151,6 +165,10 @@ class Plan:
     cgroup_parents: tuple[bytes, ...]
     cgroup_controllers: tuple[bytes, ...]
     cgroup_limits: tuple[tuple[int, int, bytes, bytes], ...]
+    relay_rules: tuple[tuple[int, int, bytes, bytes], ...]
+    relay_deny: tuple[tuple[int, int, bytes, bytes], ...]
+    relay_names: tuple[tuple[int, int, bytes, bytes], ...]
+    relay_private: tuple[bytes, ...]
 
     def __init__(self, **fields: Any) -> None:
         for name, _, default in FIELDS:
