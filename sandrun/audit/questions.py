@@ -18,6 +18,7 @@ from sandrun.audit import bpf
 from sandrun.host import home_of
 from sandrun.plan.filesystem import allowed
 from sandrun.plan.format import KEEP, TTY_INHERIT, TTY_NEW_SESSION, TTY_PTY
+from sandrun.plan.limits import dumps_are_piped
 from sandrun.plan.siblings import is_below
 from sandrun.policy import syscalls
 from sandrun.policy.guards import CLONE_NEW, SOCK_STREAM, TIOCLINUX, TIOCSTI
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 
 AF_UNIX, SOCK_DGRAM, SOCK_RAW = 1, 2, 3  # socket(2)
 RLIMIT_CORE = 4
-CORE_PATTERN = "/proc/sys/kernel/core_pattern"
 SHOWING = (VIEW_BIND, VIEW_ROOT, VIEW_CHROOT)
 MADE = (VIEW_DIRECTORY, VIEW_FILE, VIEW_SYMLINK)
 """Records of the view that make something in a filesystem of its own."""
@@ -124,12 +124,17 @@ class Questions:
         return ("landlock",) if self.plan.landlock_scoped & SCOPES[scope] else ()
 
     def against_core_dumps(self) -> Walls:
-        """A limit of 0 is not asked where the kernel pipes the dump to a program (core(5)); 1 is then what stops it."""
+        """A limit of 0 is not asked where the kernel pipes the dump to a program (core(5)).
+
+        There 1 stops it, and the command must not be able to make a 0 of that.
+        """
         hard = self.host.rlimit(RLIMIT_CORE)[1]
         for number, _, most in self.plan.rlimits:
             hard = min(hard, most) if number == RLIMIT_CORE else hard
-        piped = (self.host.read(CORE_PATTERN, 1) or b"") == b"|"
-        return ("rlimits",) if hard == (1 if piped else 0) else ()
+        if dumps_are_piped(self.host):
+            lowering = self.against_calls(("setrlimit", (RLIMIT_CORE,)), ("prlimit64", (0, RLIMIT_CORE, 1)))
+            return ("rlimits",) if hard == 1 and lowering else ()
+        return ("rlimits",) if hard <= 1 else ()
 
     def against_typing(self) -> Walls:
         """Against input that is put into the caller's terminal."""

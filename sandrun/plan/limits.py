@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from sandrun.kernel import Kernel
     from sandrun.plan.draft import Draft
 
+CORE_PATTERN = "/proc/sys/kernel/core_pattern"
+
 
 def resolve_limits(draft: Draft, kernel: Kernel, host: Host) -> None:
     """Set `rlimits`, `deadline_ms` and `grace_ms`, and what keeps `[resources]`."""
@@ -24,11 +26,13 @@ def resolve_limits(draft: Draft, kernel: Kernel, host: Host) -> None:
             draft.refuse(value.origin, f"this system has no resource limit {name}")
             continue
         limits[number] = _lowered(value.value, host.rlimit(number))
-        key = f"rlimits.{name}"
         inherited = host.rlimit(number)[0]
         clamped = value.value.soft is None or value.value.soft > inherited
         notes = (f"clamped to the inherited limit {_text(inherited)}",) if clamped and inherited != UNLIMITED else ()
-        draft.record(key, "setrlimit", notes=notes)
+        if number == resource.RLIMIT_CORE and value.value.soft == 0 and dumps_are_piped(host):
+            limits[number], note = _without_pipe(limits[number], host.rlimit(number)[1])
+            notes = (note,)
+        draft.record(f"rlimits.{name}", "setrlimit", notes=notes)
     for number, amount in resolve_resources(draft, kernel).items():
         wanted = _lowered(Limit(amount, None), host.rlimit(number))
         limits[number] = min(limits.get(number, wanted), wanted)
@@ -47,6 +51,18 @@ def _lowered(limit: Limit, inherited: tuple[int, int]) -> tuple[int, int]:
         hard = UNLIMITED if limit.hard is None else limit.hard
     hard = min(hard, inherited[1])
     return min(soft, inherited[0], hard), hard
+
+
+def dumps_are_piped(host: Host) -> bool:
+    """Whether the kernel gives core dumps to a program, for which a limit of 0 does not count (core(5))."""
+    return (host.read(CORE_PATTERN, 1) or b"") == b"|"
+
+
+def _without_pipe(limit: tuple[int, int], most: int) -> tuple[tuple[int, int], str]:
+    """No core dumps also where they are piped, and a note on it. `most` is the inherited hard limit."""
+    if not most:
+        return limit, "dumps are piped to a program, and 1, which would stop that, is above the inherited hard limit 0"
+    return (1, max(limit[1], 1)), "1 instead of 0, since dumps are piped to a program: for that 0 is no limit"
 
 
 def _resolve_time(draft: Draft) -> None:

@@ -19,7 +19,9 @@ def prepare(plan: Plan) -> tuple[Limit, ...]:
     for number, soft, hard in plan.rlimits:
         now, most = map(_unsigned, resource.getrlimit(number))
         lowest = min(hard, most)
-        limits.append((number, (_signed(min(soft, now, lowest)), _signed(lowest))))
+        # One byte of core dump is none, and stops those that go to a program, which 0 does not (core(5)).
+        none = 1 if number == resource.RLIMIT_CORE and soft == 1 else 0
+        limits.append((number, (_signed(min(soft, max(now, none), lowest)), _signed(lowest))))
     return tuple(limits)
 
 

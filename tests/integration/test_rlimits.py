@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from sandrun.plan.format import UNLIMITED, Plan
 from sandrun.primitives import rlimits
 from tests.integration.launching import launched
-from tests.support import Who, in_child
+from tests.support import Who, in_child, need
 
 NOFILE, CORE, CPU = resource.RLIMIT_NOFILE, resource.RLIMIT_CORE, resource.RLIMIT_CPU
 ROWS = {NOFILE: "Max open files", CORE: "Max core file size", CPU: "Max cpu time"}
@@ -31,6 +33,8 @@ def limits_of(text: str, number: int) -> tuple[str, str]:
         (NOFILE, (500, 600), (700, 800), ("500", "600")),
         (NOFILE, (500, 600), (UNLIMITED, UNLIMITED), ("500", "600")),
         (CORE, (0, 0), (1, 1), ("0", "0")),
+        (CORE, (0, -1), (1, 1), ("1", "1")),  # one byte is no dump, but stops those that are piped
+        (CORE, (0, -1), (2, 2), ("0", "2")),
         (CPU, (-1, -1), (7, UNLIMITED), ("7", "unlimited")),
         (CPU, (-1, -1), (UNLIMITED, UNLIMITED), ("unlimited", "unlimited")),
         (CPU, (-1, -1), (2**63 + 5, 2**63 + 5), ("unlimited", "unlimited")),
@@ -49,6 +53,22 @@ def test_limits(
         before=lambda: resource.setrlimit(number, before),
     )
     assert limits_of(ran.out.decode(), number) == expected
+
+
+@pytest.mark.parametrize(("most", "dumped"), [(0, False), (1, False), (UNLIMITED, True)])
+def test_one_byte_of_core_dump_is_none(who: Who, box: Path, most: int, dumped: bool) -> None:
+    """What is set where dumps are piped stops those into files too: no dump is smaller than a page."""
+    pattern = Path("/proc/sys/kernel/core_pattern").read_text()
+    need(not pattern.startswith(("|", "@", "/")), "core dumps into the working directory")
+    need(resource.getrlimit(CORE)[1] == resource.RLIM_INFINITY, "a hard limit that lets core dumps be made")
+
+    def before() -> None:
+        resource.setrlimit(CORE, (-1, -1))
+        os.chdir(box)
+
+    ran = launched(who, "/bin/sh", "-c", "kill -SEGV $$", rlimits=((CORE, most, most),), before=before)
+    assert ran.status == -signal.SIGSEGV
+    assert any("core" in name for name in os.listdir(box)) == dumped
 
 
 def test_others_stay(who: Who) -> None:

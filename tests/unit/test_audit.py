@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -133,7 +134,10 @@ def test_core_dumps_that_are_piped_are_not_stopped_by_zero() -> None:
     assert ask(rlimits=((4, 0, 0),)).against_core_dumps() == ("rlimits",)
     assert ask().against_core_dumps() == ()
     assert ask(piped, rlimits=((4, 0, 0),)).against_core_dumps() == ()
-    assert ask(piped, rlimits=((4, 1, 1),)).against_core_dumps() == ("rlimits",)
+    assert ask(piped, rlimits=((4, 1, 1),)).against_core_dumps() == (), "the command can make a 0 of it"
+    refuse_all = (struct.pack("=HBBI", 0x06, 0, 0, 0x00050001),)
+    assert ask(piped, rlimits=((4, 1, 1),), seccomp=refuse_all).against_core_dumps() == ("rlimits",)
+    assert ask(piped, rlimits=((4, 0, 0),), seccomp=refuse_all).against_core_dumps() == ()
 
 
 def test_capabilities_in_a_user_namespace_are_none_of_the_host() -> None:

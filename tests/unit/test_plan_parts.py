@@ -21,11 +21,12 @@ ALL_CAPS = (1 << 41) - 1
 class Machine:
     """As much of a Host as these parts ask for."""
 
-    def __init__(self, *, uid=1000, environ=None, rlimits=None):
+    def __init__(self, *, uid=1000, environ=None, rlimits=None, core_pattern=b"core"):
         self.uid = self.gid = uid
         self.environ = environ or {}
         self.cwd = "/home/u/project"
         self.limits = rlimits or {}
+        self.core_pattern = core_pattern
 
     def account(self, user):
         known = {
@@ -47,6 +48,9 @@ class Machine:
 
     def rlimit(self, number):
         return self.limits.get(number, (UNLIMITED, UNLIMITED))
+
+    def read(self, path, limit, offset=0):
+        return self.core_pattern[:limit] if path == "/proc/sys/kernel/core_pattern" else None
 
     def readlink(self, path):
         return None
@@ -127,6 +131,25 @@ def test_rlimits_are_only_lowered(limit, inherited, expected):
     made = draft(rlimits__nofile=limit)
     limits.resolve_limits(made, Kernel(), Machine(rlimits={resource.RLIMIT_NOFILE: inherited}))
     assert made.fields["rlimits"] == ((resource.RLIMIT_NOFILE, *expected),)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "limit", "inherited", "expected", "note"),
+    [
+        (b"core", Limit(0, None), (0, UNLIMITED), (0, 0), ""),
+        (b"|/bin/h", Limit(0, None), (0, UNLIMITED), (1, 1), "1 instead of 0"),
+        (b"|/bin/h", Limit(0, None, has_hard=True), (0, UNLIMITED), (1, UNLIMITED), "1 instead of 0"),
+        (b"|/bin/h", Limit(0, None), (0, 0), (0, 0), "above the inherited hard limit"),
+        (b"|/bin/h", Limit(4096, None), (UNLIMITED, UNLIMITED), (4096, 4096), ""),
+    ],
+)
+def test_no_core_dumps_where_they_are_piped(pattern, limit, inherited, expected, note):
+    """A program gets dumps whatever the limit is, unless that is 1; where 1 would be more than is inherited, it is said."""
+    made = draft(rlimits__core=limit)
+    machine = Machine(rlimits={resource.RLIMIT_CORE: inherited}, core_pattern=pattern)
+    limits.resolve_limits(made, Kernel(), machine)
+    assert made.fields["rlimits"] == ((resource.RLIMIT_CORE, *expected),)
+    assert note in " ".join(made.protections[0].notes) if note else not made.protections[0].notes
 
 
 def test_cgroup_limits_fail_closed_or_weaken_by_name():
