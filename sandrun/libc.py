@@ -158,6 +158,9 @@ _COMMON = {
     "landlock_restrict_self": 446,
 }
 
+# sendmsg(2): a struct cmsghdr with one int behind it
+_SOL_SOCKET, _SCM_RIGHTS, _CMSG_LEN = 1, 1, 20
+
 MACHINE = os.uname().machine
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -203,6 +206,11 @@ _execve = _function("execve", ctypes.c_char_p, _pointer, _pointer)
 _unshare = _function("unshare", _int)
 _sethostname = _function("sethostname", ctypes.c_char_p, ctypes.c_size_t)
 _socket = _function("socket", _int, _int, _int)
+_socketpair = _function("socketpair", _int, _int, _int, _pointer)
+_bind = _function("bind", _int, ctypes.c_char_p, _uint)
+_listen = _function("listen", _int, _int)
+_setsockopt = _function("setsockopt", _int, _int, _int, ctypes.c_char_p, _uint)
+_sendmsg = _function("sendmsg", _int, ctypes.c_char_p, _int)
 _ppoll = _function("ppoll", _pointer, _ulong, _pointer, _pointer)
 # PyDLL does not release the interpreter's lock for the call: the child goes on holding it, as after os.fork().
 _clone = _syscall("clone", _ulong, _pointer, _pointer, _ulong, _ulong, library=ctypes.PyDLL(None, use_errno=True))
@@ -261,6 +269,37 @@ def sethostname(name: bytes) -> None:
 def socket(family: int, kind: int, protocol: int = 0) -> int:
     """socket(2): a new descriptor. The module `socket` costs milliseconds to import."""
     return _check(_socket(family, kind, protocol))
+
+
+def socketpair(family: int, kind: int) -> tuple[int, int]:
+    """socketpair(2): two descriptors, connected with each other."""
+    pair = (ctypes.c_int * 2)()
+    _check(_socketpair(family, kind, 0, pair))
+    return pair[0], pair[1]
+
+
+def bind(fd: int, address: bytes) -> None:
+    """bind(2) to a struct sockaddr."""
+    _check(_bind(fd, address, len(address)))
+
+
+def listen(fd: int, backlog: int) -> None:
+    """listen(2)."""
+    _check(_listen(fd, backlog))
+
+
+def setsockopt(fd: int, level: int, option: int, value: int) -> None:
+    """setsockopt(2) of an option that is an int."""
+    _check(_setsockopt(fd, level, option, struct.pack("=i", value), 4))
+
+
+def send_fd(channel: int, data: bytes, fd: int) -> None:
+    """sendmsg(2): `data` over a unix socket, and with it a copy of the descriptor (SCM_RIGHTS, unix(7))."""
+    text = ctypes.create_string_buffer(data, len(data))
+    part = ctypes.create_string_buffer(struct.pack("@PN", ctypes.addressof(text), len(data)))
+    rights = ctypes.create_string_buffer(struct.pack("@Niii4x", _CMSG_LEN, _SOL_SOCKET, _SCM_RIGHTS, fd))
+    head = (0, 0, ctypes.addressof(part), 1, ctypes.addressof(rights), _CMSG_LEN + 4, 0)
+    _check(_sendmsg(channel, struct.pack("@PI4xPNPNi4x", *head), 0))
 
 
 def pause() -> None:

@@ -35,7 +35,8 @@ LIGHT = {
     name
     for name in MODULES
     if name in {"sandrun.errors", "sandrun.libc", "sandrun.plan.format", "sandrun.places", "sandrun.failure"}
-    or name in {"sandrun.launch", "sandrun.steps", "sandrun.supervise", "sandrun.proxy", "sandrun.guardian"}
+    or name
+    in {"sandrun.launch", "sandrun.steps", "sandrun.relaying", "sandrun.supervise", "sandrun.proxy", "sandrun.guardian"}
     or (name.startswith("sandrun.primitives") and name not in HEAVY_ADAPTERS)
 }
 STDLIB = {
@@ -74,6 +75,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sandrun.primitives.seccomp*", ("sandrun.primitives.seccomp", *FOUNDATION, *NOUNS)),
     ("sandrun.primitives.view", ("sandrun.primitives.landlock", *FOUNDATION, *NOUNS)),
     ("sandrun.primitives.namespaces", ("sandrun.primitives.landlock", "sandrun.primitives.seccomp", *FOUNDATION)),
+    ("sandrun.primitives.netns", ("sandrun.primitives.namespaces", *FOUNDATION)),
     ("sandrun.primitives*", (*FOUNDATION, *NOUNS)),
     ("sandrun.failure", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
     ("sandrun.places", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
@@ -82,11 +84,20 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "sandrun.launch",
         ("sandrun.primitives.*", "sandrun.failure", "sandrun.places", "sandrun.steps", *FOUNDATION, *NOUNS),
     ),
+    ("sandrun.relaying", ("sandrun.primitives.netns", *FOUNDATION, *NOUNS)),
     ("sandrun.guardian", ("sandrun.primitives.cgroup", *FOUNDATION)),
     ("sandrun.proxy", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
     (
         "sandrun.supervise",
-        ("sandrun.primitives.*", "sandrun.launch", "sandrun.proxy", "sandrun.guardian", *FOUNDATION, *NOUNS),
+        (
+            "sandrun.primitives.*",
+            "sandrun.launch",
+            "sandrun.proxy",
+            "sandrun.guardian",
+            "sandrun.relaying",
+            *FOUNDATION,
+            *NOUNS,
+        ),
     ),
     ("sandrun.kernel", ("sandrun.primitives.*", *FOUNDATION)),
     ("sandrun.host", ("sandrun.errors",)),
