@@ -10,7 +10,7 @@ import os
 
 from sandrun import failure, libc, places, steps
 from sandrun.errors import SandrunError
-from sandrun.primitives import fds, ids, tree, view
+from sandrun.primitives import fds, id_maps, ids, tree, view
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,10 +100,12 @@ def _start(
         pid = _fork()
         if not pid:
             steps.walk(job)
-        reader = opened[0]
-        while len(opened) > 1:
-            os.close(opened.pop())
-        return _wait_for_execve(plan, pid, reader)
+        ours = [opened[0], *((job.asking.writer,) if job.asking else ())]
+        for fd in opened:
+            if fd not in ours:
+                os.close(fd)
+        opened[:] = ours
+        return _wait_for_execve(plan, pid, *ours)
     finally:
         for fd in opened:
             os.close(fd)
@@ -116,14 +118,19 @@ def _fork() -> int:
         raise SandrunError(f"cannot start a process: {libc.strerror(error.errno or 0)}") from None
 
 
-def _wait_for_execve(plan: Plan, pid: int, reader: int) -> _Started:
-    """As `_start`, of the child `pid`. If the command is never executed, all is reaped and the reason raised."""
+def _wait_for_execve(plan: Plan, pid: int, reader: int, answer: int = -1) -> _Started:
+    """As `_start`, of the child `pid`. If the command is never executed, all is reaped and the reason raised.
+
+    `answer` is where a child is answered that asks for ids.
+    """
     init, pidfd, record = 0, -1, b""
     try:
         while heard := os.read(reader, steps.RECORD.size):
             index, _, started = steps.RECORD.unpack(heard)
             if index == steps.INIT:
                 init = started
+            elif index == steps.IDS:
+                id_maps.answer(plan, pid, answer)
             elif index == steps.COMMAND:
                 os.waitpid(pid, 0)  # the maker, which has no more to say
                 pid = started
@@ -135,6 +142,9 @@ def _wait_for_execve(plan: Plan, pid: int, reader: int) -> _Started:
     except OSError as error:
         _reap(pid, pidfd, init)
         raise SandrunError(f"cannot watch the child: {libc.strerror(error.errno or 0)}") from None
+    except SandrunError:
+        _reap(pid, pidfd, init)
+        raise
     end = _reap(pid, pidfd, init)
     if not record:
         raise failure.died(plan, end)

@@ -97,6 +97,8 @@ def _enter(at: int, name: bytes, *, make: bool) -> int:
 def make_private(plan: Plan) -> tuple[bytes, ...]:
     """A fresh directory for each of `plan.private_dirs`, in the caller's TMPDIR or /tmp, for the command's user only.
 
+    Where its ids are mapped by helpers, for the caller only: the view then mounts something of the command's on it.
+
     Raises SandrunError if none can be made; then nothing is left behind.
     """
     made: list[bytes] = []
@@ -139,7 +141,7 @@ def _give(path: bytes, plan: Plan) -> None:
         status = os.fstat(fd)
         if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode):
             raise FileExistsError(17, "exchanged by another user")
-        if plan.uid != KEEP or plan.gid != KEEP:
+        if (plan.uid != KEEP or plan.gid != KEEP) and not plan.id_helpers:
             os.fchown(fd, plan.uid, plan.gid)
         os.fchmod(fd, 0o700)
     finally:

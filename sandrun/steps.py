@@ -19,7 +19,7 @@ import struct
 from sandrun import libc
 from sandrun.errors import EXIT_SANDRUN
 from sandrun.plan.format import KEEP, NICE_KEEP
-from sandrun.primitives import caps, cgroup, fds, ids, label, landlock, namespaces, rlimits, view
+from sandrun.primitives import caps, cgroup, fds, id_maps, ids, label, landlock, namespaces, rlimits, view
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,9 +49,10 @@ RECORD = struct.Struct("=iii")
 """From a child that failed: the index in CHILD_STEPS, errno, and the argument it worked on.
 
 errno 0: the kernel said yes and holds something else than was asked for. -1: no system call failed, a bug.
-From the maker: INIT and COMMAND in the place of the index, and the process id of what it started.
+From the maker: INIT and COMMAND in the place of the index, and the process id of what it started; IDS when it waits for
+the parent to map the ids of its user namespace.
 """
-INIT, COMMAND = -1, -2
+INIT, COMMAND, IDS = -1, -2, -3
 
 
 class Job:
@@ -62,6 +63,7 @@ class Job:
 
     __slots__ = (
         "argument",
+        "asking",
         "awaited",
         "caps",
         "close",
@@ -104,6 +106,8 @@ class Job:
             self.init = namespaces.Init()
             opened += self.init.descriptors
             kept.append(self.init.reader)
+        self.asking = id_maps.Asking() if plan.id_helpers else None
+        opened += (self.asking.reader, self.asking.writer) if self.asking else ()
         self.close = fds.gaps((0, 1, 2, *plan.pass_fds, *kept))
         self.caps = caps.Prepared(plan)
         self.limits = rlimits.prepare(plan)
@@ -120,7 +124,9 @@ def _control_group(job: Job) -> None:
 def _namespaces(job: Job) -> None:
     if job.plan.namespaces:
         libc.unshare(job.plan.namespaces)
-        if job.plan.uid_map:
+        if job.asking:
+            job.asking.ask(job.error_fd, RECORD.pack(IDS, 0, 0))
+        elif job.plan.uid_map:
             namespaces.map_ids(job.plan.uid_map, job.plan.gid_map)
 
 
@@ -163,7 +169,7 @@ def _view(job: Job) -> None:
         finally:
             job.argument = job.view.at
         if job.ruleset_fd >= 0:
-            view.grant(job.ruleset_fd, job.plan.view_rules)
+            view.grant(job.ruleset_fd, (*job.plan.view_rules, *job.view.private_rules))
     elif job.plan.namespaces & libc.CLONE_NEWNS:
         namespaces.keep_mounts()
         if job.plan.namespaces & libc.CLONE_NEWPID:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SYS_PTRACE = caps.mask(("CAP_SYS_PTRACE",))
 GRANTS = ("connect", "bind", "unix", "families")
 """The keys of `[network]` that open something."""
+IDS = ("privileges.user", "privileges.group", "privileges.groups")
+"""They take a user namespace where nobody may change ids directly."""
 OWN_IDS = "in a user namespace the command has its caller's ids only, and no capabilities that count outside"
 NOT_ASKED = "which nothing here asks for"
 """Why there is none where one could be had, for the middle of a sentence."""
@@ -32,7 +34,7 @@ def wanted(profile: Profile) -> bool:
     """Whether the keys about processes and the network ask for a namespace."""
     switches = map(profile.scalar, ("process.isolate", "network.loopback"))
     return any(value is not None and value.value is True for value in switches) or any(
-        key in profile.values for key in ("process.hostname", "process.namespaces")
+        key in profile.values for key in ("process.hostname", "process.namespaces", *IDS)
     )
 
 
@@ -46,7 +48,10 @@ def missing(draft: Draft, kernel: Kernel, kinds: int) -> str:
     around = kinds | (KINDS["user"] if kernel.needs_userns else 0)
     if any(kind & around == kind and not getattr(kernel, name) for name, kind in NAMESPACES.items()):
         return kernel.namespace_reason or "this kernel does not have it"
-    if around & KINDS["user"] and (draft.fields.get("permitted") or draft.fields.get("set_groups")):
+    fields = draft.fields
+    if around & KINDS["user"] and (
+        fields.get("permitted") or (fields.get("set_groups") and not fields.get("id_helpers"))
+    ):
         return OWN_IDS
     return ""
 
@@ -108,7 +113,7 @@ def finish(draft: Draft, kernel: Kernel, host: Host) -> None:
         _record_network(draft)
     if kernel.needs_userns:
         kinds |= KINDS["user"]
-    if kinds & KINDS["user"]:
+    if kinds & KINDS["user"] and not fields.get("id_helpers"):
         uid, gid = host.uid, host.gid
         fields["uid_map"], fields["gid_map"] = b"%d %d 1\n" % (uid, uid), b"%d %d 1\n" % (gid, gid)
     fields["namespaces"] = kinds

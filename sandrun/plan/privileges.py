@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sandrun.plan.account import is_dynamic, resolve_dynamic
 from sandrun.plan.draft import accept
+from sandrun.plan.subids import resolve_mapped
 from sandrun.primitives import caps
 
 if TYPE_CHECKING:
@@ -90,15 +91,11 @@ def _resolve_user(draft: Draft, kernel: Kernel, host: Host) -> Account | None:
     uid = account.uid if account and user is not None else host.uid
     if (uid, gid) == (host.uid, host.gid) and not groups and (user is None or not _has(kernel, "CAP_SETGID")):
         return account
+    unique = tuple(dict.fromkeys(numbers))
     if not (_has(kernel, "CAP_SETUID") and _has(kernel, "CAP_SETGID")):
-        asked = user or group or groups[0]
-        draft.refuse(
-            asked.origin,
-            "changing user or group needs CAP_SETUID and CAP_SETGID",
-            "run sandrun as root, or leave it out",
-        )
+        resolve_mapped(draft, kernel, host, user or group or groups[0], (uid, gid, unique))
         return account
-    draft.fields.update(uid=uid, gid=gid, set_groups=1, groups=tuple(dict.fromkeys(numbers)))
+    draft.fields.update(uid=uid, gid=gid, set_groups=1, groups=unique)
     draft.record(
         "privileges.user",
         "setresuid",

@@ -21,6 +21,7 @@ from sandrun.plan.network import resolve_network
 from sandrun.plan.privileges import check_no_new_privs, resolve_privileges
 from sandrun.plan.process import check_descriptors, resolve_process
 from sandrun.plan.root import enter, leave
+from sandrun.plan.subids import check_mapped
 from sandrun.plan.syscalls import resolve_syscalls
 from sandrun.policy import guards
 from sandrun.primitives import landlock
@@ -63,6 +64,7 @@ def resolve(profile: Profile, kernel: Kernel, host: Host, argv: Sequence[str]) -
     check_descriptors(draft, host, lambda path: _writable(draft, path))
     resolve_limits(draft, kernel, host)
     check_dynamic(draft, kernel, host)
+    check_mapped(draft)
     finish(draft, kernel, host)
     _finish_landlock(draft, kernel)
     _guard_syscalls(draft)

@@ -44,6 +44,8 @@ def set_uid(plan: Plan) -> None:
 def verify(plan: Plan) -> None:
     """Read the ids back and try to become root again; after the capabilities, which could allow it.
 
+    Where helpers mapped the ids it was not root that set this up, but the caller, who is the first of the map.
+
     Raises OSError with errno 0 if the ids are not the plan's, or if the way back is open.
     """
     as_asked = (
@@ -53,9 +55,10 @@ def verify(plan: Plan) -> None:
     )
     if not as_asked:
         raise OSError(0, "the kernel holds other ids than were asked for")
-    if plan.uid > 0 and not plan.permitted >> _CAP_SETUID & 1:
+    former = int(plan.uid_map.split()[0]) if plan.id_helpers else 0
+    if plan.uid not in (KEEP, former) and not plan.permitted >> _CAP_SETUID & 1:
         try:
-            os.setresuid(-1, 0, -1)
+            os.setresuid(-1, former, -1)
         except PermissionError:
             return
-        raise OSError(0, "root can be had again")
+        raise OSError(0, "the former user can be had again")

@@ -140,7 +140,8 @@ def create(plan: Plan, private: Iterable[bytes] = ()) -> int:
     except OSError as error:
         raise _failed("the ruleset", error) from None
     try:
-        holes = _identities(plan.holes, skip_unreachable=plan.uid in (KEEP, os.geteuid()))
+        same = plan.uid in (KEEP, os.geteuid()) or bool(plan.id_helpers)
+        holes = _identities(plan.holes, skip_unreachable=same)
         for access, kind, path in plan.path_rules:
             _add_path(ruleset_fd, access, kind, path, holes)
         for path in private:
@@ -200,7 +201,8 @@ def _open_by_names(path: bytes) -> int:
 def _identities(paths: Iterable[bytes], *, skip_unreachable: bool) -> dict[tuple[int, int], bytes]:
     """The (device, inode) of each path that exists.
 
-    `skip_unreachable`: where we may not look and the command runs as the same user, it may not look either.
+    `skip_unreachable`: where we may not look and the command runs as the same user, or as a stranger to all files, it may
+    not look either.
     """
     absent = (errno.ENOENT, errno.ENOTDIR, errno.EACCES) if skip_unreachable else (errno.ENOENT, errno.ENOTDIR)
     found: dict[tuple[int, int], bytes] = {}

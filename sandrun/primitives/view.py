@@ -12,7 +12,7 @@ import os
 import struct
 
 from sandrun import libc
-from sandrun.plan.format import KEEP, MAY_VANISH
+from sandrun.plan.format import KEEP, KIND_DIRECTORY, MAY_VANISH
 from sandrun.primitives import landlock
 
 TYPE_CHECKING = False
@@ -45,6 +45,8 @@ NO_EXECUTE = 1 << 16
 SET_ID = 1 << 17
 """Set-user-ID and set-group-ID bits and file capabilities work, which they do nowhere else."""
 
+_PRIVATE_SIZE = b"15%"
+"""As of tmpfs(5), of the machine's memory."""
 _IN_PLACE = (VIEW_TREE, VIEW_DIRECTORY, VIEW_FILE, VIEW_SYMLINK)
 """What needs no mount of its own."""
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -53,10 +55,12 @@ _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class View:
     """A view to be made: its records, the (upper, work) directories of each overlay, and private directories to show.
 
-    `at` is the number of the record that is worked on, for the error message.
+    `at` is the number of the record that is worked on, for the error message. Where the command's ids are mapped by
+    helpers, the private directories are filesystems of its own: the caller could not give it, nor clear, one of its own.
+    `private_rules` grants those.
     """
 
-    __slots__ = ("at", "gid", "overlays", "private", "records", "uid")
+    __slots__ = ("at", "gid", "is_mapped", "overlays", "private", "private_rules", "records", "uid")
 
     def __init__(self, plan: Plan, private: Sequence[bytes] = (), overlays: Sequence[tuple[bytes, bytes]] = ()) -> None:
         self.at = 0
@@ -64,6 +68,9 @@ class View:
         self.private = tuple(private)
         self.overlays = tuple(overlays)
         self.uid, self.gid = plan.uid, plan.gid
+        self.is_mapped = bool(plan.id_helpers)
+        rules = tuple((plan.private_access, KIND_DIRECTORY, path) for path in private)
+        self.private_rules = rules if self.is_mapped else ()
 
     def make(self) -> None:
         """Make the view in this process's mount namespace. Raises OSError, and ValueError for an unknown operation."""
@@ -77,7 +84,7 @@ class View:
             self.at = at
             if record[0] not in _IN_PLACE:
                 detached[at] = self._detached(record)
-        shown = [_clone(path, 0) for path in self.private]
+        shown = [self._private(path) for path in self.private]
         sealed = []
         for at, (operation, flags, path, source) in enumerate(self.records):
             self.at = at
@@ -108,6 +115,9 @@ class View:
         if operation == VIEW_OVERLAY:
             return self._overlay(path, int(source))
         return self._filesystem(operation, flags, source)
+
+    def _private(self, path: bytes) -> int:
+        return self._filesystem(VIEW_TMPFS, 0o700 | OWNED, _PRIVATE_SIZE) if self.is_mapped else _clone(path, 0)
 
     def _inside(self, path: bytes) -> bytes:
         """The path of the host as it is in the view's root."""
