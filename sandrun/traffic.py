@@ -1,0 +1,76 @@
+"""traffic: what went through the relay and what it refused, from the record that it left.
+
+The relay spoke with the command, so its record is not believed further than it has the right shape: anything else is
+no record. Its texts can be chosen by the command, as a host name is; they are for `report.printable`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+LONGEST_TEXT = 300
+MOST_ROWS = 5000
+SHOWN = 5
+"""Refusals that the line at the end of a failed run names."""
+_COLUMNS: dict[str, dict[str, type[Any]]] = {
+    "endpoints": {"endpoint": str, "connections": int, "failed": int, "sent": int, "received": int},
+    "refused": {"what": str, "target": str, "reason": str, "count": int},
+    "published": {"port": int, "connections": int},
+}
+
+
+class Traffic(NamedTuple):
+    """Rows by kind; the keys of a row are those of the report. `others` counts refusals beyond those listed."""
+
+    endpoints: tuple[dict[str, Any], ...]
+    refused: tuple[dict[str, Any], ...]
+    published: tuple[dict[str, Any], ...]
+    others: int
+
+
+def read(record: bytes) -> Traffic | None:
+    """The relay's record; None if it left none, or one that is not as it must be."""
+    try:
+        document = json.loads(record)
+        rows = {name: tuple(_row(row, columns) for row in document[name]) for name, columns in _COLUMNS.items()}
+        others = _checked(document["others"], int)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if any(len(found) > MOST_ROWS for found in rows.values()):
+        return None
+    return Traffic(**rows, others=others)
+
+
+def _row(row: Any, columns: dict[str, type[Any]]) -> dict[str, Any]:
+    return {name: _checked(row[name], kind) for name, kind in columns.items()}
+
+
+def _checked(value: Any, kind: type[Any]) -> Any:
+    if type(value) is not kind or (value < 0 if kind is int else len(value) > LONGEST_TEXT):
+        raise ValueError(value)
+    return value
+
+
+def document(record: bytes | None) -> dict[str, Any] | None:
+    """What `--report` holds of it: None for a run without a relay, `"complete": false` if the relay left no record."""
+    if record is None:
+        return None
+    traffic = read(record)
+    if traffic is None:
+        return {"complete": False, "endpoints": [], "refused": [], "published": [], "others": 0}
+    return {"complete": True, **{name: list(getattr(traffic, name)) for name in _COLUMNS}, "others": traffic.others}
+
+
+def ending(record: bytes | None, *, failed: bool) -> list[str]:
+    """Lines for stderr: that the relay died, and what was refused to a command that failed."""
+    if record is None:
+        return []
+    traffic = read(record)
+    if traffic is None:
+        return ["the relay ended before the command did: it had no network from then on"]
+    if not failed or not traffic.refused:
+        return []
+    named = [f"{row['what']} {row['target']}" for row in traffic.refused[:SHOWN]]
+    more = len(traffic.refused) - len(named) + traffic.others
+    return [f"the network refused: {', '.join(named)}{f', and {more} more' if more else ''}"]
