@@ -31,6 +31,8 @@ NAMESPACES: dict[str, int] = {
     "timens": libc.CLONE_NEWTIME,
 }
 """The fields of Kernel that say which namespaces can be had, and what is made to find out."""
+NAMESPACE_FILES = frozenset({"user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"})
+"""In /proc/PID/ns, where the kernel has them (namespaces(7))."""
 LABELS = {"apparmor": "/proc/self/attr/apparmor/current", "selinux": "/sys/fs/selinux/enforce"}
 """What can be read only where the module is in force, by anybody (the module's own parameters are for root)."""
 PROBED = ("cgroup", *NAMESPACES)
@@ -136,6 +138,30 @@ def with_namespaces(kernel: Kernel, *, user: bool = False) -> Kernel:
         failed = next((trial for trial in trials.values() if trial[0]), failed)
     reason = ": ".join(why_no_namespaces(failed, kernel, _sysctl, libc.prctl(libc.PR_GET_SECCOMP))) if failed[0] else ""
     return kernel._replace(namespace_reason=reason, **found)
+
+
+def assume_namespaces(kernel: Kernel) -> Kernel | None:
+    """`kernel` with all namespaces, where nothing that can be read speaks against them; None where only trying tells.
+
+    It takes no process, and may be wrong: in a Landlock domain, a changed root directory, or under a security module.
+    So only a launch may believe it, which fails at a step if it is, and then asks `with_namespaces`.
+    """
+    if libc.prctl(libc.PR_GET_SECCOMP) == FILTERING:
+        return None
+    if kernel.needs_userns and (
+        _sysctl(USERNS_MOST) in ("", "0") or _sysctl(USERNS_CLONE) == "0" or _sysctl(USERNS_RESTRICT) == "1"
+    ):
+        return None
+    try:
+        known = frozenset(os.listdir("/proc/self/ns"))
+    except OSError:
+        return None
+    if not known >= NAMESPACE_FILES:
+        return None
+    found: dict[str, Any] = {
+        name: kind != libc.CLONE_NEWUSER or kernel.needs_userns for name, kind in NAMESPACES.items()
+    }
+    return kernel._replace(namespace_reason="", **found)
 
 
 def why_no_namespaces(

@@ -17,7 +17,7 @@ import resource
 import select
 import time
 
-from sandrun import guardian, libc, proxy
+from sandrun import guardian, libc, proxy, relaying
 from sandrun.errors import SandrunError
 from sandrun.plan.format import TTY_NEW_SESSION, TTY_PTY
 from sandrun.primitives import cgroup, landlock, private, tree, tty
@@ -55,6 +55,7 @@ class Watch:
     `ignored`: mask of the signals whose disposition stays "ignore". `link` leads to the proxy, if there is one.
     `group` is the command's control group, if the plan asks for one; a guardian watches over it.
     `held` is a descriptor that the init process of the command's pid namespace keeps open as long as it lives, or -1.
+    `relay` serves the command's connections, if the plan asks for one.
     """
 
     __slots__ = (
@@ -66,12 +67,13 @@ class Watch:
         "link",
         "new_session",
         "own_group",
+        "relay",
         "scoped",
         "signal_fd",
         "terminal",
     )
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, verbose: bool) -> None:
         self.terminal = tty.controlling()
         is_pty = plan.tty == TTY_PTY and self.terminal >= 0
         self.link = proxy.split(self.terminal) if is_pty else None
@@ -86,6 +88,7 @@ class Watch:
         self.group = cgroup.make(plan)
         if self.group:
             guardian.guard(self.group)
+        self.relay = relaying.start(plan, verbose=verbose)
         self.held = -1
         self.ignored = sum(libc.signal_bit(signal) for signal in KEPT_IGNORED if libc.is_ignored(signal))
         scope = landlock.SCOPES["signal"]
@@ -107,13 +110,15 @@ class Outcome:
     `max_rss` is the peak of the largest single process (getrusage(2)), never below the launcher's own at the fork.
     `killed` counts the processes that the command left behind; `survivors` are ids that would not die of SIGKILL, and
     `left` the private directories and control groups that could not be removed, with the reason. `resources` are the
-    counters of the control group, None if there was none.
+    counters of the control group, None if there was none. `network` is the record of the relay (`traffic.read`), None if
+    there was no relay.
     """
 
     __slots__ = (
         "killed",
         "left",
         "max_rss",
+        "network",
         "resources",
         "signal",
         "started",
@@ -133,6 +138,7 @@ class Outcome:
         killed: int
         left: tuple[tuple[bytes, int], ...]
         max_rss: int
+        network: bytes | None
         resources: cgroup.Events | None
         signal: int
         started: bool
@@ -144,12 +150,15 @@ class Outcome:
         wall: float
 
 
-def prepare(plan: Plan) -> Watch:
+def prepare(plan: Plan, *, verbose: bool = False) -> Watch:
     """Make this process a supervisor. Call it once, in a process with one thread, right before `launch`.
+
+    It may be called again after a launch that failed, of a plan without TTY_PTY and control group that has a mount
+    namespace: then nothing of the first call stands in the way of the second.
 
     With TTY_PTY and a terminal, this process splits: the original becomes the proxy between the two terminals and ends
     with the supervisor's exit status, and the supervisor that returns from here is its child.
-    Raises SandrunError. Irreversible: all signals stay blocked, and the process stays non-dumpable.
+    `verbose`: what the relay refuses is told on stderr at once. Raises SandrunError. Irreversible: all signals stay blocked, and the process stays non-dumpable.
     """
     _open_standard_descriptors()
     try:
@@ -165,7 +174,7 @@ def prepare(plan: Plan) -> Watch:
     # A caller that ignores SIGCHLD would make the kernel reap the command and throw its status away (wait(2)).
     libc.rt_sigaction(libc.SIGCHLD, libc.SIGACTION_DEFAULT)
     try:
-        watch = Watch(plan)
+        watch = Watch(plan, verbose=verbose)
     except OSError as error:
         raise SandrunError(f"cannot supervise: {libc.strerror(error.errno or 0)}") from None
     libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
@@ -198,6 +207,7 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
             if not child.init:
                 watch.group.kill()
             watch.group.dismiss()  # the guardian would be found as one of ours
+        network = watch.relay.end() if watch.relay else None  # and so would this
         killed, survivors = tree.kill_tree(KILL_SECONDS, watch.signal_fd, scoped=watch.scoped, init=child.init)
     if not run.gone:
         run.status, run.ended, killed = libc.SIGKILL, time.monotonic(), max(0, killed - 1)
@@ -218,6 +228,7 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
         system=now.ru_stime - watch.cpu.ru_stime,
         max_rss=now.ru_maxrss * _KIB,
         resources=events,
+        network=network,
         killed=killed,
         survivors=survivors,
         left=left,

@@ -66,9 +66,9 @@ def examine(request: options.Request) -> list[Finding]:
     from sandrun.cli.run import prepare  # noqa: PLC0415
     from sandrun.host import System  # noqa: PLC0415
 
-    _, kernel, resolution = prepare(request, (COMMAND,))
-    questions = Questions(resolution, kernel, System())
-    return Audit(questions, resolution.enforcement).findings()
+    prepared = prepare(request, (COMMAND,))
+    questions = Questions(prepared.resolution, prepared.kernel, System())
+    return Audit(questions, prepared.resolution.enforcement).findings()
 
 
 def text(findings: Iterable[Finding]) -> str:

@@ -134,9 +134,13 @@ class Record:
         self.file = ReportFile(request.report)
         self.profile: Profile | None = None
         self.resolution: Resolution | None = None
+        self.warned: tuple[str, ...] = ()
 
     def planned(self, profile: Profile, resolution: Resolution) -> None:
-        """The plan is made: say what the user should know before the command starts."""
+        """The plan is made: say what the user should know before the command starts.
+
+        A second plan takes the place of the first, and its warnings are said as far as they are new.
+        """
         if self.events.fd in resolution.plan.pass_fds:
             raise UsageError(f"--status-fd {self.events.fd} and process.pass_fds name the same file descriptor")
         self.profile, self.resolution = profile, resolution
@@ -147,7 +151,9 @@ class Record:
 
             report.say(dryrun.text(dryrun.describe(profile, resolution)).splitlines())
         elif not self.request.quiet:
-            report.warn([*resolution.warnings, *report.not_enforced(resolution.enforcement)])
+            warnings = (*resolution.warnings, *report.not_enforced(resolution.enforcement))
+            report.warn(warning for warning in warnings if warning not in self.warned)
+            self.warned = warnings
 
     def shown(self) -> int:
         """A dry run: print the plan and return the exit status."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun import report
 from sandrun.cli import options
 from sandrun.cli.record import Record
-from sandrun.errors import SandrunError
+from sandrun.errors import SandrunError, StepError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,18 @@ if TYPE_CHECKING:
     from sandrun.plan.resolve import Resolution
     from sandrun.profile.model import Profile
     from sandrun.workspace.launch import Session
+
+
+class Prepared(NamedTuple):
+    """What the options mean here: the profile, this kernel, and the plan.
+
+    `assumed`: that the namespaces can be had is a guess. A launch makes each that its plan has, or fails.
+    """
+
+    profile: Profile
+    kernel: Kernel
+    resolution: Resolution
+    assumed: bool = False
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,7 +55,8 @@ def run(request: Request, record: Record) -> int:
     """The way of a launch from its options to its exit status; `--dry-run` leaves it once the plan is made."""
     from sandrun.plan import environment  # noqa: PLC0415 (what a wrong command line does without is imported here)
 
-    profile, _, resolution = prepare(request, request.command)
+    prepared = prepare(request, request.command, assume=not request.dry_run)
+    profile, resolution = prepared.profile, prepared.resolution
     record.planned(profile, resolution)
     if request.dry_run:
         return record.shown()
@@ -64,7 +77,16 @@ def run(request: Request, record: Record) -> int:
         watch = supervise.prepare(plan)
         if claim:
             watch.held = claim.descriptor
-        child = launch(plan, values, watch, session.overlays if session else ())
+        try:
+            child = launch(plan, values, watch, session.overlays if session else ())
+        except StepError:
+            better = _found_out(prepared, request.command)
+            if not better:
+                raise
+            record.planned(profile, better)
+            plan = better.plan
+            watch = supervise.prepare(plan)
+            child = launch(plan, environment.values(profile, better.account), watch)
     except BaseException:
         if session:
             session.abandon()
@@ -89,13 +111,15 @@ def _workspace(plan: Plan, request: Request) -> Session | None:
     return workspace.prepare(plan, request.command, request.overlay_size)
 
 
-def prepare(request: Request, command: Sequence[str]) -> tuple[Profile, Kernel, Resolution]:
-    """What the options mean here: the profile, this kernel, and the plan for `command`. Raises SandrunError."""
-    from sandrun.host import System  # noqa: PLC0415 (what a wrong command line does without is imported here)
-    from sandrun.kernel import probe, with_cgroup, with_namespaces  # noqa: PLC0415
+def prepare(request: Request, command: Sequence[str], *, assume: bool = False) -> Prepared:
+    """What the options mean here, for `command`. Raises SandrunError.
+
+    `assume`: do not try namespaces, 4 ms, if the launch itself may find out: if it makes nothing of the host's before it
+    makes them. Its plan is then of a kernel that has them all.
+    """
+    from sandrun.kernel import assume_namespaces, probe, with_cgroup, with_namespaces  # noqa: PLC0415
     from sandrun.plan import namespaces  # noqa: PLC0415
     from sandrun.plan.filesystem import view_wanted  # noqa: PLC0415
-    from sandrun.plan.resolve import resolve  # noqa: PLC0415
     from sandrun.profile import load  # noqa: PLC0415
 
     profile = load(
@@ -106,12 +130,68 @@ def prepare(request: Request, command: Sequence[str]) -> tuple[Profile, Kernel, 
         require=request.require,
     )
     kernel = probe()
+    if any(key.startswith("resources.") for key in profile.values):
+        kernel = with_cgroup(kernel)
     if namespaces.wanted(profile) or view_wanted(profile):
-        kernel = with_namespaces(kernel, user=namespaces.wants_user(profile))
+        user = namespaces.wants_user(profile)
+        guess = assume_namespaces(kernel) if assume and not user and not profile.require else None
+        resolution = _resolve_guess(profile, guess, command) if guess else None
+        if guess and resolution and _may_fail(resolution.plan):
+            return Prepared(profile, guess, resolution, assumed=True)
+        kernel = with_namespaces(kernel, user=user)
+        if resolution and kernel == guess:
+            return Prepared(profile, kernel, resolution)
     if profile.require:
         from sandrun.doctor.probes import with_facts  # noqa: PLC0415
 
         kernel = with_facts(kernel, profile.require)
-    if any(key.startswith("resources.") for key in profile.values):
-        kernel = with_cgroup(kernel)
-    return profile, kernel, resolve(profile, kernel, System(), command)
+    return Prepared(profile, kernel, _resolve(profile, kernel, command))
+
+
+def _resolve(profile: Profile, kernel: Kernel, command: Sequence[str]) -> Resolution:
+    from sandrun.host import System  # noqa: PLC0415 (what a wrong command line does without is imported here)
+    from sandrun.plan.resolve import resolve  # noqa: PLC0415
+
+    return resolve(profile, kernel, System(), command)
+
+
+def _resolve_guess(profile: Profile, guess: Kernel, command: Sequence[str]) -> Resolution | None:
+    """The plan for a guess; None if there is none, since the reason is to be that of the kernel as it is."""
+    try:
+        return _resolve(profile, guess, command)
+    except SandrunError:
+        return None
+
+
+def _may_fail(plan: Plan) -> bool:
+    """Whether a launch of this plan that fails takes all back that it made, so that another can follow in this process.
+
+    Without a mount namespace the supervisor itself enters a Landlock domain, in which no mount could be tried any more.
+    """
+    from sandrun import libc  # noqa: PLC0415
+    from sandrun.plan.format import CGROUP_NONE, TTY_PTY  # noqa: PLC0415
+    from sandrun.primitives.view import VIEW_OVERLAY  # noqa: PLC0415
+
+    return (
+        bool(plan.namespaces & libc.CLONE_NEWNS)
+        and plan.cgroup_way == CGROUP_NONE
+        and plan.tty != TTY_PTY
+        and not any((plan.dynamic, plan.create, plan.egress, plan.publish, plan.id_helpers))
+        and all(operation != VIEW_OVERLAY for operation, _, _, _ in plan.view)
+    )
+
+
+def _found_out(prepared: Prepared, command: Sequence[str]) -> Resolution | None:
+    """The plan for what this kernel has, after a launch that failed; None if nothing else was assumed.
+
+    Raises SandrunError if the profile cannot be kept with that.
+    """
+    if not prepared.assumed:
+        return None
+    from sandrun import libc  # noqa: PLC0415
+    from sandrun.kernel import with_namespaces  # noqa: PLC0415
+
+    # As at the first time: a process that is not dumpable may not read its own /proc. Nothing of the command lives.
+    libc.prctl(libc.PR_SET_DUMPABLE, 1)
+    kernel = with_namespaces(prepared.kernel)
+    return None if kernel == prepared.kernel else _resolve(prepared.profile, kernel, command)
