@@ -155,7 +155,7 @@ def _map(own: int, wanted: Iterable[int], ranges: _Ranges) -> dict[int, int]:
     for number in wanted:
         if number in mapped:
             continue
-        candidates = (_nth(ranges, (number + step) % total) for step in range(min(total, len(mapped) + 3)))
+        candidates = (_nth(ranges, (number + step) % total) for step in range(total))
         free = next((one for one in candidates if one not in (0, *mapped.values())), None)
         if free is None:
             return {}
