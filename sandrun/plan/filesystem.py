@@ -91,13 +91,18 @@ def resolve_filesystem(draft: Draft, kernel: Kernel, host: Host, argv: Sequence[
         fields["private_access"] = (READ | WRITE | EXECUTE) & handled
     # Another root stays inside path rules: a descriptor of a directory outside is then no way out.
     if request.is_everything and not isinstance(host, RootedHost):
-        # Reaching named sockets is the network's promise, and stays handled for it.
-        fields["landlock_fs"] = handled & FS["resolve_unix"]
-        if 0 < abi < NET_ABI["connect_tcp"]:
+        # Reaching named sockets is the network's promise, and stays handled for it. A domain that handles any right
+        # forbids to move files to another directory unless it grants that; one that handles none lets mount.
+        if handled & FS["resolve_unix"]:
+            fields["landlock_fs"] = FS["resolve_unix"] | FS["refer"]
+            fields["path_rules"] = ((FS["refer"], KIND_DIRECTORY, b"/"),)
+        elif 0 < abi < NET_ABI["connect_tcp"]:
             # Nothing else makes a Landlock domain here. In one the command cannot trace others (landlock(7)), whose
             # memory /proc/PID/mem would open, and with it the network that they have. So a right is handled and granted.
             fields["landlock_fs"] = handled & FS["refer"] or handled & FS["make_block"]
             fields["path_rules"] = ((fields["landlock_fs"], KIND_DIRECTORY, b"/"),)
+        # A rule must not name what the ruleset does not handle.
+        fields["private_access"] = fields.get("private_access", 0) & fields.get("landlock_fs", 0)
         for key in PROMISES:
             request.note(key, "everything is granted")
         if 0 < abi < FS_ABI["refer"]:

@@ -20,7 +20,7 @@ from sandrun import libc
 from sandrun.errors import SandrunError
 from sandrun.plan.format import KIND_DIRECTORY, KIND_FILE, Plan
 from sandrun.primitives import caps, landlock
-from tests.support import Who, in_child, landlock_abi, need_landlock
+from tests.support import Who, in_child, landlock_abi, need_landlock, sandrun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -467,3 +467,23 @@ def test_needs_no_new_privs() -> None:
         return 0
 
     assert in_child(attempt) == errno.EPERM
+
+
+EVERYTHING = ("-p", "none", "-r", "@all", "-w", "@all", "-x", "@all")
+
+
+def test_files_move_where_everything_is_granted(who: Who, box: Path) -> None:
+    """On every ABI, although a ruleset that handles any right denies it unless it is granted."""
+    need_landlock(2)
+    who.run(["mkdir", "a", "b"], cwd=box, check=True)
+    moved = "import os; open('a/f', 'w').close(); os.rename('a/f', 'b/f'); os.link('b/f', 'a/g')"
+    sandrun(*EVERYTHING, "--", "python3", "-c", moved, who=who, cwd=box, check=True)
+
+
+def test_everything_and_a_private_home(who: Who) -> None:
+    """The private directory needs no rule in a ruleset that has nothing to say of files."""
+    need_landlock(1)
+    environment = {**who.env, "HOME": "/nonexistent"}
+    script = 'touch "$HOME/made" && echo "$HOME"'
+    done = sandrun(*EVERYTHING, "--home", "private", "--", "sh", "-c", script, who=who, env=environment, check=True)
+    assert not Path(done.stdout.strip()).exists()

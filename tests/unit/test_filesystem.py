@@ -208,12 +208,23 @@ def test_a_single_writable_file_is_warned_of() -> None:
 def test_everything_granted(abi: int) -> None:
     """`@all` in all three lists refuses nothing; reaching named sockets stays the network's to refuse."""
     draft = resolved(abi=abi, read=["@all"], write=["@all"], execute=["@all"])
-    handled = draft.fields["landlock_fs"]
+    handled = draft.fields.get("landlock_fs", 0)
     assert handled & FS["resolve_unix"] == fs_mask(abi) & FS["resolve_unix"]
     assert handled & ~FS["resolve_unix"] == rules(draft).get("/", 0)
-    assert bool(rules(draft)) == (0 < abi < 4), "a domain, where no right on ports makes one"
+    assert bool(rules(draft)) == (0 < abi < 4 or abi >= 9), "a domain, where no right on ports makes one, or any does"
+    if handled and abi > 1:
+        assert rules(draft)["/"] & FS["refer"], "else nothing could be moved to another directory (landlock(7))"
     assert draft.problems == []
     assert draft.guards == []
+
+
+@pytest.mark.parametrize("abi", ABIS)
+def test_everything_granted_and_a_private_directory(abi: int) -> None:
+    """Its rule names only rights that are handled: the kernel answers EINVAL to any other."""
+    host = debian_host(environ={"HOME": "/nonexistent"})
+    draft = resolved(host, abi=abi, namespaces=True, read=["@all"], write=["@all"], execute=["@all"], home="private")
+    assert draft.fields["private_dirs"] == (b"HOME",)
+    assert not draft.fields["private_access"] & ~draft.fields.get("landlock_fs", 0)
 
 
 def test_everything_but_one_hole_is_landlock_again() -> None:
