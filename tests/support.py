@@ -199,6 +199,50 @@ class Who:
         return done
 
 
+_WITH_RANGES = """
+set -e
+mount -t tmpfs none /mnt
+{ cat /etc/passwd; echo "srtest:x:$1:$1::/:/bin/sh"; } >/mnt/passwd
+echo "srtest:100000:65536" >/mnt/subuid
+echo "$1:200000:65536" >/mnt/subgid
+for name in passwd subuid subgid; do
+    chmod 644 /mnt/$name
+    mount --bind /mnt/$name /etc/$name
+done
+umount -l /mnt
+uid=$1
+shift
+exec setpriv --reuid $uid --regid $uid --clear-groups -- "$@"
+"""
+_RANGED = ("unshare", "--mount", "--propagation", "private", "sh", "-c", _WITH_RANGES, "sh", str(USER_UID))
+
+
+@dataclass(frozen=True)
+class RangedWho(Who):
+    """The ordinary user with an account and ranges of subuid(5): 100000 and on, of groups 200000 and on.
+
+    Only what it starts sees the account, in a mount namespace; the machine's own files stay as they are.
+    """
+
+    def popen(self, argv: Sequence[str | bytes | Path], **options: Any) -> subprocess.Popen[Any]:
+        options.setdefault("env", self.env)
+        options.setdefault("cwd", self.home)
+        return _Popen([*_RANGED, *argv], **options)
+
+
+def ranged(who: Who) -> RangedWho:
+    """This ordinary user with ranges; ask `need_ranges` first."""
+    return RangedWho(who.name, who.uid, who.gid, who.home, who.tmp)
+
+
+def need_ranges() -> None:
+    """An ordinary user can be given ranges of ids here, and newuidmap(1) maps them."""
+    need_root()
+    need_userns()
+    need_program("newuidmap")
+    need(_runs(ROOT_UID, *_RANGED, "true"), "no mount namespace for another passwd(5)")
+
+
 def sandrun(*args: str | bytes | Path, who: Who, **options: Any) -> subprocess.CompletedProcess[Any]:
     """Run the real program as `who`; the options are those of `Who.run` (cwd, env, input, timeout, check ...)."""
     return who.run([*who.sandrun, *args], **options)

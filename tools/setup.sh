@@ -52,6 +52,7 @@ for group in "${@:-run}"; do
         need_command groff groff-base groff-base
         need_command mandoc mandoc mandoc
         need_command nginx nginx-light nginx
+        need_command newuidmap uidmap shadow-utils
         need_command npm npm nodejs-npm
         need_command setpriv util-linux util-linux
         need_command sqlite3 sqlite3 sqlite
