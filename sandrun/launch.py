@@ -59,6 +59,8 @@ def launch(
     except BaseException:
         if watch.group:
             watch.group.remove()
+        if watch.relay:
+            watch.relay.abandon()
         places.remove_private(private)
         raise
     return Child(pid, pidfd, private, init)
@@ -105,6 +107,8 @@ def _start(
             if fd not in ours:
                 os.close(fd)
         opened[:] = ours
+        if watch.relay:
+            watch.relay.handed_over()
         return _wait_for_execve(plan, pid, *ours)
     finally:
         for fd in opened:

@@ -37,7 +37,8 @@ MOST_RECORD = 1 << 20
 
 _AF_UNIX, _SOCK_SEQPACKET = 1, 5
 _PROGRAM = os.path.join(os.path.dirname(__file__), "egress", "__main__.py")
-_RECORD_SECONDS = 1.0
+_RECORD_SECONDS = 2.0
+"""What the command sent last is still on its way when the command has ended."""
 _LOOPBACKS = (
     (netns.AF_INET, struct.pack("=H", netns.AF_INET), bytes((127, 0, 0, 1)) + bytes(8)),
     (netns.AF_INET6, struct.pack("=H", netns.AF_INET6), bytes(4) + bytes(15) + b"\x01" + bytes(4)),
@@ -64,14 +65,24 @@ class Relay:
 
     def end(self) -> bytes:
         """End it, and return its record: JSON text, or b"" if it did not live to tell."""
-        self.handed_over()
         try:
             return self._record()
         except OSError:
             return b""
         finally:
-            os.close(self._control)
-            self._kill()
+            self.abandon()
+
+    def abandon(self) -> None:
+        """End it at once, without a record."""
+        self.handed_over()
+        os.close(self._control)
+        try:
+            libc.pidfd_send_signal(self._pidfd, libc.SIGKILL)
+            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        except (ProcessLookupError, ChildProcessError):
+            pass  # it is reaped, by whoever waits for any child
+        finally:
+            os.close(self._pidfd)
 
     def _record(self) -> bytes:
         os.write(self._control, END)
@@ -87,15 +98,6 @@ class Relay:
             if len(said) > MOST_RECORD:
                 break
         return b""
-
-    def _kill(self) -> None:
-        try:
-            libc.pidfd_send_signal(self._pidfd, libc.SIGKILL)
-            os.waitpid(self.pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            pass  # it is reaped, by whoever waits for any child
-        finally:
-            os.close(self._pidfd)
 
 
 def start(plan: Plan, *, verbose: bool = False) -> Relay | None:

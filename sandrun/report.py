@@ -110,6 +110,10 @@ def ending(outcome: Outcome) -> list[str]:
     elif outcome.signal == SIGSYS:
         lines.append("the command died of SIGSYS: it made a syscall that the profile refuses with kill-process")
         lines.append('hint: the kernel log names it (journalctl -k -g type=1326, "syscall=")')
+    if outcome.network is not None:
+        from sandrun import traffic  # noqa: PLC0415 (only where a relay was)
+
+        lines += traffic.ending(outcome.network, failed=status(outcome) != 0)
     if outcome.resources:
         lines += _limits_reached(outcome.resources)
     if outcome.survivors:
@@ -149,6 +153,14 @@ def _resources(events: Events | None) -> dict[str, Any] | None:
     }
 
 
+def _network(record: bytes | None) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    from sandrun import traffic  # noqa: PLC0415 (only where a relay was)
+
+    return traffic.document(record)
+
+
 def _left(outcome: Outcome) -> list[tuple[str, str]]:
     return [(os.fsdecode(path), reason(OSError(number, os.strerror(number)))) for path, number in outcome.left]
 
@@ -183,6 +195,7 @@ def run_document(
             "system": round(outcome.system, 6),
             "max_rss": outcome.max_rss,
             "resources": _resources(outcome.resources),
+            "network": _network(outcome.network),
             "killed": outcome.killed,
             "survivors": list(outcome.survivors),
             "left": [{"path": path, "reason": why} for path, why in _left(outcome)],

@@ -19,13 +19,14 @@ import struct
 from sandrun import libc
 from sandrun.errors import EXIT_SANDRUN
 from sandrun.plan.format import KEEP, NICE_KEEP
-from sandrun.primitives import caps, cgroup, fds, id_maps, ids, label, landlock, namespaces, rlimits, view
+from sandrun.primitives import caps, cgroup, fds, id_maps, ids, label, landlock, namespaces, netns, rlimits, view
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn, Protocol
 
     from sandrun.plan.format import Plan
+    from sandrun.relaying import Relay
 
     class Watch(Protocol):
         """What the supervisor decided before the launch."""
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
         """A descriptor that the init process keeps open, or -1."""
         group: cgroup.Group | None
         """The control group that the command enters."""
+        relay: Relay | None
+        """Where the sockets of the network namespace are handed over."""
 
 
 RECORD = struct.Struct("=iii")
@@ -182,7 +185,9 @@ def _hostname(job: Job) -> None:
 
 
 def _loopback(job: Job) -> None:
-    if job.plan.loopback:
+    if job.watch.relay:
+        netns.furnish(job.plan.egress_listen, job.watch.relay.channel)
+    elif job.plan.loopback:
         namespaces.set_up_loopback()
 
 

@@ -88,7 +88,13 @@ class Watch:
         self.group = cgroup.make(plan)
         if self.group:
             guardian.guard(self.group)
-        self.relay = relaying.start(plan, verbose=verbose)
+        try:
+            # Where the group has us step aside, so that it is in nobody's way either.
+            self.relay = relaying.start(plan, verbose=verbose)
+        except SandrunError:
+            if self.group:
+                self.group.remove()
+            raise
         self.held = -1
         self.ignored = sum(libc.signal_bit(signal) for signal in KEPT_IGNORED if libc.is_ignored(signal))
         scope = landlock.SCOPES["signal"]
@@ -158,7 +164,8 @@ def prepare(plan: Plan, *, verbose: bool = False) -> Watch:
 
     With TTY_PTY and a terminal, this process splits: the original becomes the proxy between the two terminals and ends
     with the supervisor's exit status, and the supervisor that returns from here is its child.
-    `verbose`: what the relay refuses is told on stderr at once. Raises SandrunError. Irreversible: all signals stay blocked, and the process stays non-dumpable.
+    `verbose`: what the relay refuses is told on stderr at once. Raises SandrunError. Irreversible: all signals stay
+    blocked, and the process stays non-dumpable.
     """
     _open_standard_descriptors()
     try:
@@ -207,8 +214,18 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
             if not child.init:
                 watch.group.kill()
             watch.group.dismiss()  # the guardian would be found as one of ours
-        network = watch.relay.end() if watch.relay else None  # and so would this
-        killed, survivors = tree.kill_tree(KILL_SECONDS, watch.signal_fd, scoped=watch.scoped, init=child.init)
+        orphans = (0.0, 0.0)
+        if child.init:
+            # The kernel reaps them there for an init process that waits for nobody, and their times are lost.
+            orphans = tree.times(child.init[0], *(() if run.gone else (child.pid,)))
+        network, killed, init = None, 0, child.init
+        if watch.relay:
+            if init:
+                # First the command's processes: then all that they sent is there to be passed on.
+                killed, init = tree.end_namespace(*init, KILL_SECONDS), None
+            network = watch.relay.end()  # before the look for processes, which would find it
+        more, survivors = tree.kill_tree(KILL_SECONDS, watch.signal_fd, scoped=watch.scoped, init=init)
+        killed += more
     if not run.gone:
         run.status, run.ended, killed = libc.SIGKILL, time.monotonic(), max(0, killed - 1)
     left = tuple((path, number) for path in child.private if (number := private.remove(path)))
@@ -224,8 +241,8 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
         signal=os.WTERMSIG(run.status) if os.WIFSIGNALED(run.status) else 0,
         timed_out=run.timed_out,
         wall=run.ended - run.began,
-        user=now.ru_utime - watch.cpu.ru_utime,
-        system=now.ru_stime - watch.cpu.ru_stime,
+        user=now.ru_utime - watch.cpu.ru_utime + orphans[0],
+        system=now.ru_stime - watch.cpu.ru_stime + orphans[1],
         max_rss=now.ru_maxrss * _KIB,
         resources=events,
         network=network,
@@ -281,7 +298,9 @@ class _Run:
     def _any_left(self) -> bool:
         """Whether anything but the command lives on."""
         any_left = tree.reap()[1]
-        return bool(tree.inside(self.child.init[0])) if self.child.init else any_left
+        if self.child.init:
+            return bool(tree.inside(self.child.init[0]))
+        return tree.has_others(self.watch.relay.pid) if self.watch.relay else any_left
 
     def _wait_ms(self) -> float | None:
         if self.deadline is None:

@@ -52,20 +52,16 @@ def _checked(value: Any, kind: type[Any]) -> Any:
     return value
 
 
-def document(record: bytes | None) -> dict[str, Any] | None:
-    """What `--report` holds of it: None for a run without a relay, `"complete": false` if the relay left no record."""
-    if record is None:
-        return None
+def document(record: bytes) -> dict[str, Any]:
+    """What `--report` holds of it, with `"complete": false` if the relay left no record."""
     traffic = read(record)
     if traffic is None:
         return {"complete": False, "endpoints": [], "refused": [], "published": [], "others": 0}
     return {"complete": True, **{name: list(getattr(traffic, name)) for name in _COLUMNS}, "others": traffic.others}
 
 
-def ending(record: bytes | None, *, failed: bool) -> list[str]:
+def ending(record: bytes, *, failed: bool) -> list[str]:
     """Lines for stderr: that the relay died, and what was refused to a command that failed."""
-    if record is None:
-        return []
     traffic = read(record)
     if traffic is None:
         return ["the relay ended before the command did: it had no network from then on"]

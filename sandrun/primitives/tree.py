@@ -31,7 +31,7 @@ _SIGNAL_SCOPE = struct.pack("=QQQ", 0, 0, 2)
 _SIGNAL_SCOPE_AND_REFER = struct.pack("=QQQ", _REFER, 0, 2)
 """struct landlock_ruleset_attr: file access, network, LANDLOCK_SCOPE_SIGNAL."""
 _SETTLE_MS = 20
-_STATE, _PPID, _FLAGS = 0, 1, 6
+_STATE, _PPID, _FLAGS, _TIMES = 0, 1, 6, slice(11, 15)
 
 
 def _stat(pid: int) -> list[bytes]:
@@ -219,15 +219,44 @@ def reap(but: int = 0) -> tuple[int, bool]:
         killed += info.si_code == os.CLD_KILLED and info.si_status == libc.SIGKILL
 
 
+def has_others(but: int) -> bool:
+    """Whether anything lives below this process besides its child `but`."""
+    return any(pid != but and _is_alive(pid) for pid in _members())
+
+
 def inside(init: int) -> int:
     """How many processes live in a pid namespace, besides its init process and our own children."""
-    try:
-        with open(f"/proc/{init}/task/{init}/children", "rb") as file:
-            if not file.read():
-                return 0  # an orphan is init's child, so nothing lives below one either
-    except OSError:
-        pass  # a kernel without CONFIG_PROC_CHILDREN
+    if _is_childless(init):
+        return 0  # an orphan is init's child, so nothing lives below one either
     return sum(parent != os.getpid() and _is_alive(pid) for pid, parent in _members().items())
+
+
+def _is_childless(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
+            return not file.read()
+    except OSError:
+        return False  # a kernel without CONFIG_PROC_CHILDREN
+
+
+def times(*tops: int) -> tuple[float, float]:
+    """The processor time, user and system in seconds, of all below these processes and of what that waited for."""
+    if all(map(_is_childless, tops)):
+        return 0.0, 0.0
+    below = set(tops)
+    user = system = 0
+    for pid, parent in _members().items():
+        if parent not in below:
+            continue
+        below.add(pid)
+        try:
+            own_user, own_system, waited_user, waited_system = map(int, _stat(pid)[_TIMES])
+        except OSError:
+            continue  # it ended meanwhile
+        user += own_user + waited_user
+        system += own_system + waited_system
+    ticks = os.sysconf("SC_CLK_TCK")
+    return user / ticks, system / ticks
 
 
 def _is_alive(pid: int) -> bool:
@@ -252,7 +281,7 @@ def kill_tree(
     of ours, and the look for one costs less than a fork.
     """
     end = time.monotonic() + seconds
-    killed = _end_namespace(*init, seconds) if init else 0
+    killed = end_namespace(*init, seconds) if init else 0
     more, any_left = reap()
     killed += more
     if not any_left:
@@ -282,7 +311,7 @@ def kill_tree(
     return killed, tuple(pid for pid in _pids() if _is_living_child(pid)) if any_left else ()
 
 
-def _end_namespace(init: int, pidfd: int, seconds: float) -> int:
+def end_namespace(init: int, pidfd: int, seconds: float) -> int:
     """Kill an init process, and wait until its namespace is empty. Returns how many others that killed.
 
     Our own children in there must be reaped meanwhile: init ends after all others. They and init itself are counted when

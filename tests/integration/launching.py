@@ -23,6 +23,7 @@ class Watch:
     ignored = 0
     held = -1
     group = None
+    relay = None
 
 
 class Ran(NamedTuple):
