@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sandrun.errors import Problem
 
 if TYPE_CHECKING:
+    from sandrun.plan.egress import Egress
     from sandrun.profile.model import Profile
 
 ENFORCED = "enforced"
@@ -68,7 +69,7 @@ def accept(key: str) -> str:
 class Draft:
     """The growing result of `resolve`."""
 
-    __slots__ = ("fields", "guards", "problems", "profile", "protections", "warnings")
+    __slots__ = ("egress", "fields", "guards", "problems", "profile", "protections", "warnings")
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
@@ -76,6 +77,8 @@ class Draft:
         """Of the Plan."""
         self.protections: list[Protection] = []
         self.guards: list[Guard] = []
+        self.egress: Egress | None = None
+        """What a relay serves; None if there is none."""
         self.warnings: list[str] = []
         self.problems: list[Problem] = []
 

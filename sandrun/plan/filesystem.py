@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 
 from sandrun import elf
 from sandrun.host import home_of
+from sandrun.plan import egress
 from sandrun.plan.account import is_dynamic
 from sandrun.plan.command import find, obstacles
 from sandrun.plan.draft import accept
 from sandrun.plan.environment import command_path
 from sandrun.plan.format import KIND_DIRECTORY
 from sandrun.plan.groups import Context
+from sandrun.plan.lookups import lookup_files
 from sandrun.plan.namespaces import NOT_ASKED, missing
 from sandrun.plan.places import own_ssh_settings
 from sandrun.plan.requests import PROMISES, Request, collect
@@ -96,7 +98,7 @@ def resolve_filesystem(draft: Draft, kernel: Kernel, host: Host, argv: Sequence[
         if handled & FS["resolve_unix"]:
             fields["landlock_fs"] = FS["resolve_unix"] | FS["refer"]
             fields["path_rules"] = ((FS["refer"], KIND_DIRECTORY, b"/"),)
-        elif 0 < abi < NET_ABI["connect_tcp"]:
+        elif abi and (abi < NET_ABI["connect_tcp"] or draft.egress):
             # Nothing else makes a Landlock domain here. In one the command cannot trace others (landlock(7)), whose
             # memory /proc/PID/mem would open, and with it the network that they have. So a right is handled and granted.
             fields["landlock_fs"] = handled & FS["refer"] or handled & FS["make_block"]
@@ -151,7 +153,8 @@ def _resolve_view(request: Request, host: Host) -> View:
     """Set the records of the view; the plan then starts the command in a directory by name."""
     fields = request.draft.fields
     cwd = os.fsdecode(fields.get("cwd", b"")) or host.cwd
-    view = build(request.grants, request.places, request.entries, request.shown, request.holes, cwd, host)
+    made = (request.places, request.entries, lookup_files(request.draft, host))
+    view = build(request.grants, *made, request.shown, request.holes, cwd, host)
     fields["view"] = view.records(set_id=not fields.get("no_new_privs", 1))
     kinds = namespaces.KINDS["mount"] | (0 if request.no_proc else namespaces.KINDS["pid"])
     fields["namespaces"] = fields.get("namespaces", 0) | kinds
@@ -218,7 +221,7 @@ def view_wanted(profile: Profile) -> bool:
         value = profile.scalar(f"filesystem.{name}")
         if value is not None and value.value in wanted:
             return True
-    if is_dynamic(profile.scalar("privileges.user")):
+    if is_dynamic(profile.scalar("privileges.user")) or egress.wanted(profile):
         return True
     isolate = profile.scalar("process.isolate")
     if isolate is not None and isolate.value is True:

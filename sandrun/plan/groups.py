@@ -146,20 +146,20 @@ def members(group: str, access: int, context: Context) -> tuple[Grant, ...]:
     if group == "@all":
         return (Grant("/", access, is_directory=True),)
     if group == "@system":
-        return (*_grants(SYSTEM, access, host), *_public_etc(access, context), *_grants(DNS, access, host))
+        return (*present(SYSTEM, access, host), *_public_etc(access, context), *present(DNS, access, host))
     if group == "@runtime":
         paths = (*LIBRARIES, *LOADER_FILES, *LOCALE, *NAMES, *DNS, *_tls(host), *_own_files(context))
-        return _grants(paths, access, host)
+        return present(paths, access, host)
     if group == "@tls":
-        return _grants(_tls(host), access, host)
+        return present(_tls(host), access, host)
     if group == "@devices":
-        return _grants(DEVICES, WRITE, host)
+        return present(DEVICES, WRITE, host)
     if group == "@tty":
-        return _grants(_terminals(host), WRITE, host)
-    return _grants({"@dns": DNS, "@tmp": TEMPORARY}[group], access, host)
+        return present(_terminals(host), WRITE, host)
+    return present({"@dns": DNS, "@tmp": TEMPORARY}[group], access, host)
 
 
-def _grants(paths: Iterable[str], access: int, host: Host) -> tuple[Grant, ...]:
+def present(paths: Iterable[str], access: int, host: Host) -> tuple[Grant, ...]:
     """Grants on the canonical places of those paths that exist, each place once."""
     found: dict[str, Grant] = {}
     for path in paths:

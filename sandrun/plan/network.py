@@ -1,8 +1,8 @@
 """The network: sockets by family and type (seccomp), TCP and UDP ports (Landlock), a loopback interface of its own.
 
 What seccomp and Landlock cannot tell apart (one address from another, one named unix socket from another on most
-kernels) is never granted more widely than asked: it is refused with the remedy, or left out where the profile makes it
-optional.
+kernels) is never granted more widely than asked: `egress` has a relay for it, or it is refused with the remedy, or left
+out where the profile makes it optional.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sandrun.host import home_of
 from sandrun.plan.draft import Guard, accept
+from sandrun.plan.egress import HOSTS, LOOPBACK, is_every_port, is_moot, wanted, why_not
 from sandrun.plan.format import KIND_FILE
 from sandrun.plan.namespaces import missing, use
 from sandrun.policy import guards
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from sandrun.plan.draft import Draft
     from sandrun.profile.model import Endpoint, PathEntry, Value
 
-ANY_PORT = (0, 65535)
 MOST_PORTS = 4096
 """Each port is a Landlock rule of its own; a range wider than this is refused."""
 PROTOCOLS = ("tcp", "udp")
@@ -45,7 +45,6 @@ SOCKETS = {
     "tcp": (SOCK_STREAM, (0, IPPROTO_TCP)),
     "udp": (SOCK_DGRAM, (0, IPPROTO_UDP)),
 }
-BY_HOST = "cannot be limited to one host: Landlock knows ports only, and this version has no proxy"
 
 
 class Ports:
@@ -67,11 +66,18 @@ def resolve_network(draft: Draft, kernel: Kernel, host: Host, account: Account |
     profile = draft.profile
     denied = profile.items("network.deny")
     closed = any(_endpoint(value).kind == "all" and not _endpoint(value).protocol for value in denied)
-    connect = Ports() if closed else _collect(draft, "connect", kernel)
+    connect = Ports() if closed or draft.egress else _collect(draft, "connect", kernel)
     bind = Ports() if closed else _collect(draft, "bind", kernel)
     unix = _resolve_unix(draft, kernel, host, home_of(host, account)) if not closed else False
     if not closed:
         _apply_denied(draft, denied, connect, bind)
+    if draft.egress:
+        # Whatever is connected or sent to ends at the relay, which can only tell of what reaches it; and what is bound
+        # is seen by the command's own processes. What the host's loopback shows of it is `egress.publish`.
+        connect.everything.update(PROTOCOLS)
+        bind.everything.add("udp")
+    elif draft.profile.items("network.private"):
+        draft.warnings.append("network.private: no host name is granted that could resolve to these")
     if closed:
         draft.record("network.deny", "seccomp")
     _resolve_loopback(draft, kernel, connect, bind, closed=closed)
@@ -90,12 +96,7 @@ def _resolve_loopback(draft: Draft, kernel: Kernel, connect: Ports, bind: Ports,
     if closed:
         draft.record("network.loopback", "seccomp", notes=("network.deny closes it too",))
         return
-    for key in ("network.connect", "network.bind"):
-        for value in draft.profile.items(key):
-            text = f"{_endpoint(value).text}: network.loopback closes the world"
-            draft.refuse(value.origin, text, f"with loopback every port of its own is open: drop it, or {key}")
-            return
-    reason = missing(draft, kernel, KINDS["net"])
+    reason = why_not(draft, kernel) if wanted(draft.profile) else missing(draft, kernel, KINDS["net"])
     if reason:
         lost = f"a loopback of its own needs a network namespace: {reason}"
         draft.lose("network.loopback", lost, f"use --connect tcp:PORT, or {accept('network.loopback')}")
@@ -116,21 +117,35 @@ def _collect(draft: Draft, direction: str, kernel: Kernel) -> Ports:
     ports = Ports()
     key = f"network.{direction}"
     values = draft.profile.items(key)
-    anything = any(_endpoint(value).kind == "all" for value in values)
+    granted = [_endpoint(value) for value in values]
     for value in values:
         endpoint = _endpoint(value)
         where = (str(value.origin),)
         protocols = (endpoint.protocol,) if endpoint.protocol else PROTOCOLS
-        if endpoint.kind in ("name", "address", "cidr", "group"):
-            if anything:
+        if draft.egress and endpoint.kind == "address":
+            if endpoint.host not in LOOPBACK:
+                continue
+        elif endpoint.kind in (*HOSTS, "group"):
+            if is_moot(endpoint, granted):
                 draft.warnings.append(f"{value.origin}: {endpoint.text} adds nothing to a grant of every host")
                 continue
             hint = f"--{direction} tcp:{endpoint.first_port} is that port on any host" if endpoint.first_port else None
-            draft.lose(key, f"{endpoint.text}: {BY_HOST}", hint or f'--{direction} "*" is every host', requested=where)
+            lost = f"{endpoint.text}: {_why_by_port(draft, kernel, endpoint)}"
+            draft.lose(key, lost, hint or f'--{direction} "*" is every host', requested=where)
             continue
         for protocol in protocols:
             _grant(draft, ports, direction, protocol, value, kernel)
     return ports
+
+
+def _why_by_port(draft: Draft, kernel: Kernel, endpoint: Endpoint) -> str:
+    """Why a grant cannot be kept to one host, for the end of a sentence."""
+    if endpoint.kind == "group":
+        return "the resolvers cannot be told from other hosts, and names that are granted need none"
+    reason = why_not(draft, kernel)
+    return (
+        f"keeping to one host takes a network namespace{': ' + reason if reason else ', which nothing here asks for'}"
+    )
 
 
 def _grant(draft: Draft, ports: Ports, direction: str, protocol: str, value: Value, kernel: Kernel) -> None:
@@ -138,10 +153,10 @@ def _grant(draft: Draft, ports: Ports, direction: str, protocol: str, value: Val
     key = f"network.{direction}"
     where = (str(value.origin),)
     span = (endpoint.first_port, endpoint.last_port)
-    if endpoint.kind == "all" or span == ANY_PORT:
+    needed = landlock.NET_ABI[RIGHTS[direction, protocol]]
+    if is_every_port(endpoint) or (draft.egress and kernel.landlock_abi < needed):
         ports.everything.add(protocol)
         return
-    needed = landlock.NET_ABI[RIGHTS[direction, protocol]]
     if kernel.landlock_abi < needed:
         lost = f"{endpoint.text}: {protocol.upper()} ports need Landlock ABI {needed}, here {kernel.landlock_abi}"
         draft.lose(key, lost, f'a newer kernel, tcp: alone, or --{direction} "*" for every port', requested=where)
@@ -164,20 +179,20 @@ def _apply_denied(draft: Draft, denied: Iterable[Value], connect: Ports, bind: P
             for direction, ports in (("connect", connect), ("bind", bind)):
                 if not ports.grants(protocol):
                     continue
-                if endpoint.kind == "all" or (
-                    endpoint.kind == "any" and (endpoint.first_port, endpoint.last_port) == ANY_PORT
-                ):
+                if is_every_port(endpoint):
                     ports.everything.discard(protocol)
                     ports.ports[protocol].clear()
                 elif endpoint.kind == "any" and protocol not in ports.everything:
                     ports.ports[protocol] -= set(range(endpoint.first_port, endpoint.last_port + 1))
-                else:
+                elif not draft.egress or endpoint.kind == "any":
                     lost = f"{endpoint.text} cannot be taken out of what network.{direction} grants"
                     hint = "grant ports one by one instead of everything"
                     draft.lose("network.deny", lost, hint, requested=(str(value.origin),))
                     continue
                 taken = True
-    if taken:
+    if draft.egress and denied:
+        draft.record("network.deny", "relay")
+    elif taken:
         draft.record("network.deny", "landlock", "seccomp")
 
 
@@ -265,8 +280,9 @@ def _resolve_sockets(draft: Draft, kernel: Kernel, connect: Ports, bind: Ports, 
         rights = sum(landlock.NET[name] for (way, _), name in RIGHTS.items() if way == direction)
         by_port = bool(inet) and bool(draft.fields["landlock_net"] & rights)
         mechanisms = ("landlock", "seccomp") if by_port else ("seccomp",)
-        own = ("its own loopback interface only",) if draft.fields.get("loopback") else ()
-        draft.record(f"network.{direction}", *mechanisms, notes=own or _summary(ports))
+        if draft.egress:
+            mechanisms = (*(("relay",) if direction == "connect" or draft.egress.publish else ()), *mechanisms)
+        draft.record(f"network.{direction}", *mechanisms, notes=_notes(draft, direction) or _summary(ports))
     if families:
         draft.record("network.families", "seccomp")
     if not unix:
@@ -276,6 +292,11 @@ def _resolve_sockets(draft: Draft, kernel: Kernel, connect: Ports, bind: Ports, 
 def _guard_ports(draft: Draft, kernel: Kernel, connect: Ports, bind: Ports, *, unix: bool) -> None:
     """Close what Landlock's port rights leave open on this kernel (design: fast open, unbound listen, UDP ports)."""
     if not connect and not bind:
+        return
+    if draft.egress:
+        # UDP ports, and those below the right's ABI, are bound in a namespace that nothing leaves.
+        if not bind.grants("tcp"):
+            draft.guards.extend(guards.no_listen())
         return
     if "tcp" not in connect.everything:
         draft.guards.extend(guards.tcp_fast_open())
@@ -297,6 +318,16 @@ def _guard_ports(draft: Draft, kernel: Kernel, connect: Ports, bind: Ports, *, u
     elif udp_bind_open and "udp" not in bind.everything:
         lost = f"UDP ports could be bound freely: needs Landlock ABI {landlock.NET_ABI['bind_udp']}, here {kernel.landlock_abi}"
         draft.lose("network.bind", lost, 'leave UDP out (connect = ["tcp:*"]), or grant bind = ["udp:*"]', "landlock")
+
+
+def _notes(draft: Draft, direction: str) -> tuple[str, ...]:
+    """What a network namespace leaves of the grants; () where there is none."""
+    egress = draft.egress
+    if egress and direction == "connect":
+        return egress.endpoints or ("its own loopback interface only",)
+    if egress and egress.publish:
+        return ("shown on the host's loopback: tcp " + _ranges([port for _, port in egress.publish]),)
+    return ("its own loopback interface only",) if draft.fields.get("loopback") else ()
 
 
 def _summary(ports: Ports) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from sandrun.errors import Problem, ProfileError, UnsupportedError
 from sandrun.kernel import names as kernel_names
 from sandrun.plan.account import check_dynamic
 from sandrun.plan.draft import Draft, Protection
+from sandrun.plan.egress import resolve_egress
 from sandrun.plan.environment import resolve_environment
 from sandrun.plan.filesystem import resolve_filesystem
 from sandrun.plan.format import Plan
@@ -55,6 +56,7 @@ def resolve(profile: Profile, kernel: Kernel, host: Host, argv: Sequence[str]) -
     _check_requirements(draft, kernel)
     account = resolve_privileges(draft, kernel, host)
     resolve_environment(draft, host, account)
+    resolve_egress(draft, kernel, host)
     inside = enter(draft, kernel, host, account)
     resolve_filesystem(draft, kernel, inside, argv, account)
     resolve_network(draft, kernel, inside, account)

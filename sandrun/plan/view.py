@@ -14,7 +14,7 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from sandrun.plan.format import KIND_DIRECTORY
+from sandrun.plan.format import KIND_DIRECTORY, KIND_FILE
 from sandrun.plan.siblings import CHANGE, is_below
 from sandrun.primitives.landlock import FS
 from sandrun.primitives.view import (
@@ -24,6 +24,7 @@ from sandrun.primitives.view import (
     READ_ONLY,
     SET_ID,
     VIEW_BIND,
+    VIEW_CONTENT,
     VIEW_DEVPTS,
     VIEW_DIRECTORY,
     VIEW_FILE,
@@ -72,6 +73,13 @@ class Entry(NamedTuple):
     operation: int
     mode: int
     content: bytes = b""
+
+
+class Content(NamedTuple):
+    """What a file of the host is replaced by."""
+
+    path: str
+    content: bytes
 
 
 class _Zone(NamedTuple):
@@ -144,6 +152,16 @@ class View:
         flags = (DEVICES if devices else 0) | (0 if writable or device else READ_ONLY)
         self._add(VIEW_BIND, flags, path, os.fsencode(self._outer(grant.path)))
         self._zones[path] = _Zone(is_host=True, writable=writable, devices=devices)
+
+    def replace(self, file: Content) -> None:
+        """Let a file of the host have another content; what is denied stays so, what is not seen is not made."""
+        zone = self.zone(file.path)
+        if not zone.is_host or zone.closed:
+            return
+        self._add(VIEW_CONTENT, READ_ONLY | NO_EXECUTE, file.path, file.content)
+        self._zones[file.path] = _Zone(is_host=False, writable=False)
+        # Rules on what it covers do not hold for it.
+        self.rules.append((FS["read_file"], KIND_FILE, os.fsencode(file.path)))
 
     def deny(self, hole: Hole) -> None:
         """Cover what is denied, or make it read-only; what is not seen anyway needs nothing."""
@@ -220,12 +238,13 @@ def build(
     grants: Iterable[Grant],
     places: Iterable[Place],
     entries: Iterable[Entry],
+    contents: Iterable[Content],
     shown: Iterable[tuple[Grant, str]],
     holes: Iterable[Hole],
     cwd: str,
     host: Host,
 ) -> View:
-    """The view of these grants, places with what is made in them, grants shown elsewhere, and denials."""
+    """The view of these grants, places with what is made in them, files of other content, grants shown elsewhere, denials."""
     united: dict[str, Grant] = {}
     for grant in grants:
         before = united.get(grant.path, grant)
@@ -239,8 +258,9 @@ def build(
         *((entry.path, 1, partial(view.entry, entry)) for entry in entries),
         *((grant.path, 2, partial(view.show, grant)) for grant in united.values() if grant.path != "/"),
         *((at, 3, partial(view.show, grant, at=at)) for grant, at in shown),
-        *((hole.path, 4, partial(view.deny, hole)) for hole in covered),
-        *((path, 5, partial(view.pin, path)) for path in _above((*covered, *overlays))),
+        *((file.path, 4, partial(view.replace, file)) for file in contents),
+        *((hole.path, 5, partial(view.deny, hole)) for hole in covered),
+        *((path, 6, partial(view.pin, path)) for path in _above((*covered, *overlays))),
     ]
     # Every directory stands before what lies in it, a denial of it too: what is mounted later covers all that was
     # mounted below it before.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sandrun.plan.format import Plan
 
 VIEW_TREE, VIEW_BIND, VIEW_TMPFS, VIEW_PROC, VIEW_DEVPTS, VIEW_OVERLAY = range(6)
-VIEW_DIRECTORY, VIEW_FILE, VIEW_SYMLINK, VIEW_ROOT, VIEW_CHROOT = range(6, 11)
+VIEW_DIRECTORY, VIEW_FILE, VIEW_SYMLINK, VIEW_ROOT, VIEW_CHROOT, VIEW_CONTENT = range(6, 12)
 """The operations of `Plan.view`, and what `path` and `source` mean there:
 
 TREE: the attributes of all that the caller has mounted. BIND: `source` shown at `path`. TMPFS: an empty filesystem in
@@ -30,7 +30,8 @@ memory, `source` its size as of tmpfs(5). PROC: proc(5) of the command's pid nam
 own. OVERLAY: changes of `path` go to the overlay directories number `source`. DIRECTORY, FILE, SYMLINK: made at `path`,
 with parents, in a filesystem of the view; `source` is the content. ROOT: instead of TREE, what is mounted at and below
 `source` becomes all that there is, by pivot_root(2); every later `path` is inside it, but for the one of OVERLAY, and
-every `source` outside. CHROOT: chroot(2) to `source`, where there is no mount namespace; then it stands alone.
+every `source` outside. CHROOT: chroot(2) to `source`, where there is no mount namespace; then it stands alone. CONTENT:
+`source` is what the file `path` holds.
 """
 MODE = 0o7777
 """The low bits of a record's flags are the permission bits of what is made."""
@@ -49,6 +50,7 @@ _PRIVATE_SIZE = b"15%"
 """As of tmpfs(5), of the machine's memory."""
 _IN_PLACE = (VIEW_TREE, VIEW_DIRECTORY, VIEW_FILE, VIEW_SYMLINK)
 """What needs no mount of its own."""
+_FILE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -114,6 +116,8 @@ class View:
             return _clone(source, flags)
         if operation == VIEW_OVERLAY:
             return self._overlay(path, int(source))
+        if operation == VIEW_CONTENT:
+            return _content(source, flags)
         return self._filesystem(operation, flags, source)
 
     def _private(self, path: bytes) -> int:
@@ -212,6 +216,30 @@ def _clone(source: bytes, flags: int) -> int:
         os.close(fd)
     libc.mount_setattr(mount, b"", libc.AT_RECURSIVE, attributes=_attributes(flags))
     return mount
+
+
+def _content(content: bytes, flags: int) -> int:
+    """A detached mount that is one file with this content.
+
+    Only what is attached can be cloned (before Linux 6.15), so its filesystem lies on the root for a moment.
+    """
+    mount = libc.fsmount(b"tmpfs", ((b"mode", b"0755"),), 0)
+    _attach(mount, b"/")
+    fd = os.open("file", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=mount)
+    os.fchmod(fd, 0o644)
+    written = 0
+    while written < len(content):
+        written += os.write(fd, content[written:])
+    os.close(fd)
+    file = os.open("file", _FILE, dir_fd=mount)
+    clone = libc.open_tree(file)
+    os.close(file)
+    os.fchdir(mount)
+    libc.umount2(b".", libc.MNT_DETACH)
+    os.chdir("/")
+    os.close(mount)
+    libc.mount_setattr(clone, b"", 0, attributes=_attributes(flags))
+    return clone
 
 
 def _change_root(mount: int, path: bytes) -> None:
