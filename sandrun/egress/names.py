@@ -11,26 +11,45 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-POOL = (127 << 24 | 64 << 16, 10)
-"""127.64.0.0/10 as number and prefix length: these addresses stand for names, so they cannot be granted as addresses."""
+POOL = "127.64.0.0/10"
+"""These addresses stand for names, so they cannot be granted as addresses."""
+POOL_FIRST, POOL_LAST = 0x7F400000, 0x7F7FFFFF
+STATIC_FIRST, ASKED_FIRST = 0x7F400101, 0x7F600001
+"""127.64.1.1 and 127.96.0.1."""
 MAX_NAMES = 4096
 """Static names in a plan; and names given an address while the command runs."""
-TTL = 30
+LOCALHOST = 0x7F000001
+
+LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
+DIGITS = frozenset(b"0123456789")
+HEX_DIGITS = frozenset(b"0123456789abcdef")
 
 
 def static_addresses() -> Iterator[int]:
     """The addresses for the static names of a plan, in order: 127.64.1.1, …, as numbers; the last octet is 1 to 254."""
-    raise NotImplementedError
+    return _usable(STATIC_FIRST, ASKED_FIRST)
 
 
 def in_pool(address: int) -> bool:
     """Whether the IPv4 address (as a number) stands for names."""
-    raise NotImplementedError
+    return POOL_FIRST <= address <= POOL_LAST
 
 
 def hostname(labels: tuple[bytes, ...]) -> str:
-    """The canonical host name of the labels of a question: lower case, no final dot; "" if they are not one."""
-    raise NotImplementedError
+    """The canonical host name of the labels of a question: lower case, no final dot; "" if they are not one.
+
+    What resolvers may read as an address (`127.1`, `0x7f000001`) is none.
+    """
+    lower = tuple(label.lower() for label in labels)
+    if not lower or sum(map(len, lower)) + len(lower) - 1 > 253:
+        return ""
+    for label in lower:
+        if not 0 < len(label) < 64 or label[:1] == b"-" or label[-1:] == b"-" or not LETTERS.issuperset(label):
+            return ""
+    last = lower[-1]
+    if DIGITS.issuperset(last) or (last[:2] == b"0x" and HEX_DIGITS.issuperset(last[2:])):
+        return ""
+    return b".".join(lower).decode("ascii")
 
 
 class Table:
@@ -47,15 +66,50 @@ class Table:
         """`static`: (address, name) of the plan; `allows`: `Rules.allows_name`; `refused(name, reason)` is called for
         each question whose name gets no address (reason `not granted`, `not a host name` or `too many names`).
         """
-        raise NotImplementedError
+        self._names = dict(static)
+        self._addresses = {name: address for address, name in self._names.items()}
+        self._allows = allows
+        self._left = limit
+        self._free = _usable(ASKED_FIRST, POOL_LAST)
+        self.refused = refused
+
+    def has(self, name: str) -> bool:
+        """Whether the name exists inside; `refused` is called if not.
+
+        `localhost` and the names below it always do (RFC 6761).
+        """
+        if name in self._addresses or _is_localhost(name) or self._allows(name):
+            return True
+        self.refused(name, "not granted")
+        return False
 
     def address_of(self, name: str) -> int:
-        """The address of a name, given to it now if it has none and is allowed. 0 = none, and `refused` was called.
+        """The address of a name that the table `has`, given to it now if it has none; as a number.
 
-        `localhost` and names below it are 127.0.0.1 (RFC 6761), unless the plan says otherwise.
+        0 = the table is full, and `refused` was called. `localhost` and names below it are 127.0.0.1, unless the plan
+        says otherwise.
         """
-        raise NotImplementedError
+        known = self._addresses.get(name, LOCALHOST if _is_localhost(name) else 0)
+        if known:
+            return known
+        if self._left <= 0:
+            self.refused(name, "too many names")
+            return 0
+        self._left -= 1
+        address = next(self._free)
+        self._names[address] = name
+        self._addresses[name] = address
+        return address
 
     def name_of(self, address: int) -> str:
         """The name that the IPv4 address (as a number) stands for; "" = none."""
-        raise NotImplementedError
+        return self._names.get(address, "")
+
+
+def _is_localhost(name: str) -> bool:
+    return name == "localhost" or name.endswith(".localhost")
+
+
+def _usable(first: int, end: int) -> Iterator[int]:
+    """Addresses that nobody takes for the address or the broadcast address of a network."""
+    return (address for address in range(first, end) if 0 < address & 255 < 255)

@@ -1,13 +1,18 @@
 """Looking names up outside, by the host's own configuration: getaddrinfo(3) in threads of the relay.
 
 The relay never waits: it polls `fileno()` and takes what has come by `answers()`. Threads are started by the first
-question that needs one, so make none before the relay has confined itself: Landlock and seccomp hold for the calling
+question that needs one, so ask nothing before the relay has confined itself: Landlock and seccomp hold for the calling
 thread and those it starts afterwards.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
+import threading
 import time
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from sandrun.egress.rules import Found
@@ -16,6 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Token = TypeVar("Token")
+
+MAX_ADDRESSES = 16
+"""Of one name; the others are not tried."""
+MAX_KEPT = 1024
+"""Answers that are remembered at once."""
+NOBODYS = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+"""Addresses for documentation, which no machine has."""
 
 
 class Answer(NamedTuple):
@@ -30,7 +42,38 @@ class Answer(NamedTuple):
 
 def system(name: str) -> tuple[Found, ...]:
     """The addresses of a name by getaddrinfo(3), in its order. Raises OSError (socket.gaierror is one)."""
-    raise NotImplementedError
+    # As bytes, or Python would import its codec for international names, which is out of reach by now.
+    rows = socket.getaddrinfo(name.encode("ascii"), None, type=socket.SOCK_STREAM)
+    texts = dict.fromkeys(str(row[4][0]) for row in rows if row[0] in NOBODYS)
+    return tuple(Found(text, is_own(text)) for text in list(texts)[:MAX_ADDRESSES])
+
+
+def is_own(address: str) -> bool:
+    """Whether it is an address of this machine: a socket can be bound to it. If that cannot be told, it is.
+
+    With `ip_nonlocal_bind` of ip(7) every address can be bound to; then it is one if it is also the source address on
+    the way to itself. That alone would miss the secondary addresses of an interface.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    if not _binds(family, address):
+        return False
+    if not _binds(family, NOBODYS[family]):
+        return True
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
+            probe.connect((address, 9))
+            return str(probe.getsockname()[0]) == address
+    except OSError as error:
+        return error.errno not in (errno.ENETUNREACH, errno.EHOSTUNREACH)
+
+
+def _binds(family: int, address: str) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        return error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+    return True
 
 
 class Resolver(Generic[Token]):
@@ -45,20 +88,97 @@ class Resolver(Generic[Token]):
         keep_seconds: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        raise NotImplementedError
+        """`look_up` runs in the threads; `waiting`: names that may wait for one, besides those being looked up."""
+        self._look_up = look_up
+        self._max_threads = threads
+        self._max_pending = threads + waiting
+        self._keep = keep_seconds
+        self._clock = clock
+        self._threads = 0
+        self._pending: dict[str, list[Token]] = {}
+        self._kept: dict[str, tuple[float, Answer]] = {}
+        self._jobs: SimpleQueue[str] = SimpleQueue()
+        self._done: SimpleQueue[tuple[str, Answer]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def fileno(self) -> int:
-        """Readable when `answers` has something."""
-        raise NotImplementedError
+        """Readable when `answers` has something; -1 once closed."""
+        return self._event
 
     def ask(self, name: str, token: Token) -> Answer | None:
         """Look a name up. An answer at once if it is known or cannot be asked; else None, and `answers` brings the token."""
-        raise NotImplementedError
+        until, known = self._kept.get(name, (0.0, None))
+        if known is not None and self._clock() < until:
+            return known
+        if name in self._pending:
+            self._pending[name].append(token)
+            return None
+        if self._event < 0 or len(self._pending) >= self._max_pending:
+            return Answer((), "too many lookups at once", limit=True)
+        if len(self._pending) >= self._threads and self._threads < self._max_threads:
+            self._start()
+        if not self._threads:
+            return Answer((), "no thread to look it up", limit=True)
+        self._pending[name] = [token]
+        self._jobs.put(name)
+        return None
 
     def answers(self) -> list[tuple[Token, Answer]]:
         """What has come since the last call. Never blocks."""
-        raise NotImplementedError
+        if self._event < 0:
+            return []
+        try:
+            os.eventfd_read(self._event)
+        except BlockingIOError:
+            return []
+        came: list[tuple[Token, Answer]] = []
+        while not self._done.empty():
+            name, answer = self._done.get()
+            self._remember(name, answer)
+            came.extend((token, answer) for token in self._pending.pop(name, ()))
+        return came
 
     def close(self) -> None:
         """Forget all that waits and close the descriptor. Threads in the middle of a lookup end when it does."""
-        raise NotImplementedError
+        with self._lock:
+            event, self._event = self._event, -1
+        if event >= 0:
+            os.close(event)
+        self._pending.clear()
+        for _ in range(self._threads):
+            self._jobs.put("")
+
+    def _start(self) -> None:
+        try:
+            # A daemon: the end of the relay does not wait for a name server that never answers.
+            threading.Thread(target=self._work, daemon=True).start()
+        except RuntimeError:
+            return  # no more threads to be had: the others do it, or nobody
+        self._threads += 1
+
+    def _work(self) -> None:
+        """Look names up until there is an empty one, or the resolver is closed."""
+        while name := self._jobs.get():
+            answer = self._answer(name)
+            # The number of a closed descriptor may belong to a connection by now.
+            with self._lock:
+                if self._event < 0:
+                    return
+                self._done.put((name, answer))
+                os.eventfd_write(self._event, 1)
+
+    def _answer(self, name: str) -> Answer:
+        try:
+            found = self._look_up(name)
+        except OSError as error:
+            return Answer((), error.strerror or str(error))
+        except ValueError as error:  # UnicodeError is one
+            return Answer((), str(error))
+        return Answer(found, "" if found else "no address")
+
+    def _remember(self, name: str, answer: Answer) -> None:
+        self._kept.pop(name, None)  # the oldest stand first
+        while len(self._kept) >= MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
+        self._kept[name] = (self._clock() + self._keep, answer)
