@@ -204,6 +204,7 @@ _int, _uint, _long, _ulong, _pointer = ctypes.c_int, ctypes.c_uint, ctypes.c_lon
 _prctl = _function("prctl", _int, _ulong, _ulong, _ulong, _ulong)
 _execve = _function("execve", ctypes.c_char_p, _pointer, _pointer)
 _unshare = _function("unshare", _int)
+_setns = _function("setns", _int, _int)
 _sethostname = _function("sethostname", ctypes.c_char_p, ctypes.c_size_t)
 _socket = _function("socket", _int, _int, _int)
 _socketpair = _function("socketpair", _int, _int, _int, _pointer)
@@ -251,6 +252,11 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 
 def unshare(flags: int) -> None:
     """unshare(2)."""
     _check(_unshare(flags))
+
+
+def setns(fd: int, kind: int) -> None:
+    """setns(2); `kind` is the CLONE_NEW* flag of the namespace. `os.setns` is there from Python 3.12 on."""
+    _check(_setns(fd, kind))
 
 
 def clone(flags: int) -> int:
@@ -384,16 +390,16 @@ def write_memory(address: int, data: bytes) -> None:
 
 
 class SockFprog:
-    """A BPF program as seccomp(2) wants it: struct sock_fprog and the instructions it points to."""
+    """A BPF program: struct sock_fprog at `address`, its `data`, and the instructions it points to as long as this lives."""
 
-    __slots__ = ("_fprog", "_program", "address")
+    __slots__ = ("_fprog", "_program", "address", "data")
 
     def __init__(self, program: bytes) -> None:
         if not program or len(program) % 8:
             raise ValueError("a BPF program is one or more instructions of 8 bytes")
         self._program = ctypes.create_string_buffer(program, len(program))
-        fprog = struct.pack("@HxxxxxxQ", len(program) // 8, ctypes.addressof(self._program))
-        self._fprog = ctypes.create_string_buffer(fprog, len(fprog))
+        self.data = struct.pack("@HxxxxxxQ", len(program) // 8, ctypes.addressof(self._program))
+        self._fprog = ctypes.create_string_buffer(self.data, len(self.data))
         self.address = ctypes.addressof(self._fprog)
 
 

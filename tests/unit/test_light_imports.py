@@ -99,6 +99,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             *NOUNS,
         ),
     ),
+    ("sandrun.egress*", ("sandrun.egress", "sandrun.egress.*", "sandrun.primitives.*", *FOUNDATION, *NOUNS)),
     ("sandrun.kernel", ("sandrun.primitives.*", *FOUNDATION)),
     ("sandrun.host", ("sandrun.errors",)),
     ("sandrun.elf", ("sandrun.errors",)),
