@@ -10,7 +10,7 @@ import os
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from sandrun.plan.draft import Draft, Guard
+from sandrun.plan.draft import Arg, Draft, Guard
 from sandrun.plan.format import Plan
 from sandrun.plan.groups import DNS, LIBRARIES, LOADER_FILES, present
 from sandrun.plan.siblings import expand
@@ -29,14 +29,36 @@ if TYPE_CHECKING:
 NOBODY = 65534
 """The ids of nobody, which own no file, on every distribution."""
 RESOLVERS = 53
-PROMISES = ("stdio", "rpath", "inet", "dns", "unix", "prot_exec")
-"""`unix` and `prot_exec` are for the modules of nsswitch.conf(5): they are loaded when first asked, and ask daemons."""
-NEVER = ("bind", "execve", "execveat", "listen")
-"""Its listening sockets are handed to it, and whatever else it has."""
+
+
+def _words(names: str) -> tuple[str, ...]:
+    return tuple(names.split())
+
+
+CALLS = (
+    "@default",
+    *_words("read readv write writev close close_range dup dup3 fcntl ioctl lseek pread64 pipe2 splice shutdown"),
+    *_words("socket socketpair connect accept accept4 getsockname getpeername getsockopt setsockopt"),
+    *_words("sendto sendmsg sendmmsg recvfrom recvmsg recvmmsg"),
+    *_words("epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd2 poll ppoll select pselect6"),
+    *_words("timerfd_create timerfd_settime clone madvise mremap prctl sched_getaffinity sysinfo uname wait4 waitid"),
+    *_words("open openat access faccessat faccessat2 stat lstat fstat newfstatat statx getdents64 getcwd readlink"),
+    *_words("readlinkat rt_sigaction rt_sigprocmask rt_sigtimedwait sigaltstack tgkill getrusage getcpu"),
+)
+"""To serve sockets, with threads; and for the modules of nsswitch.conf(5), which are loaded when first asked."""
+NEVER = ("execve", "execveat")
+"""They are left to every command."""
+FAMILY_NAMES = ("inet", "inet6", "unix", "netlink")
+"""unix is for the daemons of resolvers, netlink for getaddrinfo(3)."""
+PROTOCOLS = (0, 6, 17)
+"""Of socket(2): MPTCP and SCTP would be ways around Landlock."""
+IOCTLS = (0x5401, 0x5411, 0x541B, 0x5421, 0x5450, 0x5451)
+"""TCGETS, SIOCOUTQ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX."""
+CLONE_THREAD = 0x00010000
+CHANGING = 0o3 | guards.O_CREAT | guards.O_TRUNC | guards.O_TMPFILE
+KEY = "network.connect"
 RLIMIT_CORE, RLIMIT_NOFILE = 4, 7
-IPPROTO_TCP, IPPROTO_UDP = 6, 17
-SOCKETS = ((1, (0, IPPROTO_TCP)), (2, (0, IPPROTO_UDP)))
-"""SOCK_STREAM and SOCK_DGRAM of socket(2), with the protocols that they may be."""
+IPPROTO_TCP = 6
 
 
 def relay_plan(
@@ -58,20 +80,32 @@ def relay_plan(
     most = host.rlimit(RLIMIT_NOFILE)[1]
     fields["rlimits"] = ((RLIMIT_CORE, 0, 0), (RLIMIT_NOFILE, most, most))
     _restrict(draft, egress, kernel, host)
-    allowed = {
-        FAMILIES[name]: SOCKETS if name.startswith("inet") else None for name in ("inet", "inet6", "unix", "netlink")
-    }
-    draft.guards.extend(guards.socket_families(allowed))
-    draft.guards.extend(guards.io_uring())
-    draft.guards.extend(guards.namespaces())
-    draft.guards.extend(Guard(name, "errno:EPERM", "network.connect") for name in NEVER)
+    draft.guards.extend(guards.socket_families(dict.fromkeys(FAMILIES[name] for name in FAMILY_NAMES), KEY))
+    draft.guards.extend(guards.tcp_fast_open(KEY))
+    draft.guards.extend(_by_argument())
     resolve_syscalls(draft, kernel)
     return Plan(**fields), tuple(problem.message for problem in draft.problems)
 
 
 def _profile() -> Profile:
-    origin = Origin("builtin:relay", "syscalls.promises")
-    return Profile("relay", values=MappingProxyType({origin.key: tuple(Value(name, origin) for name in PROMISES)}))
+    """A profile that allows CALLS, and refuses all others."""
+    origin = Origin("builtin:relay", "syscalls.allow")
+    return Profile("relay", values=MappingProxyType({origin.key: tuple(Value(name, origin) for name in CALLS)}))
+
+
+def _by_argument() -> tuple[Guard, ...]:
+    """What of CALLS is open by argument only: threads but no processes, files to read, its own limits."""
+    return (
+        *(Guard(name, guards.EPERM, KEY) for name in NEVER),
+        Guard("clone", guards.EPERM, KEY, (Arg(0, "masked_eq", 0, mask=CLONE_THREAD),)),
+        *(
+            Guard(name, guards.EACCES, KEY, (Arg(at, "masked_ne", 0, mask=CHANGING),))
+            for name, at in (("open", 1), ("openat", 2))
+        ),
+        Guard("ioctl", guards.EPERM, KEY, (Arg(1, "not_in", values=IOCTLS),)),
+        Guard("prlimit64", guards.EPERM, KEY, (Arg(0, "ne", 0),)),
+        Guard("socket", guards.EPERM, KEY, (Arg(2, "not_in", values=PROTOCOLS),)),
+    )
 
 
 def _restrict(draft: Draft, egress: Egress, kernel: Kernel, host: Host) -> None:
