@@ -8,7 +8,7 @@ import resource
 from typing import TYPE_CHECKING
 
 from sandrun.plan.draft import accept
-from sandrun.plan.format import CGROUP_AFTER, CGROUP_MAY_LACK, KEEP
+from sandrun.plan.format import CGROUP_AFTER, CGROUP_MAY_LACK, CGROUP_SCOPE, KEEP
 from sandrun.primitives import landlock
 from sandrun.primitives.cgroup_probe import KILLER
 from sandrun.primitives.view import READ_ONLY, VIEW_BIND
@@ -32,6 +32,7 @@ STAND_INS = {
 }
 CONTROLLERS = {"resources.memory": "memory", "resources.pids": "pids", "resources.cpu": "cpu", "resources.io": "io"}
 V1_NAMES = {"io": "blkio"}
+USER_DELEGATES = "as root: systemctl edit user@.service, Delegate=yes below [Service]; then log in anew"
 PERIOD_US = 100_000
 _NEWPID = 0x20000000
 """CLONE_NEWPID (linux/sched.h)."""
@@ -83,8 +84,12 @@ def _trouble(draft: Draft, kernel: Kernel, controller: str) -> tuple[str, str]:
     if not cgroup.usable:
         return cgroup.reason, cgroup.hint
     if not cgroup.place(controller):
-        what = "is not given to the control group of this process" if cgroup.version == 2 else "is not mounted"
-        return f"the controller {controller} {what}", "see cgroup.controllers" if cgroup.version == 2 else "mount it"
+        if cgroup.version == 1:
+            return f"the controller {controller} is not mounted", "mount it"
+        if cgroup.way == CGROUP_SCOPE and kernel.uid:
+            return f"the controller {controller} is not delegated to the systemd of this user", USER_DELEGATES
+        what = "is not given to the control group of this process"
+        return f"the controller {controller} {what}", "see cgroup.controllers"
     if controller in ("io", "blkio") and not cgroup.disks:
         return "no disk can be seen in /sys/block", "mount sysfs on /sys"
     if draft.fields.get("uid", KEEP) in (KEEP, kernel.uid):

@@ -305,23 +305,50 @@ def _enter_scope(mount: bytes) -> bytes:
     `StartTransientUnit` of org.freedesktop.systemd1(5). The manager does it in its own time, so look until it is done.
     """
     unit = b"sandrun-%d.scope" % os.getpid()
+    properties = [b"PIDs", b"au", b"1", b"%d" % os.getpid(), b"Delegate", b"b", b"true"]
+    properties += [b"CollectMode", b"s", b"inactive-or-failed"]
+    most = _lowest_pids_max(mount, mount + _own_path())
+    if most:
+        properties += [b"TasksMax", b"t", most]
     bus = b"--system" if os.geteuid() == 0 else b"--user"
     argv = [BUSCTL, bus, b"--quiet", b"call", b"org.freedesktop.systemd1", b"/org/freedesktop/systemd1"]
-    argv += [b"org.freedesktop.systemd1.Manager", b"StartTransientUnit", b"ssa(sv)a(sa(sv))", unit, b"fail", b"3"]
-    argv += [b"PIDs", b"au", b"1", b"%d" % os.getpid(), b"Delegate", b"b", b"true"]
-    argv += [b"CollectMode", b"s", b"inactive-or-failed", b"0"]
-    status = _spawn(argv)
+    argv += [b"org.freedesktop.systemd1.Manager", b"StartTransientUnit", b"ssa(sv)a(sa(sv))", unit, b"fail"]
+    status = _spawn([*argv, b"4" if most else b"3", *properties, b"0"])
     end = time.monotonic() + SCOPE_SECONDS
     while not status and time.monotonic() < end:
-        for line in files.read(b"/proc/self/cgroup").splitlines():
-            if line.startswith(b"0::") and line.endswith(b"/" + unit):
-                return mount + line[3:]
+        path = _own_path()
+        if path.endswith(b"/" + unit):
+            return mount + path
         time.sleep(files.PAUSE)
     why = f"busctl ended with status {status}" if status else "it did not come in time"
     raise SandrunError(
         f"cannot make a control group: a scope of systemd: {why}",
-        hint="does this work: systemd-run --user --scope -p Delegate=yes true",
+        hint=f"does this work: {delegating(root=os.geteuid() == 0)} true",
     )
+
+
+def delegating(root: bool) -> str:
+    """The words that start a command alone in a control group which systemd delegates, as root or as another user."""
+    return f"systemd-run {'' if root else '--user '}--scope -p Delegate=yes"
+
+
+def _own_path() -> bytes:
+    """The path of this process in the hierarchy of version 2, b"" if it has none."""
+    for line in files.read(b"/proc/self/cgroup").splitlines():
+        if line.startswith(b"0::"):
+            return line[3:]
+    return b""
+
+
+def _lowest_pids_max(mount: bytes, group: bytes) -> bytes:
+    """The lowest limit of processes of a group and those above it, b"" for none: a scope must be no way out of it."""
+    found = []
+    while len(group) > len(mount):
+        value = files.read(group + b"/pids.max").strip()
+        if value.isdigit():
+            found.append(int(value))
+        group = os.path.dirname(group)
+    return b"%d" % min(found) if found else b""
 
 
 def _spawn(argv: list[bytes]) -> int:

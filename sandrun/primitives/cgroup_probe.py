@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun import libc
 from sandrun.plan.format import CGROUP_ALONE, CGROUP_BELOW, CGROUP_NONE, CGROUP_SCOPE, CGROUP_V1
-from sandrun.primitives.cgroup import BUSCTL
+from sandrun.primitives.cgroup import BUSCTL, delegating
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 KILLER = "kill"
 """In `Cgroup.places`: a hierarchy of version 2 besides those of version 1, for cgroup.kill alone."""
 CONTROLLERS = ("memory", "pids", "cpu", "blkio", "io")
-LIMITS = ("memory.max", "pids.max", "cpu.max")
+LIMITS = ("memory.max", "memory.high", "cpu.max", "io.max", "cpuset.cpus")
+"""Set only for a reason, while systemd sets pids.max on every unit; a scope is given that of the caller."""
 NONE_MOUNTED = "no hierarchy of control groups is mounted, or none can be seen"
 MOUNT_HINT = "mount -t cgroup2 none /sys/fs/cgroup"
-DELEGATE = "systemd-run --user --scope -p Delegate=yes sandrun ..."
 
 
 class Cgroup(NamedTuple):
@@ -111,8 +111,9 @@ def _version_2(newer: Hierarchy) -> Cgroup:
     """The first way that is open.
 
     A group other than the root can have processes or controllers for its children, never both (cgroups(7), "no internal
-    processes"). So: below the caller's group if that is the root, or if sandrun is alone in it and can step aside; else
-    in a scope of systemd; else, for root, below the root of the hierarchy, if no limit binds the caller on the way there.
+    processes"). So: below the caller's group if that is the root, or if sandrun is alone in it and can step aside; else,
+    if that is no way out of a limit that binds the caller, in a scope of systemd; else, for root, below the root of the
+    hierarchy.
     """
     own, top = newer.directory, newer.point
     at_root = not os.path.exists(own + "/cgroup.type")
@@ -122,14 +123,20 @@ def _version_2(newer: Hierarchy) -> Cgroup:
     pids = _read(own + "/cgroup.procs").split()
     if not trouble and pids == [str(os.getpid())] and os.access(own + "/cgroup.subtree_control", os.W_OK):
         return _found(CGROUP_ALONE, own)
-    systemd = _systemd(top)
+    root = not os.geteuid()
+    systemd, bound = _systemd(top), ""
     if systemd:
-        return _found(CGROUP_SCOPE, top, _read(systemd + "/cgroup.controllers") or "cpu io memory pids")
-    below = not os.path.exists(top + "/cgroup.type") and not _bound(own, top)
-    if not os.geteuid() and below and not _trouble(top):
-        return _found(CGROUP_BELOW, top)
+        bound = _bound(own, top, f"{systemd}/{'system' if root else 'app'}.slice", LIMITS)
+        if not bound:
+            return _found(CGROUP_SCOPE, top, _read(systemd + "/cgroup.controllers") or "cpu io memory pids")
+    if root and not os.path.exists(top + "/cgroup.type") and not _trouble(top):
+        bound = bound or _bound(own, top, top, (*LIMITS, "pids.max"))
+        if not bound:
+            return _found(CGROUP_BELOW, top)
     reason = trouble or f"other processes are in the control group {own}, so that it cannot be divided"
-    return Cgroup(2, reason=reason, hint=DELEGATE if os.geteuid() else f"start it alone in a control group: {DELEGATE}")
+    if bound:
+        reason = f"no control group can be made below {own}, and one elsewhere would be a way out of {bound}"
+    return Cgroup(2, reason=reason, hint=f"start it alone in a control group: {delegating(root)} sandrun ...")
 
 
 def _found(way: int, place: str, controllers: str = "") -> Cgroup:
@@ -137,13 +144,14 @@ def _found(way: int, place: str, controllers: str = "") -> Cgroup:
     return Cgroup(2, way, tuple((name, place) for name in CONTROLLERS if name in names), reason="", hint="")
 
 
-def _bound(own: str, top: str) -> bool:
-    """Whether a limit is set in the caller's group or above it: a group elsewhere would be a way out of that."""
-    while own != top and len(own) > len(top):
-        if any(_read(f"{own}/{file}").split()[:1] not in ([], ["max"]) for file in LIMITS):
-            return True
+def _bound(own: str, top: str, elsewhere: str, limits: Iterable[str]) -> str:
+    """The file of a limit that binds the caller and would not bind a group in `elsewhere`, "" if there is none."""
+    while own != top and len(own) > len(top) and not f"{elsewhere}/".startswith(f"{own}/"):
+        for limit in limits:
+            if _read(f"{own}/{limit}").split()[:1] not in ([], ["max"]):
+                return f"{own}/{limit}"
         own = posixpath.dirname(own)
-    return False
+    return ""
 
 
 def _systemd(top: str) -> str:

@@ -144,6 +144,15 @@ def test_a_missing_controller_is_named() -> None:
     ]
 
 
+def test_what_systemd_does_not_delegate() -> None:
+    """By default it delegates no io to its users; the remedy is root's."""
+    made = draft(io=1)
+    places = tuple((name, "/c") for name in ("memory", "pids", "cpu"))
+    resolve_resources(made, kernel(NEW._replace(way=CGROUP_SCOPE, places=places), 1234))
+    assert made.problems[0].message.startswith("the controller io is not delegated")
+    assert "systemctl edit user@.service" in str(made.problems[0].hint)
+
+
 @pytest.mark.parametrize("path", ["/", "/c", "/c/me", "/c/other/group"])
 def test_no_way_out_by_writing(path: str) -> None:
     """A command that may write to any group could leave its own, or raise its limit; as another user it could not."""
@@ -256,11 +265,28 @@ def test_ways_of_version_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert way(crowd) == (CGROUP_BELOW, str(crowd.top))
     bound = Tree(tmp_path / "bound", "/a", me + "1\n", memory_max="1000\n", pids_max="max\n")
     assert way(bound)[0] == 0, "a limit of the caller must bind the command too"
-    assert "other processes" in cgroup_probe._version_2(bound.found).reason
+    assert f"a way out of {tmp_path}/bound/a/memory.max" in cgroup_probe._version_2(bound.found).reason
+    few = Tree(tmp_path / "few", "/system.slice/b", me + "1\n", pids_max="50\n", memory_max="max\n")
+    assert way(few)[0] == 0
     monkeypatch.setattr(cgroup_probe.os, "geteuid", lambda: 1234)
     assert way(crowd)[0] == 0, "only root takes the root group"
     monkeypatch.setattr(cgroup_probe, "_systemd", str)
     assert way(crowd) == (CGROUP_SCOPE, str(crowd.top))
+    assert way(few) == (CGROUP_SCOPE, str(few.top)), "which gets the caller's pids.max"
+    assert way(bound)[0] == 0, "a scope would be a way out as well"
+    in_slice = Tree(tmp_path / "slice", "/app.slice", me + "1\n", memory_max="1000\n")
+    assert way(in_slice) == (CGROUP_SCOPE, str(in_slice.top)), "the scope is made below that limit"
+
+
+def test_the_lowest_number_of_processes(tmp_path: Path) -> None:
+    """Of the caller's group and those above it."""
+    Tree(tmp_path / "top", "/a/b/c", pids_max="max\n")
+    top = bytes(tmp_path / "top")
+    assert cgroup._lowest_pids_max(top, top + b"/a/b/c") == b""
+    (tmp_path / "top/a/b/pids.max").write_text("70\n")
+    (tmp_path / "top/a/pids.max").write_text("500\n")
+    assert cgroup._lowest_pids_max(top, top + b"/a/b/c") == b"70"
+    assert cgroup._lowest_pids_max(top, top) == b""
 
 
 def test_names_of_ours() -> None:
