@@ -80,7 +80,7 @@ class Questions:
         self._remembering = cast("Host", _Remembering(host))
         self.arch = kernel.arch
         account = resolution.account
-        self.uid = host.uid if self.plan.uid == KEEP else self.plan.uid
+        self.uid = _outside(self.plan, host)
         self.home = home_of(host, account)
 
     # --- kernel -----------------------------------------------------------------------------------------------------
@@ -265,6 +265,14 @@ class Questions:
             else:
                 place = None
         return place
+
+
+def _outside(plan: Plan, host: Host) -> int:
+    """The command's uid as files have it: on the host, if it is another one in a user namespace."""
+    if plan.uid == KEEP:
+        return host.uid
+    rows = (line.split() for line in plan.uid_map.splitlines())
+    return next((int(outside) for inside, outside, _ in rows if int(inside) == plan.uid), plan.uid)
 
 
 def _attributes(flags: int) -> tuple[bool, bool]:

@@ -68,6 +68,7 @@ def examine(needed: Sequence[Package]) -> dict[str, Any]:
     from sandrun.doctor import probes  # noqa: PLC0415
     from sandrun.doctor.mechanisms import mechanisms, usable  # noqa: PLC0415
     from sandrun.doctor.protections import protections  # noqa: PLC0415
+    from sandrun.host import System  # noqa: PLC0415
 
     kernel = kernels.probe()
     facts = probes.probe(kernel)
@@ -77,7 +78,7 @@ def examine(needed: Sequence[Package]) -> dict[str, Any]:
         "system": _system(kernel, facts, needed),
         "facts": dict(sorted(kernels.names(works).items())),
         "mechanisms": [_row(row, "found") for row in mechanisms(kernel, facts)],
-        "protections": [_row(row, "mechanisms") for row in protections(works)],
+        "protections": [_row(row, "mechanisms") for row in protections(works, System())],
         "profiles": [_verdict(verdict) for verdict in _verdicts(works)],
     }
 

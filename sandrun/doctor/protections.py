@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sandrun.doctor.rows import NO, OK, PARTIAL, Row
 from sandrun.errors import CommandError, ProblemsError
 from sandrun.host import Account, Stat
+from sandrun.plan import subids
 from sandrun.plan.draft import ENFORCED
 from sandrun.plan.draft import PARTIAL as PARTLY
 from sandrun.plan.resolve import resolve
@@ -120,9 +121,9 @@ CHECKS: tuple[Check, ...] = (
 """Every protection. A test holds that no key is missing that a kernel could fail to keep."""
 
 
-def protections(kernel: Kernel) -> tuple[Row, ...]:
-    """How far each protection of CHECKS can be kept by this kernel and user."""
-    host = Machine(kernel.uid)
+def protections(kernel: Kernel, real: Host | None = None) -> tuple[Row, ...]:
+    """How far each protection of CHECKS can be kept by this kernel and user, on `real` as to the user's ranges of ids."""
+    host = Machine(kernel.uid, real)
     return tuple(_row(check, kernel, host) for check in CHECKS)
 
 
@@ -187,19 +188,26 @@ DIRECTORY, FILE = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o755
 
 
 class Machine:
-    """A Host with nothing on it but what CHECKS name; the user's home is /home/user."""
+    """A Host with nothing on it but what CHECKS name; the user's home is /home/user.
+
+    `real` answers which ids besides its own the user may map: that is given to the user, like a capability.
+    """
 
     cwd = "/data"
     environ: Mapping[str, str] = {"PATH": "/bin", "HOME": "/home/user"}
 
-    def __init__(self, uid: int) -> None:
+    def __init__(self, uid: int, real: Host | None = None) -> None:
         self.uid = self.gid = uid
+        self.real = real
         directories = ("/", "/bin", "/data", "/data/bin", "/data/work", "/dev", "/home", "/home/user", "/proc", "/tmp")  # noqa: S108
         files = (COMMAND, "/data" + COMMAND, "/data/file", "/data/socket")
         self.nodes = dict.fromkeys(directories, DIRECTORY) | dict.fromkeys(files, FILE)
 
     def account(self, user: str | int) -> Account | None:
-        return Account("", user, user, "/home/user", "") if isinstance(user, int) else None
+        if not isinstance(user, int):
+            return None
+        known = self.real.account(user) if self.real and user == self.uid else None
+        return Account(known.name if known else "", user, user, "/home/user", "")
 
     def group(self, group: str | int) -> int | None:
         return group if isinstance(group, int) else None
@@ -212,7 +220,7 @@ class Machine:
         return None if mode is None else Stat(mode, 1, list(self.nodes).index(path) + 1, 1, self.uid, self.gid)
 
     def stat(self, path: str) -> Stat | None:
-        return self.lstat(path)
+        return self.real.stat(path) if self.real and path in subids.FILES else self.lstat(path)
 
     def readlink(self, path: str) -> str | None:
         return None
@@ -226,6 +234,8 @@ class Machine:
         return sorted(posixpath.basename(one) for one in self.nodes if one != "/" and posixpath.dirname(one) == path)
 
     def read(self, path: str, limit: int, offset: int = 0) -> bytes | None:
+        if self.real and path in subids.FILES:
+            return self.real.read(path, limit, offset)
         return b"" if self.nodes.get(path) == FILE else None
 
     def modes(self, path: str) -> list[tuple[str, int]] | None:

@@ -29,6 +29,8 @@ RANGES = ("/etc/subuid", "/etc/subgid")
 HELPERS = ("newuidmap", "newgidmap")
 DIRECTORIES = ("/usr/bin", "/run/wrappers/bin")
 """Where set-user-ID programs of the system are; PATH is not asked, since it is the caller's word."""
+FILES = frozenset((*RANGES, *(f"{directory}/{name}" for directory in DIRECTORIES for name in HELPERS)))
+"""All that is asked of the host besides accounts."""
 MOST = 1 << 20
 NEEDED = "changing user or group needs CAP_SETUID and CAP_SETGID, or ids of the caller's own in a user namespace"
 OWN = KINDS["pid"] | KINDS["mount"] | KINDS["ipc"]

@@ -82,6 +82,16 @@ def test_programs_answer_as_in_the_simulator_of_the_tests(name: str, monkeypatch
             assert bpf.answer(programs, "x86_64", number, arguments) & 0xFFFF0000 == expected & 0xFFFF0000
 
 
+def test_an_id_that_is_another_one_outside_owns_nothing() -> None:
+    """Uid 0 of a user namespace is no owner of root's files, nor a mapped number of that user's."""
+    maps = b"1000 1000 1\n0 100000 1\n5 100005 1\n"
+    for uid, outside in ((0, 100000), (5, 100005), (1000, 1000), (7, 7)):
+        assert ask(uid=uid, uid_map=maps).uid == outside
+    rule = (WRITE, KIND_DIRECTORY, b"/etc")
+    assert ask(uid=0, uid_map=maps, path_rules=(rule,)).against_write("/etc/crontab")
+    assert not ask(uid=0, path_rules=(rule,)).against_write("/etc/crontab"), "the control: root itself"
+
+
 def test_writing_is_asked_of_the_rules_and_the_modes() -> None:
     """A rule on the path or above it opens; the modes of files of others close, unless their directory can be changed."""
     rule = (WRITE, KIND_DIRECTORY, b"/home/me/work")

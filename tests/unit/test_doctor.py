@@ -28,7 +28,7 @@ from sandrun.primitives import cgroup_probe, landlock, namespaces
 from sandrun.primitives.cgroup_probe import Cgroup
 from sandrun.profile import load
 from sandrun.profile.keys import KEYS
-from tests.fakes import debian_host
+from tests.fakes import debian_host, file, program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,6 +183,18 @@ def test_partial_is_what_an_optional_protection_keeps() -> None:
     assert found["memory of the whole tree"].by == ("setrlimit",)
     assert found["overlay"].state == NO
     assert found["another user"].state == NO
+
+
+def test_ranges_of_ids_are_those_of_the_machine() -> None:
+    """Whether an ordinary user can be another one hangs on what the real subuid(5) says, not on the doctor's own host."""
+    kernel = a_kernel(10, **dict.fromkeys(NAMESPACES, True))
+    helpers = {f"/usr/bin/{name}": program(mode=0o4755) for name in ("newuidmap", "newgidmap")}
+    ranges = {path: file(b"alice:100000:65536\n") for path in ("/etc/subuid", "/etc/subgid")}
+    assert kernel.uid == 1000
+    for tree, state in ((helpers | ranges, OK), (helpers, NO), ({}, NO)):
+        found = {row.name: row for row in protections.protections(kernel, debian_host(tree=tree))}
+        assert found["another user"].state == state
+        assert bool(found["another user"].hints) == (state != OK)
 
 
 def test_every_protection_has_a_check() -> None:
