@@ -153,6 +153,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ("sandrun.accounts", ("sandrun.plan.*", *FOUNDATION)),
+    ("sandrun.traffic", ()),
     ("sandrun.dryrun", ("sandrun.report", "sandrun.plan.*", "sandrun.primitives.*")),
     ("sandrun.accounts", ("sandrun.plan.account", "sandrun.plan.format", "sandrun.libc", "sandrun.errors")),
     (
@@ -170,7 +171,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (
         "sandrun.report",
-        ("sandrun.plan.*", "sandrun.supervise", "sandrun.primitives.*", "sandrun.kernel", "sandrun.errors"),
+        ("sandrun.plan.*", "sandrun.supervise", "sandrun.traffic", "sandrun.primitives.*", "sandrun.errors"),
     ),
     (
         "sandrun.workspace*",
@@ -319,6 +320,7 @@ def test_no_import_after_fork() -> None:
             ignored = 0
             held = -1
             group = None
+            relay = None
 
         full = {
             "umask": 0o77,
