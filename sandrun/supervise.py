@@ -214,10 +214,7 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
             if not child.init:
                 watch.group.kill()
             watch.group.dismiss()  # the guardian would be found as one of ours
-        orphans = (0.0, 0.0)
-        if child.init:
-            # The kernel reaps them there for an init process that waits for nobody, and their times are lost.
-            orphans = tree.times(child.init[0], *(() if run.gone else (child.pid,)))
+        run.take_down_times()
         network, killed, init = None, 0, child.init
         if watch.relay:
             if init:
@@ -241,8 +238,8 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
         signal=os.WTERMSIG(run.status) if os.WIFSIGNALED(run.status) else 0,
         timed_out=run.timed_out,
         wall=run.ended - run.began,
-        user=now.ru_utime - watch.cpu.ru_utime + orphans[0],
-        system=now.ru_stime - watch.cpu.ru_stime + orphans[1],
+        user=max(now.ru_utime, run.user) - watch.cpu.ru_utime,
+        system=max(now.ru_stime, run.system) - watch.cpu.ru_stime,
         max_rss=now.ru_maxrss * _KIB,
         resources=events,
         network=network,
@@ -268,7 +265,20 @@ def _let_go(fds: tuple[int, ...], watch: Watch) -> None:
 class _Run:
     """The state of one `supervise` call: what was seen of the command, and the deadline that counts now."""
 
-    __slots__ = ("began", "child", "deadline", "ended", "foreground", "gone", "grace", "status", "timed_out", "watch")
+    __slots__ = (
+        "began",
+        "child",
+        "deadline",
+        "ended",
+        "foreground",
+        "gone",
+        "grace",
+        "status",
+        "system",
+        "timed_out",
+        "user",
+        "watch",
+    )
 
     def __init__(self, child: Child, watch: Watch, plan: Plan) -> None:
         self.child, self.watch = child, watch
@@ -276,6 +286,7 @@ class _Run:
         self.deadline = self.began + plan.deadline_ms / 1000 if plan.deadline_ms >= 0 else None
         self.grace = max(plan.grace_ms, 0) / 1000
         self.status, self.foreground = 0, child.pid
+        self.user = self.system = 0.0
         self.gone = self.timed_out = False
 
     def until_the_end(self) -> None:
@@ -314,6 +325,7 @@ class _Run:
             return
         self.timed_out = True
         self.deadline = time.monotonic() + self.grace
+        self.take_down_times()
         # CONT after TERM: a stopped process must be able to act on it.
         init = self.child.init[0] if self.child.init else 0
         tree.signal_tree(self.watch.scoped, libc.SIGTERM, libc.SIGCONT, init=init)
@@ -340,6 +352,16 @@ class _Run:
             self.status = os.waitpid(pid, 0)[1]
         if not self.gone:
             tree.reap(but=pid)
+
+    def take_down_times(self) -> None:
+        """Remember the processor time until now, before processes end of which the kernel would not tell us.
+
+        Orphans of a pid namespace are reaped for an init process that waits for nobody, so their times are lost.
+        """
+        if self.child.init and (not self.gone or tree.inside(self.child.init[0])):
+            counted, living = resource.getrusage(resource.RUSAGE_CHILDREN), tree.times()
+            self.user = max(self.user, counted.ru_utime + living[0])
+            self.system = max(self.system, counted.ru_stime + living[1])
 
     def kill_group(self) -> None:
         """Kill the command's process group, if it has one of its own, in one call that no fork outruns.

@@ -226,29 +226,19 @@ def has_others(but: int) -> bool:
 
 def inside(init: int) -> int:
     """How many processes live in a pid namespace, besides its init process and our own children."""
-    if _is_childless(init):
-        return 0  # an orphan is init's child, so nothing lives below one either
+    try:
+        with open(f"/proc/{init}/task/{init}/children", "rb") as file:
+            if not file.read():
+                return 0  # an orphan is init's child, so nothing lives below one either
+    except OSError:
+        pass  # a kernel without CONFIG_PROC_CHILDREN
     return sum(parent != os.getpid() and _is_alive(pid) for pid, parent in _members().items())
 
 
-def _is_childless(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
-            return not file.read()
-    except OSError:
-        return False  # a kernel without CONFIG_PROC_CHILDREN
-
-
-def times(*tops: int) -> tuple[float, float]:
-    """The processor time, user and system in seconds, of all below these processes and of what that waited for."""
-    if all(map(_is_childless, tops)):
-        return 0.0, 0.0
-    below = set(tops)
+def times() -> tuple[float, float]:
+    """The processor time, user and system in seconds, of all below this process and of what that has waited for."""
     user = system = 0
-    for pid, parent in _members().items():
-        if parent not in below:
-            continue
-        below.add(pid)
+    for pid in _members():
         try:
             own_user, own_system, waited_user, waited_system = map(int, _stat(pid)[_TIMES])
         except OSError:

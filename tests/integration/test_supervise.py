@@ -57,6 +57,28 @@ def test_outcome(who: Who) -> None:
     assert 64 << 20 <= outcome["max_rss"] < 512 << 20
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["end", "timeout"])
+@BOTH_KILLS
+def test_times_of_what_nobody_waits_for(who: Who, kill: str, late: bool) -> None:
+    """The processor time of what the end finds alive is counted, although a pid namespace's init waits for nobody."""
+    code = f"""
+import os, time
+reader, writer = os.pipe()
+if not os.fork():
+    os.fork() and os._exit(0)
+    while time.process_time() < 0.3: pass
+    os.write(writer, b'.')
+    time.sleep(60)
+os.wait()
+os.read(reader, 1)
+time.sleep({60 if late else 0})
+"""
+    options = ("--timeout", "3s") if late else ()
+    _, outcome = reported(who, *python(who, code), options=options, kill=kill)
+    assert outcome["how"] == ("timeout" if late else "exit")
+    assert 0.28 <= outcome["user"] + outcome["system"] < 20, "a clock tick is 10 ms"
+
+
 def test_outcome_of_a_signal(who: Who) -> None:
     """A command that died of a signal is reported so, not as an exit."""
     status, outcome = reported(who, "/bin/sh", "-c", "kill -TERM $$")
