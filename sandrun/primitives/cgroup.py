@@ -307,7 +307,7 @@ def _enter_scope(mount: bytes) -> bytes:
     unit = b"sandrun-%d.scope" % os.getpid()
     properties = [b"PIDs", b"au", b"1", b"%d" % os.getpid(), b"Delegate", b"b", b"true"]
     properties += [b"CollectMode", b"s", b"inactive-or-failed"]
-    most = _lowest_pids_max(mount, mount + _own_path())
+    most = files.lowest_pids_max(mount, mount + files.own_path())
     if most:
         properties += [b"TasksMax", b"t", most]
     bus = b"--system" if os.geteuid() == 0 else b"--user"
@@ -316,7 +316,7 @@ def _enter_scope(mount: bytes) -> bytes:
     status = _spawn([*argv, b"4" if most else b"3", *properties, b"0"])
     end = time.monotonic() + SCOPE_SECONDS
     while not status and time.monotonic() < end:
-        path = _own_path()
+        path = files.own_path()
         if path.endswith(b"/" + unit):
             return mount + path
         time.sleep(files.PAUSE)
@@ -330,25 +330,6 @@ def _enter_scope(mount: bytes) -> bytes:
 def delegating(root: bool) -> str:
     """The words that start a command alone in a control group which systemd delegates, as root or as another user."""
     return f"systemd-run {'' if root else '--user '}--scope -p Delegate=yes"
-
-
-def _own_path() -> bytes:
-    """The path of this process in the hierarchy of version 2, b"" if it has none."""
-    for line in files.read(b"/proc/self/cgroup").splitlines():
-        if line.startswith(b"0::"):
-            return line[3:]
-    return b""
-
-
-def _lowest_pids_max(mount: bytes, group: bytes) -> bytes:
-    """The lowest limit of processes of a group and those above it, b"" for none: a scope must be no way out of it."""
-    found = []
-    while len(group) > len(mount):
-        value = files.read(group + b"/pids.max").strip()
-        if value.isdigit():
-            found.append(int(value))
-        group = os.path.dirname(group)
-    return b"%d" % min(found) if found else b""
 
 
 def _spawn(argv: list[bytes]) -> int:

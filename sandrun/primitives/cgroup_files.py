@@ -28,6 +28,25 @@ def members(path: bytes) -> set[int]:
     return found - {0}
 
 
+def own_path() -> bytes:
+    """The path of this process in the hierarchy of version 2, b"" if it has none."""
+    for line in read(b"/proc/self/cgroup").splitlines():
+        if line.startswith(b"0::"):
+            return line[3:]
+    return b""
+
+
+def lowest_pids_max(mount: bytes, group: bytes) -> bytes:
+    """The lowest limit of processes of a group and those above it, b"" for none: a scope must be no way out of it."""
+    found = []
+    while len(group) > len(mount):
+        value = read(group + b"/pids.max").strip()
+        if value.isdigit():
+            found.append(int(value))
+        group = os.path.dirname(group)
+    return b"%d" % min(found) if found else b""
+
+
 def kill_at_once(path: bytes) -> bool:
     """Kill all members by cgroup.kill (version 2, Linux 5.14); False where there is none."""
     try:

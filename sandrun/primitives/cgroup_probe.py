@@ -20,6 +20,8 @@ KILLER = "kill"
 CONTROLLERS = ("memory", "pids", "cpu", "blkio", "io")
 LIMITS = ("memory.max", "memory.high", "cpu.max", "io.max", "cpuset.cpus")
 """Set only for a reason, while systemd sets pids.max on every unit; a scope is given that of the caller."""
+PROC_PID_INIT_INO = 0xEFFFFFFC
+"""The inode of the first pid namespace (linux/proc_ns.h, and since Linux 6.17 linux/nsfs.h)."""
 NONE_MOUNTED = "no hierarchy of control groups is mounted, or none can be seen"
 MOUNT_HINT = "mount -t cgroup2 none /sys/fs/cgroup"
 
@@ -156,7 +158,7 @@ def _bound(own: str, top: str, elsewhere: str, limits: Iterable[str]) -> str:
 
 def _systemd(top: str) -> str:
     """The directory of the manager of systemd that can be asked for a scope, "" if none can be."""
-    if not os.access(BUSCTL, os.X_OK):
+    if not (os.access(BUSCTL, os.X_OK) and _is_known_by_number()):
         return ""
     if not os.geteuid():
         sockets = os.path.exists("/run/systemd/private") and os.path.exists("/run/dbus/system_bus_socket")
@@ -166,6 +168,19 @@ def _systemd(top: str) -> str:
         return ""
     uid = os.geteuid()
     return f"{top}/user.slice/user-{uid}.slice/user@{uid}.service"
+
+
+def _is_known_by_number() -> bool:
+    """Whether our process ids are those of systemd, which would else move another process than this one.
+
+    So it is in the first pid namespace, and in that of a container whose process 1 is a systemd of its own. The sockets
+    of the host may have been mounted into any other.
+    """
+    try:
+        first = os.stat("/proc/self/ns/pid").st_ino == PROC_PID_INIT_INO
+    except OSError:
+        first = False
+    return first or _read("/proc/1/comm") == "systemd\n"
 
 
 def _trouble(directory: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from sandrun.kernel import Kernel
 from sandrun.plan.draft import ENFORCED, LOST, PARTIAL, Draft
 from sandrun.plan.format import CGROUP_AFTER, CGROUP_ALONE, CGROUP_BELOW, CGROUP_MAY_LACK, CGROUP_SCOPE, CGROUP_V1
 from sandrun.plan.resources import STAND_INS, resolve_resources
-from sandrun.primitives import cgroup, cgroup_probe, landlock
+from sandrun.primitives import cgroup, cgroup_files, cgroup_probe, landlock
 from sandrun.primitives.cgroup_probe import KILLER, Cgroup, hierarchies
 from sandrun.primitives.view import READ_ONLY
 from sandrun.profile.model import Origin, Profile, Value
@@ -278,15 +279,32 @@ def test_ways_of_version_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert way(in_slice) == (CGROUP_SCOPE, str(in_slice.top)), "the scope is made below that limit"
 
 
+@pytest.mark.parametrize(
+    ("inode", "first", "known"),
+    [
+        (cgroup_probe.PROC_PID_INIT_INO, "", True),
+        (4026532000, "systemd\n", True),
+        (4026532000, "sh\n", False),
+        (4026532000, "", False),
+    ],
+)
+def test_systemd_knows_us_by_our_number(monkeypatch: pytest.MonkeyPatch, inode: int, first: str, known: bool) -> None:
+    """On the host, even if process 1 cannot be seen, and in a container with a systemd of its own."""
+    found = os.stat_result((0, inode, 0, 0, 0, 0, 0, 0, 0, 0))
+    monkeypatch.setattr(cgroup_probe.os, "stat", lambda _: found)
+    monkeypatch.setattr(cgroup_probe, "_read", lambda _: first)
+    assert cgroup_probe._is_known_by_number() is known
+
+
 def test_the_lowest_number_of_processes(tmp_path: Path) -> None:
     """Of the caller's group and those above it."""
     Tree(tmp_path / "top", "/a/b/c", pids_max="max\n")
     top = bytes(tmp_path / "top")
-    assert cgroup._lowest_pids_max(top, top + b"/a/b/c") == b""
+    assert cgroup_files.lowest_pids_max(top, top + b"/a/b/c") == b""
     (tmp_path / "top/a/b/pids.max").write_text("70\n")
     (tmp_path / "top/a/pids.max").write_text("500\n")
-    assert cgroup._lowest_pids_max(top, top + b"/a/b/c") == b"70"
-    assert cgroup._lowest_pids_max(top, top) == b""
+    assert cgroup_files.lowest_pids_max(top, top + b"/a/b/c") == b"70"
+    assert cgroup_files.lowest_pids_max(top, top) == b""
 
 
 def test_names_of_ours() -> None:
