@@ -7,31 +7,50 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from sandrun.plan.format import KEEP, NICE_KEEP, UNLIMITED
+from sandrun.plan.format import KEEP, NICE_KEEP, UNLIMITED, Plan
 from sandrun.primitives import caps, landlock, namespaces, view
 from sandrun.report import SCHEMA, printable, protections
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sandrun.plan.format import Plan
     from sandrun.plan.resolve import Resolution
     from sandrun.profile.model import Profile
 
 TTY_NAMES = ("inherit", "protected", "new-session", "pty")
 WAYS = ("", "version 1", "version 2", "version 2, sandrun steps aside", "version 2, a scope of systemd")
 """By CGROUP_* of the plan's format."""
-VIEW_NAMES = ("tree", "bind", "tmpfs", "proc", "devpts", "overlay", "directory", "file", "symlink", "root", "chroot")
+VIEW_NAMES = (
+    *(
+        "tree",
+        "bind",
+        "tmpfs",
+        "proc",
+        "devpts",
+        "overlay",
+        "directory",
+        "file",
+        "symlink",
+        "root",
+        "chroot",
+        "content",
+    ),
+)
 """By VIEW_* of the view."""
 VIEW_FLAGS = {
     "read-only": view.READ_ONLY | view.SEALED,
     "devices": view.DEVICES,
     "noexec": view.NO_EXECUTE,
 }
+CONTENT = (view.VIEW_FILE, view.VIEW_CONTENT)
+"""The operations whose source is what a file holds."""
 BPF_INSTRUCTION = 8
+PROTOCOLS = {6: "tcp", 17: "udp"}
+ANY_PORT = (0, 65535)
 
 
 def describe(profile: Profile, resolution: Resolution) -> dict[str, Any]:
@@ -100,7 +119,7 @@ def _filesystem(plan: Plan) -> dict[str, Any]:
             {
                 "operation": VIEW_NAMES[operation],
                 "path": os.fsdecode(path),
-                "source": None if operation == view.VIEW_FILE else os.fsdecode(source) or None,
+                "source": None if operation in CONTENT else os.fsdecode(source) or None,
                 "flags": [name for name, flag in VIEW_FLAGS.items() if flags & flag],
             }
             for operation, flags, path, source in plan.view
@@ -113,7 +132,34 @@ def _network(plan: Plan) -> dict[str, Any]:
         "handled": _bits(plan.landlock_net, landlock.NET),
         "ports": [{"port": port, "access": _bits(access, landlock.NET)} for access, port in plan.port_rules],
         "scoped": _bits(plan.landlock_scoped, landlock.SCOPES),
+        "relay": _relay(plan.egress),
     }
+
+
+def _relay(egress: bytes) -> dict[str, Any] | None:
+    """What the relay serves, and the sandbox that it enters; None where there is none."""
+    if not egress:
+        return None
+    plan = Plan.from_bytes(egress)
+    return {
+        "connect": [_rule(*rule) for rule in plan.relay_rules],
+        "deny": [_rule(*rule) for rule in plan.relay_deny],
+        "private": [network.decode() for network in plan.relay_private],
+        "names": {name.decode(): socket.inet_ntoa(number.to_bytes(4)) for number, _, name, _ in plan.relay_names},
+        "publish": [f"{PROTOCOLS[number]}:{port}" for number, port in plan.publish],
+        "uid": None if plan.uid == KEEP else plan.uid,
+        "landlock_abi": plan.landlock_abi,
+        "ports": [port for _, port in plan.port_rules],
+        "syscalls": _syscalls(plan),
+    }
+
+
+def _rule(number: int, ports: int, kind: bytes, host: bytes) -> str:
+    """A rule of the relay as an endpoint is written."""
+    first, last = ports >> 16, ports & 0xFFFF
+    where = "*" if kind == b"any" else f"[{host.decode()}]" if b":" in host else host.decode()
+    span = "" if (first, last) == ANY_PORT else f":{first}" if first == last else f":{first}-{last}"
+    return f"{PROTOCOLS[number]}:{where}{span}"
 
 
 def _syscalls(plan: Plan) -> dict[str, Any]:
@@ -167,6 +213,7 @@ def text(document: Mapping[str, Any]) -> str:
     if network["ports"]:
         lines.append("ports:")
         lines += [f"  {row['port']}: {', '.join(row['access'])}" for row in network["ports"]]
+    lines += _relay_lines(network["relay"] or {})
     lines.append("syscall filters:")
     lines += [
         f"  {row['instructions']} instructions, sha256 {row['sha256']}" for row in document["syscalls"]["programs"]
@@ -200,6 +247,15 @@ def _grant_lines(filesystem: Mapping[str, Any]) -> list[str]:
     private = filesystem["private"]
     lines += [f"  ${name}: a new directory, {', '.join(private['access'])}" for name in private["variables"]]
     return lines
+
+
+def _relay_lines(relay: Mapping[str, Any]) -> list[str]:
+    """What is reached through the relay; its own sandbox is in the document only."""
+    lines = ["relay:"] if relay else []
+    words = {"connect": "connect", "deny": "never", "private": "names may resolve to", "publish": "shown on the host"}
+    lines += [f"  {word}: {', '.join(relay[key])}" for key, word in words.items() if relay and relay[key]]
+    names = relay["names"] if relay else {}
+    return lines + [f"  {name} is {address} inside" for name, address in names.items()]
 
 
 def _view_lines(records: list[dict[str, Any]]) -> list[str]:
