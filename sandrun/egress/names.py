@@ -9,25 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
 POOL = "127.64.0.0/10"
 """These addresses stand for names, so they cannot be granted as addresses."""
 POOL_FIRST, POOL_LAST = 0x7F400000, 0x7F7FFFFF
-STATIC_FIRST, ASKED_FIRST = 0x7F400101, 0x7F600001
-"""127.64.1.1 and 127.96.0.1."""
+ASKED_FIRST = 0x7F600001
+"""127.96.0.1; the static names have theirs below."""
 MAX_NAMES = 4096
-"""Static names in a plan; and names given an address while the command runs."""
+"""Names given an address while the command runs."""
 LOCALHOST = 0x7F000001
 
 LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
 DIGITS = frozenset(b"0123456789")
 HEX_DIGITS = frozenset(b"0123456789abcdef")
-
-
-def static_addresses() -> Iterator[int]:
-    """The addresses for the static names of a plan, in order: 127.64.1.1, …, as numbers; the last octet is 1 to 254."""
-    return _usable(STATIC_FIRST, ASKED_FIRST)
 
 
 def in_pool(address: int) -> bool:
@@ -70,7 +65,8 @@ class Table:
         self._addresses = {name: address for address, name in self._names.items()}
         self._allows = allows
         self._left = limit
-        self._free = _usable(ASKED_FIRST, POOL_LAST)
+        # No address that old programs take for that of a network, or for its broadcast address.
+        self._free = (number for number in range(ASKED_FIRST, POOL_LAST) if 0 < number & 255 < 255)
         self.refused = refused
 
     def has(self, name: str) -> bool:
@@ -108,8 +104,3 @@ class Table:
 
 def _is_localhost(name: str) -> bool:
     return name == "localhost" or name.endswith(".localhost")
-
-
-def _usable(first: int, end: int) -> Iterator[int]:
-    """Addresses that nobody takes for the address or the broadcast address of a network."""
-    return (address for address in range(first, end) if 0 < address & 255 < 255)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 import threading
 import time
 from queue import SimpleQueue
@@ -26,8 +27,11 @@ MAX_ADDRESSES = 16
 """Of one name; the others are not tried."""
 MAX_KEPT = 1024
 """Answers that are remembered at once."""
-NOBODYS = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
-"""Addresses for documentation, which no machine has."""
+
+NLMSGHDR, RTMSG, RTATTR = struct.Struct("=IHHII"), struct.Struct("=8BI"), struct.Struct("=HH")
+NLMSG_ERROR, RTM_NEWROUTE, RTM_GETROUTE = 2, 24, 26
+NLM_F_REQUEST, RTA_DST = 1, 1
+RTN_UNICAST, RTN_BROADCAST, RTN_MULTICAST = 1, 3, 5
 
 
 class Answer(NamedTuple):
@@ -44,36 +48,36 @@ def system(name: str) -> tuple[Found, ...]:
     """The addresses of a name by getaddrinfo(3), in its order. Raises OSError (socket.gaierror is one)."""
     # As bytes, or Python would import its codec for international names, which is out of reach by now.
     rows = socket.getaddrinfo(name.encode("ascii"), None, type=socket.SOCK_STREAM)
-    texts = dict.fromkeys(str(row[4][0]) for row in rows if row[0] in NOBODYS)
+    texts = dict.fromkeys(str(row[4][0]) for row in rows)
     return tuple(Found(text, is_own(text)) for text in list(texts)[:MAX_ADDRESSES])
 
 
 def is_own(address: str) -> bool:
-    """Whether it is an address of this machine: a socket can be bound to it. If that cannot be told, it is.
+    """Whether it is an address of this machine: the kernel routes it to itself. If that cannot be told, it is.
 
-    With `ip_nonlocal_bind` of ip(7) every address can be bound to; then it is one if it is also the source address on
-    the way to itself. That alone would miss the secondary addresses of an interface.
+    Raises nothing. The source address on the way there would not tell the secondary addresses of an interface.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    if not _binds(family, address):
-        return False
-    if not _binds(family, NOBODYS[family]):
+    try:
+        packed = socket.inet_pton(family, address)
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC) as netlink:
+            netlink.sendto(_route_request(family, packed), (0, 0))
+            reply = netlink.recv(4096)
+    except OSError:
         return True
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
-            probe.connect((address, 9))
-            return str(probe.getsockname()[0]) == address
-    except OSError as error:
-        return error.errno not in (errno.ENETUNREACH, errno.EHOSTUNREACH)
+    _, kind, _, _, _ = NLMSGHDR.unpack_from(reply)
+    if kind == NLMSG_ERROR:
+        (number,) = struct.unpack_from("=i", reply, NLMSGHDR.size)
+        return -number not in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EOPNOTSUPP)
+    route = RTMSG.unpack_from(reply, NLMSGHDR.size)
+    return kind != RTM_NEWROUTE or route[7] not in (RTN_UNICAST, RTN_BROADCAST, RTN_MULTICAST)
 
 
-def _binds(family: int, address: str) -> bool:
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
-            probe.bind((address, 0))
-    except OSError as error:
-        return error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-    return True
+def _route_request(family: int, address: bytes) -> bytes:
+    """RTM_GETROUTE of rtnetlink(7): by which route a packet to this address would go."""
+    body = RTMSG.pack(family, len(address) * 8, 0, 0, 0, 0, 0, 0, 0)
+    body += RTATTR.pack(RTATTR.size + len(address), RTA_DST) + address
+    return NLMSGHDR.pack(NLMSGHDR.size + len(body), RTM_GETROUTE, NLM_F_REQUEST, 0, 0) + body
 
 
 class Resolver(Generic[Token]):
