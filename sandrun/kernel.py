@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandrun import libc
+from sandrun.errors import SandrunError
 from sandrun.primitives import caps, cgroup_probe, landlock_names, namespaces
 
 if TYPE_CHECKING:
@@ -119,21 +120,21 @@ def with_cgroup(kernel: Kernel) -> Kernel:
 def with_namespaces(kernel: Kernel, *, user: bool = False) -> Kernel:
     """`kernel` with the namespaces that can be had, found by making and using them: 3 ms where all works.
 
-    `user`: look for a user namespace also where the others do not need one. Raises OSError if nothing can be forked.
+    `user`: look for a user namespace also where the others do not need one. Raises SandrunError if nothing can be forked.
     """
     around = libc.CLONE_NEWUSER if kernel.needs_userns else 0
-    failed = namespaces.attempt(namespaces.ALL & ~libc.CLONE_NEWUSER | around)
+    failed = _attempt(namespaces.ALL & ~libc.CLONE_NEWUSER | around)
     if not failed[0]:
         found: dict[str, Any] = {name: kind != libc.CLONE_NEWUSER or bool(around) for name, kind in NAMESPACES.items()}
         if user and not around:
-            failed = namespaces.attempt(libc.CLONE_NEWUSER)
+            failed = _attempt(libc.CLONE_NEWUSER)
             found["userns"] = not failed[0]
     else:
-        trials = {"userns": namespaces.attempt(libc.CLONE_NEWUSER)}
+        trials = {"userns": _attempt(libc.CLONE_NEWUSER)}
         # Where each of the others takes a user namespace around it, one trial says it for all.
         hopeless = bool(around and trials["userns"][0])
         for name, kind in NAMESPACES.items():
-            trials.setdefault(name, trials["userns"] if hopeless else namespaces.attempt(kind | around))
+            trials.setdefault(name, trials["userns"] if hopeless else _attempt(kind | around))
         found = {name: not step for name, (step, _, _) in trials.items()}
         failed = next((trial for trial in trials.values() if trial[0]), failed)
     reason = ": ".join(why_no_namespaces(failed, kernel, _sysctl, libc.prctl(libc.PR_GET_SECCOMP))) if failed[0] else ""
@@ -172,6 +173,8 @@ def why_no_namespaces(
     `failed` is the answer of `namespaces.attempt`; `sysctl` gives the value of a sysctl, "" for none.
     """
     step, error, signal = failed
+    if error == errno.EAGAIN:
+        return "this user has as many processes as it may", "raise that limit: ulimit -u"
     if step.startswith("make "):
         if error == errno.ENOSPC and sysctl(USERNS_MOST) == "0":
             return f"{USERNS_MOST} is 0", f"sysctl -w {USERNS_MOST}=15000"
@@ -206,6 +209,13 @@ def names(kernel: Kernel) -> dict[str, int | bool]:
         "root": kernel.is_root,
         "seccomp": kernel.seccomp_filter,
     }
+
+
+def _attempt(kinds: int) -> tuple[str, int, int]:
+    try:
+        return namespaces.attempt(kinds)
+    except OSError as error:
+        raise SandrunError(f"cannot try namespaces: {libc.strerror(error.errno or 0)}") from None
 
 
 def _read(path: str) -> str:

@@ -143,10 +143,13 @@ class Record:
         """
         if self.events.fd in resolution.plan.pass_fds:
             raise UsageError(f"--status-fd {self.events.fd} and process.pass_fds name the same file descriptor")
+        again = self.resolution is not None
         self.profile, self.resolution = profile, resolution
         if self.request.dry_run:
             return
         if self.request.verbose:
+            if again:
+                report.say(["planned again: not every namespace of this plan can be had here"])
             from sandrun import dryrun  # noqa: PLC0415 (only where the plan is shown)
 
             report.say(dryrun.text(dryrun.describe(profile, resolution)).splitlines())

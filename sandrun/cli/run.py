@@ -79,8 +79,8 @@ def run(request: Request, record: Record) -> int:
             watch.held = claim.descriptor
         try:
             child = launch(plan, values, watch, session.overlays if session else ())
-        except StepError:
-            better = _found_out(prepared, request.command)
+        except StepError as error:
+            better = _found_out(prepared, request.command, error)
             if not better:
                 raise
             record.planned(profile, better)
@@ -181,12 +181,13 @@ def _may_fail(plan: Plan) -> bool:
     )
 
 
-def _found_out(prepared: Prepared, command: Sequence[str]) -> Resolution | None:
+def _found_out(prepared: Prepared, command: Sequence[str], error: StepError) -> Resolution | None:
     """The plan for what this kernel has, after a launch that failed; None if nothing else was assumed.
 
-    Raises SandrunError if the profile cannot be kept with that.
+    Also None if the last step failed: what is taken for a command that did not run must never be run a second time.
+    Raises SandrunError if the profile cannot be kept.
     """
-    if not prepared.assumed:
+    if not prepared.assumed or error.step == "execute":
         return None
     from sandrun import libc  # noqa: PLC0415
     from sandrun.kernel import with_namespaces  # noqa: PLC0415

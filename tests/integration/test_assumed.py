@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -149,11 +150,25 @@ def test_one_start_is_told(who: Who) -> None:
     assert in_child(go, who) == ["exec", "exit"]
 
 
-def test_another_failure_stands(who: Who, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step that fails for another reason is told as it is, and not tried again."""
+def test_both_plans_are_shown(who: Who) -> None:
+    """`--verbose` says that the first plan does not hold before it shows the second."""
+    need_namespaces(who)
+    said = in_domain(who, "--verbose", "--", "true").stderr
+    first, _, second = said.partition("sandrun: planned again")
+    by = re.compile(r"(?:enforced|partial) by .*pid namespace")
+    assert by.search(first)
+    assert second
+    assert not by.search(second)
+
+
+@pytest.mark.parametrize("step", ["execute", "enter the working directory"])
+def test_another_failure_stands(who: Who, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """What fails for another reason is told as it is, and not tried again; what may have run is not in any case."""
     need_namespaces(who)
     started: list[int] = []
-    error = StepError("enter the working directory", 13, "cannot enter the working directory: /x: no (EACCES)")
+    error = StepError(step, 13, "cannot")
+    if step == "execute":
+        monkeypatch.setattr(kernels, "with_namespaces", lambda kernel: kernel._replace(pidns=False))
 
     def fail(*_: object) -> None:
         started.append(1)
@@ -169,6 +184,20 @@ def test_another_failure_stands(who: Who, monkeypatch: pytest.MonkeyPatch) -> No
         return False, 0
 
     assert in_child(go, who) == (True, 1)
+
+
+@pytest.mark.parametrize("processes", [0, 1, 2])
+@pytest.mark.parametrize("option", ["-q", "--dry-run"])
+def test_too_few_processes(who: Who, processes: int, option: str) -> None:
+    """A user who may not start what it takes is told so, whoever finds out."""
+    need_userns()
+    if who.is_root:
+        pytest.skip("root may start as many as it likes")
+    limited = [need_program("prlimit"), f"--nproc={processes}"]
+    done = who.run([*limited, *who.sandrun, option, *CAN_BE_ASSUMED, "--", "true"])
+    assert done.returncode == 125
+    assert "EAGAIN" in done.stderr or "as many processes" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
