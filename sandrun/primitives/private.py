@@ -24,9 +24,9 @@ def remove(path: bytes) -> int:
     except OSError as error:
         return error.errno or errno.EIO
     try:
-        top = _open(name, at)
+        top = open_folder(name, at)
         try:
-            _empty(top)
+            empty(top)
         finally:
             os.close(top)
         os.rmdir(name, dir_fd=at)
@@ -39,7 +39,7 @@ def remove(path: bytes) -> int:
     return 0
 
 
-def _open(name: bytes | str, at: int) -> int:
+def open_folder(name: bytes | str, at: int) -> int:
     """A directory to be listed, whatever its mode; a symbolic link in its place is an error."""
     pinned = os.open(name, _FOLDER, dir_fd=at)
     try:
@@ -58,8 +58,8 @@ def _let_in(pinned: int) -> None:
         return  # another user's, which root may enter all the same unless it lacks CAP_DAC_OVERRIDE
 
 
-def _empty(top: int) -> None:
-    """Remove all in a directory.
+def empty(top: int) -> None:
+    """Remove all in an open directory. Raises OSError.
 
     The directories of a directory are not descended into but moved up into `top`, so the depth is always one: no
     recursion, two descriptors, and no way back up by "..", which could lead elsewhere by then.
@@ -68,12 +68,12 @@ def _empty(top: int) -> None:
     moved = 0
     while folders := _remove_files(top):
         for folder in folders:
-            below = _open(folder, top)
+            below = open_folder(folder, top)
             try:
                 if os.fstat(below).st_dev != device:
                     raise OSError(errno.EXDEV, "a mount point")
                 for name in _remove_files(below):
-                    os.close(_open(name, below))  # moving a directory takes the right to write it
+                    os.close(open_folder(name, below))  # moving a directory takes the right to write it
                     moved = _move(name, below, top, moved)
             finally:
                 os.close(below)

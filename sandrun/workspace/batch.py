@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -10,14 +11,18 @@ from typing import TYPE_CHECKING, NamedTuple
 from sandrun import libc
 from sandrun.primitives import private
 from sandrun.workspace import diff
+from sandrun.workspace.copy import attributes, take_over
 from sandrun.workspace.tree import join, lstat
 
 if TYPE_CHECKING:
+    from collections.abc import Set
+
     from sandrun.workspace.store import Workspace
     from sandrun.workspace.tree import Tree, Upper
 
 CHANGED, APPEARED = "changed since the start", "appeared since the start"
 REMOVED = "perhaps removed since the start"
+EXCHANGED = "exchanged during the commit"
 
 
 _OPS = 256
@@ -25,6 +30,8 @@ _OPS = 256
 _PLACES = 64
 """Directories that are held open for it, each with two descriptors."""
 _BYTES = 64 << 20
+INSIDE = "new"
+"""The name of a new directory in the temporary one that it is made in."""
 
 
 class Left(NamedTuple):
@@ -67,34 +74,50 @@ class Op(NamedTuple):
     """Nothing is to be done below."""
 
 
-class Leave(NamedTuple):
-    """The end of a directory: its mode, for a new one its times too, then its removal from the upper tree if empty."""
+class Visit(NamedTuple):
+    """A directory to be gone through: the one with this status, whatever else takes its path meanwhile."""
 
     path: str
-    mode: int
-    times: tuple[int, int] | None
+    below: os.stat_result
+
+
+class Leave(NamedTuple):
+    """The end of a directory: its mode, owner and attributes, for a new one its times, then its removal above if empty."""
+
+    path: str
+    above: os.stat_result
+    below: os.stat_result
+    is_new: bool
 
 
 class Journal:
-    """The inodes whose ctime changes by our own doing: directories, and files with other names."""
+    """The inodes whose ctime changes by our own doing: directories, and files with other names; and the directories that
+    go, which a sweep may then remove with all they hold.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self.path = f"{workspace.path}/journal"
         self.touched: set[int] = set()
+        self.going: set[int] = set()
         try:
             with open(self.path, "rb") as file:
                 # A line that a crash cut short has no end, and nothing relied on it.
-                self.touched.update(int(line[:-1]) for line in file.read().split(b"\n") if line.endswith(b"."))
+                lines = file.read().split(b"\n")
         except FileNotFoundError:
             return
+        self.touched.update(int(line[:-1]) for line in lines if line.endswith(b"."))
+        self.going.update(int(line[:-1]) for line in lines if line.endswith(b"-"))
 
-    def touch(self, inodes: set[int]) -> None:
-        """Remember these before they change."""
-        if not (inodes := inodes - self.touched):
+    def touch(self, inodes: set[int], going: Set[int] = frozenset()) -> None:
+        """Remember these before they change or go."""
+        inodes, going = inodes - self.touched, going - self.going
+        if not inodes and not going:
             return
         self.touched |= inodes
+        self.going |= going
+        lines = [b"%d.\n" % inode for inode in inodes] + [b"%d-\n" % inode for inode in going]
         with open(self.path, "ab") as file:
-            file.write(b"\n" + b"".join(b"%d.\n" % inode for inode in inodes))
+            file.write(b"\n" + b"".join(lines))
             file.flush()
             os.fsync(file.fileno())
 
@@ -112,10 +135,15 @@ class Batch:
         self.prefix = f".sandrun-{workspace.id}-"
         self.number = 0
         self.committed = 0
-        self.refused: list[Left] = []
+        self._refused: dict[str, Left] = {}
         self.ops: list[Op | Leave] = []
         self.places: list[Place] = []
         self.bytes = 0
+
+    @property
+    def refused(self) -> tuple[Left, ...]:
+        """What was not done, each path once."""
+        return tuple(self._refused.values())
 
     def is_full(self) -> bool:
         """Whether it is time to flush."""
@@ -135,10 +163,11 @@ class Batch:
         if todo:
             libc.syncfs(todo[0].place.below)
             linked = {op.below.st_ino for op in todo if op.below is not None and op.below.st_nlink > 1}
-            self.journal.touch(linked | {op.place.inode for op in todo if not op.place.is_changed})
+            going = {op.below.st_ino for op in todo if op.below is not None and stat.S_ISDIR(op.below.st_mode)}
+            here = {op.place.inode for op in todo if not op.place.is_changed}
+            self.journal.touch(linked | here, going)
         done = [op for op in ops if op.is_done or self._do(op)]
-        for leave in leaves:
-            self._end_directory(leave)
+        leaves = [leave for leave in leaves if self._end_directory(leave)]
         if todo or leaves:
             self._sync()
         for op in done:
@@ -156,12 +185,13 @@ class Batch:
             elif op.below is not None and stat.S_ISDIR(op.below.st_mode):
                 temporary = self.temporary()
                 os.rename(op.name, temporary, src_dir_fd=op.place.below, dst_dir_fd=op.place.below)
-                self.clear(op.place, temporary)
+                self._clear(op.place, temporary, op.below, op.name, libc.RENAME_NOREPLACE)
             else:
                 os.unlink(op.name, dir_fd=op.place.below)
         except (OSError, RefusedError) as error:
-            if op.temporary and lstat(op.temporary, op.place.below) is not None:
-                os.unlink(op.temporary, dir_fd=op.place.below)
+            if op.temporary:
+                with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                    os.unlink(op.temporary, dir_fd=op.place.below)
             why = reason(error) if isinstance(error, OSError) else str(error)
             self.refuse(join(op.place.path, op.name), why)
             return False
@@ -178,50 +208,89 @@ class Batch:
         ):
             raise RefusedError(CHANGED)
 
-    def _replace(self, op: Op) -> None:
+    @staticmethod
+    def _replace(op: Op) -> None:
+        here, temporary, name = op.place.below, os.fsencode(op.temporary), os.fsencode(op.name)
         if op.below is not None and stat.S_ISDIR(op.below.st_mode):
-            self.exchange(op.place, op.name, op.temporary)
+            libc.renameat2(here, temporary, here, name, libc.RENAME_EXCHANGE)
+            Batch._clear(op.place, op.temporary, op.below, op.name, libc.RENAME_EXCHANGE)
         elif op.below is not None:
-            os.rename(op.temporary, op.name, src_dir_fd=op.place.below, dst_dir_fd=op.place.below)
+            os.rename(temporary, name, src_dir_fd=here, dst_dir_fd=here)
         else:
-            here = op.place.below
-            libc.renameat2(here, os.fsencode(op.temporary), here, os.fsencode(op.name), libc.RENAME_NOREPLACE)
-
-    def exchange(self, place: Place, name: str, temporary: str) -> None:
-        """Put `temporary` in the place of `name`, and remove what was there."""
-        here = place.below
-        libc.renameat2(here, os.fsencode(temporary), here, os.fsencode(name), libc.RENAME_EXCHANGE)
-        self.clear(place, temporary)
+            libc.renameat2(here, temporary, here, name, libc.RENAME_NOREPLACE)
 
     @staticmethod
-    def clear(place: Place, name: str) -> None:
+    def _clear(place: Place, temporary: str, expected: os.stat_result, name: str, back: int) -> None:
+        """Remove the directory that was renamed to `temporary`; another one gets its `name` back (`back` are the flags)."""
+        fd = private.open_folder(temporary, place.below)
         try:
-            os.unlink(name, dir_fd=place.below)
-        except IsADirectoryError:
-            number = private.remove(b"/proc/self/fd/%d/./%s" % (place.below, os.fsencode(name)))
-            if number:
-                raise OSError(number, os.strerror(number), name) from None
+            if not os.path.samestat(os.fstat(fd), expected):
+                here = place.below
+                libc.renameat2(here, os.fsencode(temporary), here, os.fsencode(name), back)
+                raise RefusedError(EXCHANGED)
+            private.empty(fd)
+        finally:
+            os.close(fd)
+        os.rmdir(temporary, dir_fd=place.below)
 
-    def _end_directory(self, leave: Leave) -> None:
-        """Give a directory its mode, and a new one its times."""
+    def sweep(self, place: Place) -> None:
+        """Remove the temporary files and directories that an interrupted commit left, and no others of such a name."""
+        for name in os.listdir(place.below):
+            if not name.startswith(self.prefix):
+                continue
+            try:
+                os.unlink(name, dir_fd=place.below)
+                continue
+            except IsADirectoryError:
+                fd = private.open_folder(name, place.below)
+            try:
+                found = os.fstat(fd)
+                if found.st_ino in self.journal.going:
+                    private.empty(fd)
+                elif is_ours(found) and INSIDE in os.listdir(fd):
+                    remove_one(INSIDE, fd)
+            finally:
+                os.close(fd)
+            # Of what is not ours nothing goes; whoever owns the tree can give it such a name.
+            with contextlib.suppress(OSError):
+                os.rmdir(name, dir_fd=place.below)
+
+    def _end_directory(self, leave: Leave) -> bool:
+        """Give a directory what the command gave it; False if that was refused."""
         try:
             pinned = self.lower.pin(leave.path)
         except OSError as error:
             self.refuse(leave.path, reason(error))
-            return
+            return False
         try:
             found = os.fstat(pinned)
-            here = f"/proc/self/fd/{pinned}"
-            inherited = found.st_mode & stat.S_ISGID if leave.times else 0
-            if stat.S_IMODE(found.st_mode) != leave.mode | inherited:
-                os.chmod(here, leave.mode | inherited)
-                self.committed += not leave.times
-            if leave.times:
-                os.utime(here, ns=leave.times)
+            # Its path may lead to another one by now, to which nobody meant to give anything.
+            if not os.path.samestat(found, leave.below):
+                self.refuse(leave.path, EXCHANGED)
+                return False
+            self._give(leave, found, f"/proc/self/fd/{pinned}")
         except OSError as error:
             self.refuse(leave.path, reason(error))
+            return False
         finally:
             os.close(pinned)
+        return True
+
+    def _give(self, leave: Leave, found: os.stat_result, here: str) -> None:
+        # The set-group-ID bit of a directory means inheritance (inode(7)) and stays as it is.
+        mode = self.upper.mode(leave.above) & 0o1777 | found.st_mode & stat.S_ISGID
+        wanted, had = diff.folder_attributes(self.upper, leave.path), attributes(here)
+        owners = [(each.st_uid, each.st_gid) for each in (leave.above, found)]
+        is_given = not leave.is_new and not os.geteuid() and owners[0] != owners[1]
+        if is_given:
+            os.chown(here, *owners[0])
+        if wanted != had or stat.S_IMODE(found.st_mode) != mode:
+            take_over(wanted, here, mode)
+        if leave.is_new:
+            os.utime(here, ns=(leave.above.st_atime_ns, leave.above.st_mtime_ns))
+        # What was opened only for the work in it has its own mode back, which is no change.
+        elif is_given or wanted != had or stat.S_IMODE(leave.below.st_mode) != mode:
+            self.committed += 1
 
     def _forget_directory(self, leave: Leave) -> None:
         parent, _, name = leave.path.rpartition("/")
@@ -250,7 +319,20 @@ class Batch:
         self.places = [keep] if keep else []
 
     def refuse(self, path: str, why: str) -> None:
-        self.refused.append(Left(self.directory, path, why))
+        self._refused.setdefault(path, Left(self.directory, path, why))
+
+
+def remove_one(name: str, folder: int) -> None:
+    """Remove a file or an empty directory. Raises OSError."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except IsADirectoryError:
+        os.rmdir(name, dir_fd=folder)
+
+
+def is_ours(found: os.stat_result) -> bool:
+    """Whether this is a directory that nobody else can have put anything in."""
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
 def reason(error: OSError) -> str:

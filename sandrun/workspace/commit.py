@@ -21,10 +21,14 @@ our last look and the rename, microseconds later, loses.
 **What is not taken over:** set-user-ID and set-group-ID bits, attributes of `security.*` and `trusted.*` (a command
 must not plant privileges), devices, fifos and sockets (told as left out), and that two names were one file: each name
 becomes a file of its own. Files belong to the caller; where that is root, to whom the command made them belong.
+
+**The tree may be another user's** while root commits. A directory is known by its inode: one that takes the path of
+another during the commit gets nothing, neither files nor modes nor owners, and is not removed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -33,7 +37,23 @@ from typing import TYPE_CHECKING, NamedTuple
 from sandrun import libc
 from sandrun.errors import SandrunError
 from sandrun.workspace import diff
-from sandrun.workspace.batch import CHANGED, REMOVED, Batch, Journal, Leave, Left, Op, Place, RefusedError, reason
+from sandrun.workspace.batch import (
+    CHANGED,
+    EXCHANGED,
+    INSIDE,
+    REMOVED,
+    Batch,
+    Journal,
+    Leave,
+    Left,
+    Op,
+    Place,
+    RefusedError,
+    Visit,
+    is_ours,
+    reason,
+    remove_one,
+)
 from sandrun.workspace.copy import copy_file, own, own_link, without_set_id
 from sandrun.workspace.tree import join, lstat
 
@@ -111,7 +131,7 @@ class _Commit:
         """Do it all; single failures go to `refused`."""
         above, below = os.fstat(self.upper.fd), os.fstat(self.lower.fd)
         self._open_for_work("", below)
-        waiting: list[str | Leave] = [Leave("", self._directory_mode(above, below), None), ""]
+        waiting: list[Visit | Leave] = [Leave("", above, below, is_new=False), Visit("", below)]
         try:
             while waiting:
                 item = waiting.pop()
@@ -125,27 +145,28 @@ class _Commit:
         finally:
             self.batch.close_places()
 
-    def _folder(self, path: str) -> list[str | Leave]:
+    def _folder(self, visit: Visit) -> list[Visit | Leave]:
         """Stage the changes of one directory. Returns its subdirectories, each followed by its end."""
+        path = visit.path
         try:
             above = self.upper.folder(path)
             try:
-                below = self.lower.folder(path)
-            except OSError:
+                below = self._lower(visit)
+            except (OSError, RefusedError):
                 os.close(above)
                 raise
-        except OSError as error:
-            self.batch.refuse(path, reason(error))
+        except (OSError, RefusedError) as error:
+            self.batch.refuse(path, reason(error) if isinstance(error, OSError) else str(error))
             return []
         place = Place(path, above, below, since=self.since, touched=self.journal.touched)
         self.batch.places.append(place)
         try:
-            self._sweep(place)
+            self.batch.sweep(place)
             self._spell_out(place)
         except OSError as error:
             self.batch.refuse(path, reason(error))
             return []
-        found: list[str | Leave] = []
+        found: list[Visit | Leave] = []
         for name in sorted(os.listdir(above)):
             try:
                 found += self._entry(place, name)
@@ -158,11 +179,13 @@ class _Commit:
                 self.batch.flush(keep=place)
         return found
 
-    def _sweep(self, place: Place) -> None:
-        """Remove the temporary files and directories that an interrupted commit left."""
-        for name in os.listdir(place.below):
-            if name.startswith(self.batch.prefix):
-                self.batch.clear(place, name)
+    def _lower(self, visit: Visit) -> int:
+        """The directory below that was looked at or made, and no other that has its path by now."""
+        fd = self.lower.folder(visit.path)
+        if os.path.samestat(os.fstat(fd), visit.below):
+            return fd
+        os.close(fd)
+        raise RefusedError(EXCHANGED)
 
     def _spell_out(self, place: Place) -> None:
         """Replace the mark that nothing shows through by a whiteout for each name that does not.
@@ -185,7 +208,7 @@ class _Commit:
                 if error.errno not in (errno.ENODATA, errno.ENOTSUP, errno.EPERM):
                     raise
 
-    def _entry(self, place: Place, name: str) -> list[str | Leave]:
+    def _entry(self, place: Place, name: str) -> list[Visit | Leave]:
         """Stage one name. Raises RefusedError, OSError."""
         above = os.stat(name, dir_fd=place.above, follow_symlinks=False)
         below = lstat(name, place.below)
@@ -271,19 +294,16 @@ class _Commit:
 
     def _directory(
         self, place: Place, name: str, above: os.stat_result, below: os.stat_result | None
-    ) -> list[str | Leave]:
+    ) -> list[Visit | Leave]:
         """Make a directory, or what stands in its place into one, at once: what is in it goes there."""
         path = join(place.path, name)
-        is_new = below is None or not stat.S_ISDIR(below.st_mode)
-        mode = self._directory_mode(above, below if not is_new else None)
-        if is_new:
+        if below is None or not stat.S_ISDIR(below.st_mode):
             self._judge(place, name, above, below)
-            self._make_directory(place, name, above, below)
+            made = self._make_directory(place, name, above, below)
             self.batch.committed += 1
-        elif below is not None:
-            self._open_for_work(path, below)
-        times = (above.st_atime_ns, above.st_mtime_ns) if is_new else None
-        return [path, Leave(path, mode, times)]
+            return [Visit(path, made), Leave(path, above, made, is_new=True)]
+        self._open_for_work(path, below)
+        return [Visit(path, below), Leave(path, above, below, is_new=False)]
 
     def _open_for_work(self, path: str, below: os.stat_result) -> None:
         """Let an ordinary user into a directory of its own until `_end_directory` gives it its mode."""
@@ -298,23 +318,39 @@ class _Commit:
         finally:
             os.close(pinned)
 
-    def _make_directory(self, place: Place, name: str, above: os.stat_result, below: os.stat_result | None) -> None:
-        if below is None:
-            os.mkdir(name, 0o700, dir_fd=place.below)
-        else:
-            temporary = self.batch.temporary()
-            os.mkdir(temporary, 0o700, dir_fd=place.below)
-            self.batch.exchange(place, name, temporary)
-        fd = self.lower.folder(join(place.path, name))
+    def _make_directory(
+        self, place: Place, name: str, above: os.stat_result, below: os.stat_result | None
+    ) -> os.stat_result:
+        """Make a new directory, in the place of what is no directory, and return its status."""
+        temporary = self.batch.temporary()
+        os.mkdir(temporary, 0o700, dir_fd=place.below)
+        outer = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.below)
         try:
-            # Whoever owns the directory around it can exchange ours for one that root must not give away.
-            if os.fstat(fd).st_uid != os.geteuid() or os.listdir(fd):
-                raise RefusedError("exchanged while it was made")
+            # Whoever owns the directory around it can exchange ours for one that root must not give away; but in one that
+            # is closed to others nobody else can have made anything.
+            if not is_ours(os.fstat(outer)):
+                raise RefusedError(EXCHANGED)
+            os.mkdir(INSIDE, 0o700, dir_fd=outer)
+            try:
+                made = self._own(outer, above)
+                flag = libc.RENAME_NOREPLACE if below is None else libc.RENAME_EXCHANGE
+                libc.renameat2(outer, INSIDE.encode(), place.below, os.fsencode(name), flag)
+            except OSError:
+                os.rmdir(INSIDE, dir_fd=outer)
+                raise
+            if below is not None:
+                remove_one(INSIDE, outer)
+        finally:
+            os.close(outer)
+            with contextlib.suppress(OSError):  # another one that took the name stays
+                os.rmdir(temporary, dir_fd=place.below)
+        return made
+
+    @staticmethod
+    def _own(outer: int, above: os.stat_result) -> os.stat_result:
+        fd = os.open(INSIDE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=outer)
+        try:
             own(fd, above, None)
+            return os.fstat(fd)
         finally:
             os.close(fd)
-
-    def _directory_mode(self, above: os.stat_result, below: os.stat_result | None) -> int:
-        """The mode of a directory at the end; its set-group-ID bit means inheritance (inode(7)), and stays as it is."""
-        inherited = below.st_mode & stat.S_ISGID if below is not None else 0
-        return self.upper.mode(above) & 0o1777 | inherited

@@ -7,6 +7,7 @@ import os
 import stat
 
 _CHUNK = 1 << 20
+_ACLS = ("system.posix_acl_access", "system.posix_acl_default")
 _NOT_THERE = (errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENODATA)
 
 
@@ -24,10 +25,7 @@ def copy_file(
     try:
         _copy_content(source, fd, above.st_size)
         own(fd, above, below)
-        # Attributes of user.* take the right to write; an access control list would be overwritten by the mode.
-        _copy_attributes(source, fd, "user.")
-        os.fchmod(fd, without_set_id(mode))
-        _copy_attributes(source, fd, "system.posix_acl_access")
+        take_over(attributes(source), fd, without_set_id(mode))
         os.utime(fd, ns=(above.st_atime_ns, above.st_mtime_ns))
     finally:
         os.close(fd)
@@ -53,9 +51,9 @@ def own_link(name: str, folder: int, above: os.stat_result) -> None:
             raise OSError(errno.ESTALE, "exchanged while it was made")
         if not os.geteuid():
             os.chown(f"/proc/self/fd/{fd}", above.st_uid, above.st_gid)
+        os.utime(f"/proc/self/fd/{fd}", ns=(above.st_atime_ns, above.st_mtime_ns))
     finally:
         os.close(fd)
-    os.utime(name, ns=(above.st_atime_ns, above.st_mtime_ns), dir_fd=folder, follow_symlinks=False)
 
 
 def _copy_content(source: int, target: int, size: int) -> None:
@@ -77,12 +75,38 @@ def _copy_content(source: int, target: int, size: int) -> None:
     os.ftruncate(target, size)
 
 
-def _copy_attributes(source: int, target: int, prefix: str) -> None:
-    """The attributes of one kind, but not those of overlayfs. A filesystem without such attributes does without."""
-    for name in os.listxattr(source):
-        if name.startswith(prefix) and not name.startswith("user.overlay."):
-            try:
-                os.setxattr(target, name, os.getxattr(source, name))
-            except OSError as error:
-                if error.errno not in _NOT_THERE:
-                    raise
+def attributes(file: int | str) -> dict[str, bytes]:
+    """The attributes that belong to a change: of user.* those that are not overlayfs's, and access control lists.
+
+    Raises OSError, but a filesystem without attributes has none.
+    """
+    try:
+        names = os.listxattr(file)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        return {}
+    ours = [name for name in names if name.startswith("user.") and not name.startswith("user.overlay.")]
+    return {name: os.getxattr(file, name) for name in (*ours, *(name for name in _ACLS if name in names))}
+
+
+def take_over(wanted: dict[str, bytes], target: int | str, mode: int) -> None:
+    """Give a file or directory these attributes and no others, and this mode. Raises OSError.
+
+    What the filesystem of the target cannot have is left out.
+    """
+    # Attributes of user.* take the right to write, and a mode would overwrite an access control list.
+    _set_attributes(wanted, target, [name for name in wanted if name not in _ACLS])
+    os.chmod(target, mode)
+    _set_attributes(wanted, target, [name for name in wanted if name in _ACLS])
+    for name in attributes(target).keys() - wanted.keys():
+        os.removexattr(target, name)
+
+
+def _set_attributes(wanted: dict[str, bytes], target: int | str, names: list[str]) -> None:
+    for name in names:
+        try:
+            os.setxattr(target, name, wanted[name])
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                raise

@@ -20,6 +20,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun import libc
+from sandrun.workspace.copy import attributes
 from sandrun.workspace.tree import Tree, join, lstat
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 ADDED, CHANGED, DELETED, UNREADABLE = "added", "changed", "deleted", "unreadable"
 KINDS = (ADDED, CHANGED, DELETED, UNREADABLE)
-CONTENT, MODE, OWNER, TARGET, TYPE, TIME, CONFLICT = "content", "mode", "owner", "target", "type", "time", "conflict"
+CONTENT, MODE, OWNER, TARGET, TYPE, TIME = "content", "mode", "owner", "target", "type", "time"
+ATTRIBUTES = "attributes"
+"""Those of user.*, and access control lists."""
 _MARKS = ("user.overlay.", "trusted.overlay.")
 _CHUNK = 1 << 18
 
@@ -122,30 +125,31 @@ def differences(
     elif upper.mode(above) != stat.S_IMODE(below.st_mode):
         what.append(MODE)
     if stat.S_ISREG(above.st_mode):
-        if above.st_size != below.st_size or not _same_content(upper, in_upper, in_lower, name, above, below):
+        if above.st_size != below.st_size:
             what.append(CONTENT)
-        elif above.st_mtime_ns != below.st_mtime_ns:
-            what.append(TIME)
+        else:
+            what += _of_files(upper, in_upper, in_lower, name, above, below)
     if not os.geteuid() and (above.st_uid, above.st_gid) != (below.st_uid, below.st_gid):
         what.append(OWNER)
     return tuple(what)
 
 
-def _same_content(
+def _of_files(
     upper: Upper, in_upper: int, in_lower: int, name: str, above: os.stat_result, below: os.stat_result
-) -> bool:
+) -> list[str]:
+    """In which respects two regular files of one size differ besides their modes and owners."""
+    what = [TIME] if above.st_mtime_ns != below.st_mtime_ns else []
     with open(upper.file(name, in_upper, above), "rb", buffering=0) as first:
         try:
             fd = Tree.file(upper, name, in_lower, below)
         except PermissionError:
-            return False  # closed below: whether it is the same nobody can tell
+            return [CONTENT]  # closed below: whether it is the same nobody can tell
         with open(fd, "rb", buffering=0) as second:
-            while True:
-                ours, theirs = first.read(_CHUNK), second.read(_CHUNK)
-                if ours != theirs:
-                    return False
+            while (ours := first.read(_CHUNK)) == second.read(_CHUNK):
                 if not ours:
-                    return True
+                    differ = attributes(first.fileno()) != attributes(second.fileno())
+                    return [*what, ATTRIBUTES] if differ else what
+            return [CONTENT]
 
 
 # --- the whole tree --------------------------------------------------------------------------------------------------
@@ -154,7 +158,7 @@ def _same_content(
 def changes(upper: Upper, lower: Tree, since: int) -> Iterator[Change]:
     """Every change, a directory before what is in it. What cannot be read is told as such, and not descended into."""
     top_above, top_below = os.fstat(upper.fd), os.fstat(lower.fd)
-    if what := _of_directory(upper, top_above, top_below):
+    if what := _of_directory(upper, lower, "", top_above, top_below):
         yield Change("", CHANGED, top_above, top_below, what)
     waiting = [TOP]
     while waiting:
@@ -163,10 +167,27 @@ def changes(upper: Upper, lower: Tree, since: int) -> Iterator[Change]:
         waiting += reversed(below)
 
 
-def _of_directory(upper: Upper, above: os.stat_result, below: os.stat_result) -> tuple[str, ...]:
-    what = () if upper.mode(above) == stat.S_IMODE(below.st_mode) else (MODE,)
-    owners = (above.st_uid, above.st_gid) == (below.st_uid, below.st_gid)
-    return what if owners or os.geteuid() else (*what, OWNER)
+def _of_directory(
+    upper: Upper, lower: Tree, path: str, above: os.stat_result, below: os.stat_result
+) -> tuple[str, ...]:
+    what = [] if upper.mode(above) == stat.S_IMODE(below.st_mode) else [MODE]
+    if not os.geteuid() and (above.st_uid, above.st_gid) != (below.st_uid, below.st_gid):
+        what.append(OWNER)
+    try:
+        if folder_attributes(upper, path) != folder_attributes(lower, path):
+            what.append(ATTRIBUTES)
+    except OSError:
+        return tuple(what)  # told as unreadable when it is listed
+    return tuple(what)
+
+
+def folder_attributes(tree: Tree, path: str) -> dict[str, bytes]:
+    """The `attributes` of a directory. Raises OSError."""
+    fd = tree.folder(path)
+    try:
+        return attributes(fd)
+    finally:
+        os.close(fd)
 
 
 def _in_folder(upper: Upper, lower: Tree, folder: Folder, since: int, found: list[Folder]) -> Iterator[Change]:
@@ -185,7 +206,7 @@ def _in_folder(upper: Upper, lower: Tree, folder: Folder, since: int, found: lis
         pure = folder.pure or is_opaque(in_upper)
         names = set()
         for name in sorted(os.listdir(in_upper)):
-            change = _compare(upper, in_upper, in_lower, folder._replace(pure=pure), name, since)
+            change = _compare(upper, lower, in_upper, in_lower, folder._replace(pure=pure), name, since)
             if change.kind != DELETED:
                 names.add(name)
                 if change.upper and stat.S_ISDIR(change.upper.st_mode):
@@ -216,7 +237,7 @@ def _since(found: os.stat_result, since: int) -> str:
     return "changed since the start" if changed_since(found, since) and not stat.S_ISDIR(found.st_mode) else ""
 
 
-def _compare(upper: Upper, in_upper: int, in_lower: int, folder: Folder, name: str, since: int) -> Change:
+def _compare(upper: Upper, lower: Tree, in_upper: int, in_lower: int, folder: Folder, name: str, since: int) -> Change:
     path = join(folder.path, name)
     above = below = None
     try:
@@ -227,7 +248,7 @@ def _compare(upper: Upper, in_upper: int, in_lower: int, folder: Folder, name: s
             is_gone = in_lower >= 0 and changed_since(os.fstat(in_lower), since) and was_copied(in_upper, name, above)
             return Change(path, ADDED, above, why="perhaps removed since the start" if is_gone else "")
         if stat.S_ISDIR(above.st_mode) and stat.S_ISDIR(below.st_mode):
-            return Change(path, CHANGED, above, below, _of_directory(upper, above, below))
+            return Change(path, CHANGED, above, below, _of_directory(upper, lower, path, above, below))
         what = differences(upper, in_upper, in_lower, name, above, below)
         return Change(path, CHANGED, above, below, what, _since(below, since) if what else "")
     except OSError as error:

@@ -51,7 +51,7 @@ def _note(word: str, change: Change, upper: Upper) -> str:
         return f"owner {below.st_uid}:{below.st_gid} -> {above.st_uid}:{above.st_gid}"
     if word == diff.TYPE:
         return f"type {stat.filemode(below.st_mode)[0]} -> {stat.filemode(above.st_mode)[0]}"
-    return {diff.TIME: "modification time", diff.TARGET: "target"}[word]
+    return {diff.TIME: "modification time", diff.TARGET: "target", diff.ATTRIBUTES: "attributes"}[word]
 
 
 def document(change: Change, directory: str, upper: Upper) -> dict[str, Any]:

@@ -28,24 +28,21 @@ from typing import TYPE_CHECKING, NamedTuple
 from sandrun import libc
 from sandrun.errors import SandrunError
 from sandrun.primitives import private
+from sandrun.workspace import site
+from sandrun.workspace.copy import attributes, take_over
 from sandrun.workspace.tree import Tree, Upper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 VERSION = 1
-SYSTEM_DIRECTORY = "/var/lib/sandrun"
 RUNNING, KEPT, INTERRUPTED = "running", "kept", "interrupted"
 """The states: a command works in it; it ended, or its supervisor did not live to see the end; see `state`."""
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 UNFINISHED, REMOVED = ".new-", ".removed-"
 """Before an id: what is not yet, or no longer, a workspace. Whoever makes or removes one may be killed on the way."""
-_NO_UPPER = ("overlay", "nfs", "nfs4", "cifs", "smb3", "9p", "vfat", "exfat", "ecryptfs", "fuse", "fuseblk", "aufs")
-"""Filesystems that cannot hold the upper directory of overlayfs, or not reliably: no whiteouts, no user.* attributes."""
 _CLOCK_REALTIME_COARSE = 5
 """clock_gettime(2); the clock of time stamps in files."""
-_ACLS = ("system.posix_acl_access", "system.posix_acl_default")
-ELSEWHERE = "name a directory elsewhere, of a local filesystem such as ext4, xfs or btrfs, in XDG_STATE_HOME"
 
 
 class Workspace(NamedTuple):
@@ -96,65 +93,6 @@ class Workspace(NamedTuple):
         return Upper(f"{self.path}/upper/{number}", f"{self.path}/modes")
 
 
-def directory() -> str:
-    """Where this user's workspaces are. Raises SandrunError without a home."""
-    base = os.environ.get("XDG_STATE_HOME", "")
-    if base.startswith("/"):
-        return os.path.join(base, "sandrun", "workspaces")
-    if not os.geteuid():
-        return os.path.join(SYSTEM_DIRECTORY, "workspaces")
-    home = os.path.expanduser("~")
-    if not home.startswith("/"):
-        raise SandrunError("no place for workspaces: neither HOME nor XDG_STATE_HOME is an absolute path")
-    return os.path.join(home, ".local", "state", "sandrun", "workspaces")
-
-
-def _trusted() -> str:
-    """`directory()`, if nobody but the caller and root can have made or exchanged what is there.
-
-    XDG_STATE_HOME is inherited, by su(1) and `sudo -E` too, and who makes a workspace decides where its commit writes.
-    Raises SandrunError.
-    """
-    base = directory()
-    own = (base, os.path.dirname(base))
-    for place in dict.fromkeys((*_ancestors(base), *_ancestors(os.path.realpath(base)))):
-        try:
-            found = os.lstat(place)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise SandrunError(
-                f"cannot use workspaces: {place}: {libc.strerror(error.errno or 0)}", hint=ELSEWHERE
-            ) from None
-        if not (_is_own(found) if place in own else _is_believed(found)):
-            raise SandrunError(
-                f"cannot use workspaces: {place}: not a directory of this user alone",
-                hint="it must belong to you or root, closed to writing by others; or change or unset XDG_STATE_HOME",
-            )
-    return base
-
-
-def _is_own(found: os.stat_result) -> bool:
-    return stat.S_ISDIR(found.st_mode) and found.st_uid in (os.geteuid(), 0) and not found.st_mode & 0o022
-
-
-def _is_believed(found: os.stat_result) -> bool:
-    """Whether no other user can exchange what is in it; a group that may is the owner's own choice, as umask(2) is."""
-    # In a user namespace root is whoever owns the root directory.
-    if found.st_uid not in (os.geteuid(), 0, os.stat("/").st_uid):
-        return False
-    is_shared = found.st_mode & 0o002 and not found.st_mode & stat.S_ISVTX
-    return stat.S_ISLNK(found.st_mode) or not is_shared
-
-
-def _ancestors(path: str) -> Iterator[str]:
-    """The path, and each directory above it."""
-    path = os.path.normpath(path)
-    while path not in ("/", "//"):
-        yield path
-        path = os.path.dirname(path)
-
-
 def state(workspace: Workspace) -> str:
     """Whether a command runs in it now, ended in it, or was lost sight of."""
     if workspace.ended:
@@ -176,8 +114,8 @@ def make(directories: Sequence[str], command: Sequence[str], size_limit: int = 0
     """
     # The clock first: what is changed from here on counts as changed during the run.
     started = time.time_ns()
-    base = _make_base()
-    _check_place(base, directories)
+    base = site.make()
+    site.check(base, directories)
     name = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(started // 10**9)) + os.urandom(3).hex()
     path, unfinished = os.path.join(base, name), os.path.join(base, UNFINISHED + name)
     made, lock = False, -1
@@ -211,55 +149,9 @@ def make(directories: Sequence[str], command: Sequence[str], size_limit: int = 0
         if made:
             private.remove(os.fsencode(unfinished))
         why = libc.strerror(error.errno or 0)
-        hint = ELSEWHERE if error.errno in (errno.ENOTSUP, errno.EROFS, errno.EACCES, errno.EPERM) else None
+        hint = site.ELSEWHERE if error.errno in (errno.ENOTSUP, errno.EROFS, errno.EACCES, errno.EPERM) else None
         raise SandrunError(f"cannot make a workspace: {error.filename or path}: {why}", hint=hint) from None
     return workspace, lock
-
-
-def _make_base() -> str:
-    base = _trusted()
-    try:
-        os.makedirs(os.path.dirname(os.path.dirname(base)), exist_ok=True)
-        for place in (os.path.dirname(base), base):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(place, 0o700)
-    except OSError as error:
-        raise SandrunError(
-            f"cannot make a workspace: {error.filename or base}: {libc.strerror(error.errno or 0)}", hint=ELSEWHERE
-        ) from None
-    return _trusted()
-
-
-def _check_place(base: str, directories: Sequence[str]) -> None:
-    real = os.path.realpath(base)
-    for place in directories:
-        top = place.rstrip("/") + "/"
-        if (real + "/").startswith(top) or place.startswith(real + "/"):
-            raise SandrunError(
-                f"cannot overlay {place}: workspaces are stored in {real}, and none may lie inside its own tree",
-                hint="overlay a directory further down, or name another place in XDG_STATE_HOME",
-            )
-    fstype = _fstype(base)
-    if fstype.partition(".")[0] in _NO_UPPER:
-        raise SandrunError(
-            f"cannot make a workspace: {base}: overlayfs cannot keep changes on {fstype}", hint=ELSEWHERE
-        )
-
-
-def _fstype(path: str) -> str:
-    """The type of the filesystem as mountinfo names it, or "" if it cannot be told."""
-    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        with open(f"/proc/self/fdinfo/{fd}", "rb") as lines:
-            mount = next((line.split()[1] for line in lines if line.startswith(b"mnt_id:")), b"")
-        with open("/proc/self/mountinfo", "rb") as lines:
-            for line in lines:
-                words = line.split(b" ")
-                if words[0] == mount:
-                    return os.fsdecode(words[words.index(b"-", 6) + 1])
-    finally:
-        os.close(fd)
-    return ""
 
 
 def _make_upper(path: str, lower: str) -> None:
@@ -271,9 +163,8 @@ def _make_upper(path: str, lower: str) -> None:
     os.removexattr(path, "user.sandrun")
     if not os.geteuid():
         os.chown(path, found.st_uid, found.st_gid)
-    for name in _ACLS:
-        with contextlib.suppress(OSError):
-            os.setxattr(path, name, os.getxattr(lower, name))
+    with contextlib.suppress(PermissionError):  # a directory that may not be read has nothing to compare either
+        take_over(attributes(lower), path, 0o700)
     os.chmod(path, stat.S_IMODE(found.st_mode))
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
 
@@ -305,7 +196,7 @@ def save(workspace: Workspace) -> None:
 
 def load(name: str) -> Workspace:
     """The workspace with this id. Raises SandrunError."""
-    path = os.path.join(_trusted(), name)
+    path = os.path.join(site.trusted(), name)
     # The id is a word of the command line: one with a slash would be a path.
     if not _ID.fullmatch(name) or not os.path.isdir(path):
         raise SandrunError(f"no such workspace: {name}", hint="sandrun workspace list shows those there are")
@@ -326,7 +217,7 @@ def load(name: str) -> Workspace:
 
 def ids() -> list[str]:
     """The ids of all workspaces of this user, the newest first."""
-    base = _trusted()
+    base = site.trusted()
     try:
         return sorted(filter(_ID.fullmatch, os.listdir(base)), reverse=True)
     except FileNotFoundError:
@@ -379,7 +270,7 @@ def remove(workspace: Workspace) -> None:
 
 def remove_leftovers() -> None:
     """Remove what interrupted launches and removals left."""
-    base = _trusted()
+    base = site.trusted()
     with contextlib.suppress(OSError):
         _remove_all(base, REMOVED)
         with _making(base, fcntl.LOCK_EX | fcntl.LOCK_NB):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sandrun import cli
-from sandrun.workspace import store
+from sandrun.workspace import site, store
 from tests.support import need_program
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def test_a_diff_is_a_patch(run: Run, tree: Path) -> None:
 def test_links_and_modes(run: Run, tree: Path) -> None:
     """What is no content stands behind the name; targets are shown, and what a commit will not do is said."""
     name = make(tree, {"a": "one\ntwo\nthree\n"})
-    upper = f"{store.directory()}/{name}/upper/0"
+    upper = f"{site.directory()}/{name}/upper/0"
     os.symlink("/etc/passwd\n", f"{upper}/b")
     os.chmod(f"{upper}/a", 0o4755)
     os.utime(f"{upper}/a", ns=(0, os.stat(tree / "a").st_mtime_ns))
@@ -259,7 +259,7 @@ def test_damaged_facts(run: Run, tree: Path) -> None:
     """They are told, do not hide the others, and --all stops at them instead of guessing."""
     good, bad = make(tree, {}), make(tree, {})
     for damage in ("", "{}", "[]", '{"sandrun": 1}', '{"sandrun": 9}', "\xff"):
-        with open(f"{store.directory()}/{bad}/about.json", "w", encoding="latin-1") as file:
+        with open(f"{site.directory()}/{bad}/about.json", "w", encoding="latin-1") as file:
             file.write(damage)
         status, out, err = run("list")
         assert (status, out.split()[0]) == (0, good)

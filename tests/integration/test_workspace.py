@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.workspaces import Area, contents
-from tests.support import need_userns
+from tests.support import need_root, need_userns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,3 +86,64 @@ def _comparable(top: Path) -> dict[str, object]:
         time = data[1] if isinstance(data, tuple) and data[1] < 1_700_000_000 * 10**9 else None
         found[name] = (oct(bits), owner, content, time)
     return found
+
+
+ATTRIBUTES = """
+import os, struct
+os.setxattr("a", "user.new", b"1")
+os.removexattr("run", "user.old")
+os.setxattr("src", "user.old", b"2")
+os.removexattr("docs", "user.old")
+os.setxattr(".", "user.new", b"3")
+# One more user, who may read; that changes no mode.
+entries = ((1, 6, -1), (2, 4, os.getuid()), (4, 4, -1), (16, 4, -1), (32, 4, -1))
+acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+os.setxattr("empty", "system.posix_acl_access", acl)
+"""
+
+
+def test_attributes_alone(area: Area) -> None:
+    """Attributes of user.*, access control lists and modes are told and committed where nothing else changed."""
+    area.shell(
+        """python3 -I -c 'import os; [os.setxattr(name, "user.old", b"0") for name in ("run", "src", "docs", ".")]'"""
+    )
+    workspace = area.run(f"chmod 640 ro; chmod 700 docs; python3 -I -c '{ATTRIBUTES}'")
+    assert area.changes(workspace) == [
+        ("changed", "", ("attributes",)),
+        ("changed", "a", ("attributes",)),
+        ("changed", "docs", ("mode", "attributes")),
+        ("changed", "empty", ("attributes",)),
+        ("changed", "ro", ("mode",)),
+        ("changed", "run", ("attributes",)),
+        ("changed", "src", ("attributes",)),
+    ]
+    assert area.commit(workspace) == (7, (), ())
+    found = {
+        name: {key: value for key in os.listxattr(path) if (value := os.getxattr(path, key)) and "selinux" not in key}
+        for name in ("a", "run", "src", "docs", ".", "ro", "empty")
+        if (path := area.tree / name)
+    }
+    assert found.pop("empty").keys() == {"system.posix_acl_access"}
+    assert found == {
+        "a": {"user.new": b"1"},
+        "run": {},
+        "src": {"user.old": b"2"},
+        "docs": {},
+        ".": {"user.old": b"0", "user.new": b"3"},
+        "ro": {},
+    }
+    assert [os.lstat(area.tree / name).st_mode & 0o777 for name in ("ro", "docs")] == [0o640, 0o700]
+    assert area.changes(workspace) == []
+
+
+def test_owners_alone(area: Area) -> None:
+    """Where root commits, what the command gave away is given away, a directory that was there before too."""
+    need_root()
+    if area.who.is_root:
+        workspace = area.run("chown 4321:4322 a src; chown -h 4321:4322 link")
+        told = [("changed", name, ("owner",)) for name in ("a", "link", "src")]
+        assert area.changes(workspace) == told
+        assert area.commit(workspace) == (3, (), ())
+        assert {(os.lstat(area.tree / name).st_uid, os.lstat(area.tree / name).st_gid) for _, name, _ in told} == {
+            (4321, 4322)
+        }

@@ -14,8 +14,8 @@ import pytest
 
 from sandrun import libc
 from sandrun.errors import SandrunError
+from sandrun.workspace import batch, store
 from sandrun.workspace import commit as committing
-from sandrun.workspace import store
 from sandrun.workspace.commit import commit
 from tests.integration.workspaces import Area, contents
 from tests.support import ChildDiedError, need_root, need_userns
@@ -316,6 +316,104 @@ def test_a_directory_exchanged_during_the_commit_leads_nowhere(
     result = area.commit(workspace)
     monkeypatch.undo()
     assert {left.path for left in result.refused} >= {"src/deep"}
+
+
+def _before(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, act: Callable[[], object]) -> None:
+    """Somebody acts once, right before a function is called."""
+    function = getattr(owner, name)
+    left = [act]
+
+    def call(*arguments: object, **named: object) -> object:
+        if left:
+            left.pop()()
+        return function(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, staticmethod(call) if name == "_clear" else call)
+
+
+def test_a_directory_exchanged_before_its_end_keeps_its_mode(area: Area, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the command gave one directory is not given to another one that took its path, of root's perhaps."""
+    area.shell("chmod 700 docs")
+    workspace = area.run('chmod 777 src; python3 -I -c \'import os; os.setxattr("src", "user.x", b"")\'')
+    _before(monkeypatch, batch.Batch, "flush", lambda: _exchange(area))
+    result = area.commit(workspace)
+    monkeypatch.undo()
+    assert [(left.path, left.why) for left in result.refused] == [("src", "exchanged during the commit")]
+    assert os.lstat(area.tree / "src").st_mode & 0o777 == 0o700
+    assert os.listxattr(area.tree / "src") == []
+    assert ("changed", "src", ("mode", "attributes")) in area.changes(workspace)
+
+
+def _exchange(area: Area) -> None:
+    os.rename(area.tree / "src", area.tree / "moved")
+    os.rename(area.tree / "docs", area.tree / "src")
+
+
+def test_a_directory_exchanged_before_the_work_in_it_gets_nothing(area: Area, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does the one that was moved away: what was meant for it stays in the workspace."""
+    workspace = area.run("echo evil > src/file; rm src/x")
+    entry = committing._Commit._directory
+
+    def exchanged(self: committing._Commit, place: object, name: str, *rest: object) -> object:
+        found = entry(self, place, name, *rest)  # type: ignore[arg-type]
+        _exchange(area)
+        return found
+
+    monkeypatch.setattr(committing._Commit, "_directory", exchanged)
+    result = area.commit(workspace)
+    monkeypatch.undo()
+    assert [(left.path, left.why) for left in result.refused] == [("src", "exchanged during the commit")]
+    assert os.listdir(area.tree / "src") == ["d"]
+    assert sorted(os.listdir(area.tree / "moved")) == ["deep", "x"]
+
+
+def test_a_directory_exchanged_before_its_removal_stays(area: Area, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that takes the place of what is removed gets back its name, with all that it holds."""
+    for script in ("rm -r src", "rm -r src; echo file > src"):
+        workspace = area.run(script)
+        before = contents(area.tree)
+
+        def act() -> None:
+            (name,) = (name for name in os.listdir(area.tree) if name.startswith(".sandrun-"))
+            os.rename(area.tree / name, area.tree / "moved")
+            os.rename(area.tree / "docs", area.tree / name)
+
+        _before(monkeypatch, batch.Batch, "_clear", act)
+        result = area.commit(workspace)
+        monkeypatch.undo()
+        assert [(left.path, left.why) for left in result.refused] == [("src", "exchanged during the commit")]
+        (place,) = (path for path in area.tree.iterdir() if (path / "d").exists())
+        assert (place / "d").read_text() == "d\n"
+        area.inside(functools.partial(store.remove, workspace))
+        area.shell(f"mv {place} docs; rm -rf src .sandrun-*; mv moved src")
+        assert contents(area.tree) == before
+
+
+def test_a_new_directory_is_ours(area: Area, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one that took its place while it was made is not given to anybody, and stays."""
+    workspace = area.run("mkdir new; chmod 777 new")
+    make = os.mkdir
+
+    def exchanged(name: str, mode: int, *, dir_fd: int) -> None:
+        make(name, mode, dir_fd=dir_fd)
+        if name.startswith(".sandrun-"):
+            os.rename("docs", name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mkdir", exchanged)
+    result = area.commit(workspace)
+    monkeypatch.undo()
+    assert [(left.path, left.why) for left in result.refused] == [("new", "exchanged during the commit")]
+    (place,) = area.tree.glob(".sandrun-*")
+    assert (os.lstat(place).st_mode & 0o777, os.listdir(place)) == (0o755, ["d"])
+
+
+def test_only_what_the_commit_left_is_swept(area: Area) -> None:
+    """Whoever owns the tree can give a directory of somebody else's the name of a leftover: it stays."""
+    workspace = area.run("echo mine >> a")
+    planted = area.tree / f".sandrun-{workspace.id}-1-1"
+    area.shell(f"mv docs {planted}")
+    assert area.commit(workspace).refused == ()
+    assert os.listdir(planted) == ["d"]
 
 
 def test_a_closed_file_below(area: Area) -> None:

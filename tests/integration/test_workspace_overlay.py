@@ -19,7 +19,7 @@ from sandrun import libc
 from sandrun.errors import SandrunError
 from sandrun.plan.format import Plan
 from sandrun.primitives.view import VIEW_OVERLAY
-from sandrun.workspace import launch, store
+from sandrun.workspace import launch, site, store
 from tests.integration.workspaces import Area, contents, mount_overlay
 from tests.support import need, need_root, need_userns
 
@@ -92,7 +92,7 @@ def test_what_overlayfs_keeps_for_itself_is_removed(area: Area) -> None:
 
     def look() -> None:
         (name,) = store.ids()
-        place = f"{store.directory()}/{name}/work/0/work"
+        place = f"{site.directory()}/{name}/work/0/work"
         seen.append(stat.S_IMODE(os.lstat(place).st_mode))
         os.chmod(place, 0o700)
         os.mknod(f"{place}/#1", 0o020000, 0)
@@ -399,7 +399,7 @@ def test_a_launch_that_failed_leaves_no_workspace(area: Area) -> None:
         session = launch.prepare(plan, ["test"])
         assert session is not None
         session.abandon()
-        return os.listdir(store.directory())
+        return os.listdir(site.directory())
 
     assert area.inside(work) == []
     assert launch.prepare(Plan(), ["test"]) is None

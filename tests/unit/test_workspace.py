@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandrun.workspace import render, store
+from sandrun.workspace import render, site
 from sandrun.workspace.tree import Tree, Upper
 
 if TYPE_CHECKING:
@@ -95,10 +95,10 @@ def test_modes_survive_a_line_cut_short(tmp_path: Path) -> None:
 def test_where_workspaces_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """XDG_STATE_HOME if it is absolute; else below the home, for root in the system's place."""
     monkeypatch.setenv("XDG_STATE_HOME", "/x")
-    assert store.directory() == "/x/sandrun/workspaces"
+    assert site.directory() == "/x/sandrun/workspaces"
     monkeypatch.setenv("XDG_STATE_HOME", "relative")
     monkeypatch.setenv("HOME", "/h")
     monkeypatch.setattr(os, "geteuid", lambda: 5)
-    assert store.directory() == "/h/.local/state/sandrun/workspaces"
+    assert site.directory() == "/h/.local/state/sandrun/workspaces"
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert store.directory() == "/var/lib/sandrun/workspaces"
+    assert site.directory() == "/var/lib/sandrun/workspaces"
