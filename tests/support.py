@@ -292,7 +292,7 @@ def _drop(uid: int, gid: int) -> None:
 
 # --- the real program ----------------------------------------------------------------------------------------------
 
-_LIBRARIES = ("click", "tomli", "landlock", "pyseccomp", "python-prctl")
+_LIBRARIES = ("click", "dnspython", "tomli", "landlock", "pyseccomp", "python-prctl")
 _IMPORTS = "import click, landlock, prctl, pyseccomp, tomli"
 _BOOT = "import sys; sys.path[:0] = [{place!r}]; from sandrun.__main__ import main; sys.exit(main())"
 

@@ -11,6 +11,7 @@ from sandrun.primitives import seccomp_compile
 
 MODULES = {
     "click": "click",
+    "dns": "dnspython",
     "landlock": "landlock",
     "prctl": "python-prctl",
     "pyseccomp": "pyseccomp",

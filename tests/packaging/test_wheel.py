@@ -70,14 +70,14 @@ def test_wheel_holds_everything(built: Path) -> None:
 
 
 def test_metadata(built: Path) -> None:
-    """The version is the program's, and the five packages are required."""
+    """The version is the program's, and the six packages are required."""
     (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith("/METADATA")]
         text = archive.read(name).decode()
     required = {line.split(":")[1].split()[0] for line in text.splitlines() if line.startswith("Requires-Dist:")}
     names = {requirement.partition("=")[0].partition("<")[0].partition(">")[0] for requirement in required}
-    assert names == {"click", "tomli", "landlock", "pyseccomp", "python-prctl"}
+    assert names == {"click", "dnspython", "tomli", "landlock", "pyseccomp", "python-prctl"}
     assert "License-Expression: Apache-2.0" in text
     assert f"Version: {importlib.import_module('sandrun').__version__}" in text
 

@@ -57,6 +57,7 @@ PACKAGES = {
     "prctl": {"sandrun.primitives.caps"},
     "landlock": {"sandrun.primitives.landlock_names"},
     "pyseccomp": {"sandrun.primitives.seccomp_compile"},
+    "dns": {"sandrun.egress.dns"},
     "ctypes": {"sandrun.libc", *HEAVY_ADAPTERS},
 }
 """Each of these is imported by its adapter and by nobody else."""
