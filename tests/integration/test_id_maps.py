@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from sandrun.errors import StepError
 from sandrun.plan.format import Plan
 from sandrun.primitives import id_maps
 from tests import support
-from tests.support import RangedWho, Who, need_program, need_ranges, sandrun
+from tests.integration.supervised import gone, wait_until
+from tests.support import RangedWho, Who, need_program, need_ranges, reap_orphans, sandrun
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,6 +109,20 @@ def test_time_limit(user: RangedWho) -> None:
     """The supervisor has power over the command although it is another user's, as the owner of its namespace."""
     done = sandrun(*OPEN, *NOBODY, "--timeout", "0.3s", "--", "sh", "-c", "trap '' TERM; sleep 60 & wait", who=user)
     assert done.returncode == 124, done.stderr
+
+
+@pytest.mark.parametrize("isolate", ["true", "false"])
+def test_supervisor_killed(user: RangedWho, isolate: str) -> None:
+    """The kernel lets the end of the supervisor kill a command that is another user's."""
+    words = (*user.sandrun, *OPEN, *NOBODY, "--isolate", isolate, "--", "sh", "-c", "echo ran; exec sleep 60")
+    with user.popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ran\n"
+        command = [pid for pid in support.descendants(process.pid) if os.stat(f"/proc/{pid}").st_uid == 165534]
+        assert command
+        process.kill()
+        process.wait()
+        wait_until(lambda: reap_orphans() or all(map(gone, command)), 5)
 
 
 def test_pseudoterminal(user: RangedWho) -> None:
