@@ -227,12 +227,14 @@ class Flow:
         self._moved(self._up)
 
     def abort(self) -> None:
-        """Reset both sides."""
+        """Reset both sides, but for one that has got all there is and its end: a reset would take that back."""
         if not self.is_open:
             return
         self._forget()
-        for sock in (self._near, self._far):
-            if sock:
+        for sock, way in ((self._near, self._down), (self._far, self._up)):
+            if sock and way and way.shut:
+                sock.close()
+            elif sock:
                 reset(sock)
         self._finish()
 
