@@ -19,7 +19,7 @@ from sandrun.plan.account import is_dynamic
 from sandrun.plan.command import find, obstacles
 from sandrun.plan.draft import accept
 from sandrun.plan.environment import command_path
-from sandrun.plan.format import KIND_DIRECTORY
+from sandrun.plan.format import KIND_DIRECTORY, MAY_VANISH
 from sandrun.plan.groups import Context
 from sandrun.plan.lookups import lookup_files
 from sandrun.plan.namespaces import NOT_ASKED, missing
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from sandrun.host import Account, Host
     from sandrun.kernel import Kernel
     from sandrun.plan.draft import Draft
-    from sandrun.plan.siblings import Expansion
+    from sandrun.plan.siblings import Expansion, Grant
     from sandrun.plan.view import View
     from sandrun.profile.model import Profile
 
@@ -126,7 +126,7 @@ def resolve_filesystem(draft: Draft, kernel: Kernel, host: Host, argv: Sequence[
     fields["path_rules"] = rules
     fields["holes"] = _closed(request, expansion)
     if view is not None:
-        rules = _divide_rules(draft, view, rules, handled)
+        rules = _divide_rules(request, view, rules, handled)
     _judge_expansion(request, expansion)
     _fill_in_old_abi(request, abi)
     _judge_metadata(request, rules, view)
@@ -154,7 +154,7 @@ def _resolve_view(request: Request, host: Host) -> View:
     fields = request.draft.fields
     cwd = os.fsdecode(fields.get("cwd", b"")) or host.cwd
     made = (request.places, request.entries, lookup_files(request.draft, host))
-    view = build(request.grants, *made, request.shown, request.holes, cwd, host)
+    view = build(_in_place(request), *made, request.shown, request.holes, cwd, host)
     fields["view"] = view.records(set_id=not fields.get("no_new_privs", 1))
     kinds = namespaces.KINDS["mount"] | (0 if request.no_proc else namespaces.KINDS["pid"])
     fields["namespaces"] = fields.get("namespaces", 0) | kinds
@@ -180,15 +180,32 @@ def _keep_view(request: Request, permitted: int) -> None:
         request.mechanisms.setdefault("filesystem.read", []).append("seccomp")
 
 
+def _in_place(request: Request) -> list[Grant]:
+    """The grants that are seen at their own path. What is shown elsewhere need not be, and is not writable there."""
+    grants = list(request.grants)
+    for grant, _, _ in request.elsewhere if not isinstance(request.context.host, RootedHost) else ():
+        grants.remove(grant)
+    return grants
+
+
 def _divide_rules(
-    draft: Draft, view: View, rules: tuple[tuple[int, int, bytes], ...], handled: int
+    request: Request, view: View, rules: tuple[tuple[int, int, bytes], ...], handled: int
 ) -> tuple[tuple[int, int, bytes], ...]:
     """Rules on what the host has are made before the view is; those on what only the view has, in it. Returns both."""
+    elsewhere = [grant.path for grant, _, _ in request.elsewhere]
     made = [(access & handled, kind, path) for access, kind, path in view.rules]
-    made += [rule for rule in rules if not view.is_host(os.fsdecode(rule[2]))]
-    draft.fields["path_rules"] = tuple(rule for rule in rules if view.is_host(os.fsdecode(rule[2])))
-    draft.fields["view_rules"] = tuple(made)
-    return (*draft.fields["path_rules"], *made)
+    before = []
+    for access, kind, path in rules:
+        name = os.fsdecode(path)
+        is_moved = any(is_below(name, top) for top in elsewhere)
+        # A rule holds for the file and not for its name, which need not be seen if another one is.
+        if view.is_host(name) or is_moved:
+            before.append((access, kind, path))
+        if not view.is_host(name):
+            made.append((access, kind | (MAY_VANISH if is_moved else 0), path))
+    fields = request.draft.fields
+    fields["path_rules"], fields["view_rules"] = tuple(before), tuple(made)
+    return (*fields["path_rules"], *made)
 
 
 def allowed(rules: Iterable[tuple[int, int, bytes]], path: str, host: Host | None = None) -> int:

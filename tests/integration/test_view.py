@@ -333,6 +333,25 @@ def test_file_shown_elsewhere(who: Who, place: Path) -> None:
     assert not Path("/var/tmp/deep").exists()
 
 
+def test_its_own_path_is_another_matter(who: Who, place: Path) -> None:
+    """What is shown elsewhere cannot be changed at its own path; in a private place it is not even there."""
+    words = shown(place, f"{place}/outside", f"{place}/work/empty", *WRITE)
+    tries = {
+        "there": f"write('{place}/work/empty/new', os.O_WRONLY | os.O_CREAT)",
+        "read": f"read('{place}/outside/other')",
+        "write": f"write('{place}/outside/more', os.O_WRONLY | os.O_CREAT)",
+    }
+    seen = see(who, place / "work", *words, **tries)
+    assert seen.found == {"there": OK, "read": "other\n", "write": "EROFS"}, seen.said
+    kept = who.home / "kept"
+    who.run(["mkdir", kept], check=True)
+    who.run(["sh", "-c", 'echo kept > "$1"/file', "sh", kept], check=True)
+    words = shown(place, str(kept), f"{place}/work/empty", *READ)
+    tries = {"there": f"read('{place}/work/empty/file')", "here": f"read('{kept}/file')"}
+    seen = see(who, place / "work", *words, "--home", "hidden", **tries)
+    assert seen.found == {"there": "kept\n", "here": "ENOENT"}, seen.said
+
+
 def test_nothing_to_show_it_on(who: Who, place: Path) -> None:
     """No mount point is made on the host: 125 where none is, or one of another kind."""
     for at in ("work/absent", "work/target"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from sandrun.plan.format import MAY_VANISH
 from sandrun.plan.view import Entry, Place, View
 from sandrun.policy import guards
 from sandrun.primitives import view
@@ -194,6 +195,22 @@ def test_shown_elsewhere() -> None:
     assert at(draft, "/tmp/x/y") == [("directory", 0o755), ("bind", READ_ONLY)]
     assert "nothing to mount on" in messages(resolved(host, namespaces=True, rules=[rule("/mnt/absent")]))
     assert "mount namespace" in messages(resolved(host, rules=[rule("/mnt")]))
+
+
+def test_what_is_shown_elsewhere_is_not_shown_at_its_own_path() -> None:
+    """In a hidden home it stays unseen there, and in the host's tree read-only; its rule is made before the home goes."""
+    host = debian_host(tree={f"{PROJECT}/x": file(), "/mnt": directory(), "/srv/b": directory()})
+    kept = ("read_file", "read_dir", "write_file")
+    elsewhere = [AccessRule(parse(path), kept, target) for path, target in ((PROJECT, "/mnt"), ("/srv/b", "/opt"))]
+    draft = resolved(host, namespaces=True, home="hidden", rules=elsewhere, read=["/usr"], write=["/var/tmp"])
+    assert at(draft, "/mnt") == at(draft, "/opt") == [("bind", 0)]
+    assert at(draft, "/srv/b") == []
+    assert at(draft, PROJECT) == [("directory", 0o755 | OWNED)], "to start in"
+    assert {PROJECT, "/srv/b"} <= rules(draft).keys()
+    (again,) = [kind for _, kind, path in draft.fields["view_rules"] if path == PROJECT.encode()]
+    assert again & MAY_VANISH
+    draft = resolved(host, namespaces=True, home="hidden", rules=elsewhere, read=[PROJECT])
+    assert at(draft, PROJECT) == [("directory", 0o755), ("bind", READ_ONLY)], "granted by its own name too"
 
 
 def test_overlays_take_what_is_granted_below_them() -> None:
