@@ -37,6 +37,7 @@ BY_PLACE = {
     "filesystem.dev": ("/dev",),
     "filesystem.proc": ("/proc",),
 }
+IPPROTO_TCP, IPPROTO_UDP = 6, 17
 NETWORK = ("network.connect", "network.bind", "network.families")
 CAPABILITIES = ("privileges.capabilities", "privileges.ambient")
 SET_ID = 0o4755
@@ -188,11 +189,13 @@ class Audit:
         ask = self.ask
         inet = (FAMILIES["inet"], FAMILIES["inet6"])
         own = ask.has_namespace("net")
-        for name, kind in (("TCP", SOCK_STREAM), ("UDP", SOCK_DGRAM)):
+        relayed = ask.relayed()
+        for name, kind, protocol in (("TCP", SOCK_STREAM, IPPROTO_TCP), ("UDP", SOCK_DGRAM, IPPROTO_UDP)):
+            what = f"{name}, the host's loopback too"
             walls = (*ask.against_sockets(*inet, kinds=(kind,)), *own)
-            yield self._judge(
-                "sockets", f"{name}, the host's loopback too", walls, self._ports(), self._who_wrote(*NETWORK)
-            )
+            if protocol in relayed:
+                what, walls = f"{name}, to what the relay lets through", ()
+            yield self._judge("sockets", what, walls, self._ports(), self._who_wrote(*NETWORK))
         raw = (*ask.against_sockets(*inet, kinds=(SOCK_RAW,)), *ask.lacks("CAP_NET_RAW"), *own)
         yield self._judge("sockets", "raw IP", raw, ("socket(2)",), self._who_wrote(*NETWORK, *CAPABILITIES))
         netlink = (*ask.against_sockets(FAMILIES["netlink"]), *own)

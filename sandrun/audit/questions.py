@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from sandrun.audit import bpf
 from sandrun.host import home_of
 from sandrun.plan.filesystem import allowed
-from sandrun.plan.format import KEEP, TTY_INHERIT, TTY_NEW_SESSION, TTY_PTY
+from sandrun.plan.format import KEEP, TTY_INHERIT, TTY_NEW_SESSION, TTY_PTY, Plan
 from sandrun.plan.limits import dumps_are_piped
 from sandrun.plan.siblings import is_below
 from sandrun.policy import syscalls
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
     from sandrun.host import Host, Stat
     from sandrun.kernel import Kernel
-    from sandrun.plan.format import Plan
     from sandrun.plan.resolve import Resolution
 
 AF_UNIX, SOCK_DGRAM, SOCK_RAW = 1, 2, 3  # socket(2)
@@ -160,6 +159,12 @@ class Questions:
         if path is None:
             return walls
         return (*walls, *self._against(path, FS["resolve_unix"], OTHERS_WRITE))
+
+    def relayed(self) -> frozenset[int]:
+        """The protocols, as of ip(7), in which a relay serves the command's network namespace."""
+        if not self.plan.egress:
+            return frozenset()
+        return frozenset(number for number, _, _, _ in Plan.from_bytes(self.plan.egress).relay_rules)
 
     def against_abstract(self) -> Walls:
         """Against connecting to unix sockets without a path."""

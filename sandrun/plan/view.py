@@ -155,8 +155,7 @@ class View:
 
     def replace(self, file: Content) -> None:
         """Let a file of the host have another content; what is denied stays so, what is not seen is not made."""
-        zone = self.zone(file.path)
-        if not zone.is_host or zone.closed:
+        if not self._is_seen(self.zone(file.path)):
             return
         self._add(VIEW_CONTENT, READ_ONLY | NO_EXECUTE, file.path, file.content)
         self._zones[file.path] = _Zone(is_host=False, writable=False)
@@ -166,7 +165,7 @@ class View:
     def deny(self, hole: Hole) -> None:
         """Cover what is denied, or make it read-only; what is not seen anyway needs nothing."""
         zone = self.zone(hole.path)
-        if (zone.closed and zone.is_host) or (not zone.is_host and not zone.writable):
+        if not self._is_seen(zone):
             return
         if not hole.denies_all:
             if zone.writable:
@@ -211,6 +210,11 @@ class View:
             (operation, flags | (SET_ID if operation in host else 0), path, source)
             for operation, flags, path, source in (tree, *self._steps)
         )
+
+    @staticmethod
+    def _is_seen(zone: _Zone) -> bool:
+        """Whether files of the host are seen there, in an overlay too."""
+        return not zone.closed if zone.is_host else zone.writable
 
     def _outer(self, path: str) -> str:
         """A path of the plan's host, by its name before the root changes."""
@@ -258,8 +262,8 @@ def build(
         *((entry.path, 1, partial(view.entry, entry)) for entry in entries),
         *((grant.path, 2, partial(view.show, grant)) for grant in united.values() if grant.path != "/"),
         *((at, 3, partial(view.show, grant, at=at)) for grant, at in shown),
-        *((file.path, 4, partial(view.replace, file)) for file in contents),
-        *((hole.path, 5, partial(view.deny, hole)) for hole in covered),
+        *((hole.path, 4, partial(view.deny, hole)) for hole in covered),
+        *((file.path, 5, partial(view.replace, file)) for file in contents),
         *((path, 6, partial(view.pin, path)) for path in _above((*covered, *overlays))),
     ]
     # Every directory stands before what lies in it, a denial of it too: what is mounted later covers all that was

@@ -70,6 +70,8 @@ def covers(wide: Endpoint, narrow: Endpoint) -> bool:
         return False
     if wide.protocol not in ("", narrow.protocol):
         return False
+    if wide.kind != "any" and not wide.protocol and narrow.protocol == "udp":
+        return False  # a host without a protocol is granted for TCP, and denied for both
     if not (wide.first_port <= narrow.first_port and narrow.last_port <= wide.last_port):
         return False
     if wide.kind == "any" or wide.host == narrow.host:

@@ -177,6 +177,16 @@ def test_namespaces_close_their_lines() -> None:
     assert findings(tty=TTY_NEW_SESSION)["typing into it"].by == ("setsid",)
 
 
+def test_a_relay_is_a_way_out_of_a_network_namespace() -> None:
+    """What the relay serves is granted, with its endpoints; the protocol that it does not serve is closed."""
+    egress = Plan(relay_rules=((6, 443 << 16 | 443, b"name", b"example.org"),)).to_bytes()
+    record = kept("network.connect", "--connect")._replace(notes=("example.org:443",))
+    found = findings([record], namespaces=CLONE_NEW["CLONE_NEWNET"], egress=egress)
+    line = found["TCP, to what the relay lets through"]
+    assert (line.state, line.by, line.where) == (GRANTED, ("--connect",), ("example.org:443",))
+    assert found["UDP, the host's loopback too"].state == CLOSED
+
+
 def test_a_grant_is_named_with_its_origin_and_what_it_lets_others_run() -> None:
     """A writable tree is granted by whom the record says; what is in it for others to run is listed."""
     rule = (WRITE, KIND_DIRECTORY, b"/home/me/work")

@@ -159,6 +159,8 @@ def test_no_text_does_more_than_be_refused(text: str) -> None:
         ("10.0.0.0/8", "[::1]", False),
         ("[2001:db8::/32]", "[2001:db8::1]", True),
         ("example.org", "@dns", False),
+        ("example.org", "tcp:example.org:443", True),
+        ("example.org", "udp:example.org:443", False),
     ],
 )
 def test_covering(wide: str, narrow: str, answer: bool) -> None:
