@@ -3,7 +3,7 @@ PY = .venv/bin/python
 TESTS ?= tests
 KERNELS ?= linux-image-amd64
 
-.PHONY: help setup demo check test test-kernels golden completions bench lock sbom dist clean
+.PHONY: help setup demo check test test-kernels test-systemd golden completions bench lock sbom dist clean
 
 help: ## These lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | awk '{ name = $$1; $$1 = ""; printf "make %-14s%s\n", name, $$0 }'
@@ -26,6 +26,9 @@ test: ## Everything, as root and as an ordinary user where the caller is root
 
 test-kernels: ## The tests that depend on the kernel, under Debian's in a virtual machine (KERNELS="PACKAGE ...")
 	@for package in $(KERNELS); do tools/test-kernel.sh $$package || exit; done
+
+test-systemd: ## The tests of control groups where systemd makes them, in a virtual machine
+	@tools/test-systemd.sh
 
 golden: ## Write the golden files anew; review the difference
 	SANDRUN_GOLDEN=write $(PY) -m pytest -q tests/golden

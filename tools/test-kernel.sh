@@ -8,6 +8,7 @@
 # machine with apt, and root only to install what is missing. It takes minutes with /dev/kvm, more than an hour without;
 # NO_KVM=1 goes without where that one does not work, as in some virtual machines.
 # The guest works on this machine's files, through a layer in its memory that keeps all it writes from getting here.
+# With SYSTEMD=1, which is what tools/test-systemd.sh is for, systemd is its process 1 and the tests are a service.
 set -eu
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin
@@ -106,7 +107,24 @@ cp /words /guest /root/run/
 exec switch_root /root /bin/sh /run/guest
 END
 cat >"$initrd/guest" <<END
+if [ \$\$ -eq 1 ] && [ -n "${SYSTEMD:-}" ]; then
+    chmod 755 /run
+    # Of this machine's own services and mounts nothing is started: only what the tests' service asks for.
+    mkdir -p /run/systemd/system
+    cat >/run/systemd/system/tests.service <<UNIT
+[Unit]
+Wants=dbus.socket systemd-logind.service user@1234.service
+After=dbus.socket systemd-logind.service user@1234.service
+[Service]
+Type=oneshot
+ExecStart=/bin/sh /run/guest
+StandardOutput=journal+console
+UNIT
+    getent passwd 1234 >/dev/null || useradd --no-create-home --home-dir /tmp --uid 1234 tester
+    exec /lib/systemd/systemd --unit=tests.service
+fi
 cd '$PWD'
+[ -z "${SYSTEMD:-}" ] || export SANDRUN_MUST_WORK=1
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 stty -F /dev/ttyS1 raw
 {
@@ -127,7 +145,7 @@ mkfs.ext4 -q -F "$work/disk"
 
 say "starting $package ($accel)"
 timeout 14400 qemu-system-x86_64 -nodefaults -no-reboot -display none -machine q35 -accel "$accel" -cpu max -m 3G \
-    -kernel "$kernel/boot/vmlinuz-$release" -initrd "$work/initrd.img" -append "console=ttyS0 panic=-1 quiet" \
+    -kernel "$kernel/boot/vmlinuz-$release" -initrd "$work/initrd.img" -append "console=ttyS0 panic=-1 quiet fstab=no luks=no" \
     -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
     -drive "file=$work/disk,format=raw,if=virtio,cache=unsafe" \
     -serial "file:$work/console" -serial stdio -serial "file:$work/status" </dev/null || true
