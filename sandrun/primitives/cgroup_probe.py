@@ -126,7 +126,7 @@ def _version_2(newer: Hierarchy) -> Cgroup:
     if not trouble and pids == [str(os.getpid())] and os.access(own + "/cgroup.subtree_control", os.W_OK):
         return _found(CGROUP_ALONE, own)
     root = not os.geteuid()
-    systemd, bound = _systemd(top), ""
+    systemd, bound = _systemd(top) if _read(top + "/cgroup.controllers") else "", ""
     if systemd:
         bound = _bound(own, top, f"{systemd}/{'system' if root else 'app'}.slice", LIMITS)
         if not bound:

@@ -275,6 +275,8 @@ def test_ways_of_version_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert way(crowd) == (CGROUP_SCOPE, str(crowd.top))
     assert way(few) == (CGROUP_SCOPE, str(few.top)), "which gets the caller's pids.max"
     assert way(bound)[0] == 0, "a scope would be a way out as well"
+    (crowd.top / "cgroup.controllers").unlink()
+    assert way(crowd)[0] == 0, "something else is mounted there, so that the scope could not be seen"
     in_slice = Tree(tmp_path / "slice", "/app.slice", me + "1\n", memory_max="1000\n")
     assert way(in_slice) == (CGROUP_SCOPE, str(in_slice.top)), "the scope is made below that limit"
 
