@@ -1,7 +1,8 @@
 """The DNS responder's answers. Pure but for the table, and total: every bytes object gets an answer or None.
 
-Only names that were granted exist, and they have IPv4 addresses only (RFC 1034, 1035, 6891). dnspython reads the wire
-format; its messages and resource records are not used, since they import modules by what a packet says.
+Only names that were granted exist, and they have IPv4 addresses only (RFC 1034, 1035, 6891). Of dnspython only the
+parser below its messages is used, which never reads beyond the packet. Its messages import modules by what a packet
+says, which the confined relay cannot; its names would take longer to import than all else that the relay needs.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 import dns.exception
-import dns.name
-import dns.wire
+import dns.wirebase
 
 from sandrun.egress.names import LOCALHOST, hostname, in_pool
 
@@ -22,6 +22,7 @@ MAX_QUERY = 4096
 """Longer ones are not answered."""
 TTL = 30
 UDP_PAYLOAD = 1232
+MAX_LABEL, MAX_NAME = 63, 255
 
 HEADER = struct.Struct("!HHHHHH")
 RECORD = struct.Struct("!HHIH")
@@ -77,10 +78,10 @@ def _parse(wire: bytes, counts: tuple[int, ...]) -> Query | None:
     questions, answers, authorities, additional = counts
     if questions != 1 or answers or authorities or additional > 1:
         return None
-    parser = dns.wire.Parser(wire, HEADER.size)
+    parser = dns.wirebase.Parser(wire, HEADER.size)
     edns = -1
     try:
-        name = dns.name.from_wire_parser(parser, decompress=False)
+        labels = _labels(parser)
         kind, cls = parser.get_struct("!HH")
         question = wire[HEADER.size : parser.current]
         if additional:
@@ -89,11 +90,24 @@ def _parse(wire: bytes, counts: tuple[int, ...]) -> Query | None:
             parser.get_bytes(length)
             if owner or record != OPT:
                 return None
-    except dns.exception.DNSException:
+    except dns.exception.FormError:
         return None
     if parser.remaining():
         return None
-    return Query(name.labels[:-1], kind, cls, question, edns)
+    return Query(labels, kind, cls, question, edns)
+
+
+def _labels(parser: dns.wirebase.Parser) -> tuple[bytes, ...]:
+    """The name of the question, without the root. Raises FormError: also for a compressed one, since nothing stands
+    before it that it could point to."""
+    labels = []
+    while length := parser.get_uint8():
+        if length > MAX_LABEL:
+            raise dns.exception.FormError
+        labels.append(parser.get_bytes(length))
+    if parser.current - HEADER.size > MAX_NAME:
+        raise dns.exception.FormError
+    return tuple(labels)
 
 
 def _look(query: Query, table: Table) -> tuple[int, bytes]:
@@ -133,8 +147,14 @@ def _reverse(labels: tuple[bytes, ...], table: Table) -> tuple[int, bytes]:
 
 
 def _shown(labels: tuple[bytes, ...]) -> str:
-    """A name that may hold anything, with the escapes of zone files."""
-    return dns.name.Name((*labels, b"")).to_text(omit_final_dot=True)
+    """A name that may hold anything, with the escapes of zone files (RFC 1035, 5.1)."""
+    return ".".join("".join(map(_escaped, label)) for label in labels) or "."
+
+
+def _escaped(byte: int) -> str:
+    if byte in b".\\":
+        return "\\" + chr(byte)
+    return chr(byte) if 0x20 < byte < 0x7F else f"\\{byte:03}"
 
 
 def _address(octets: tuple[bytes, ...]) -> int:
