@@ -134,6 +134,26 @@ def test_partly_wrong(who: Who) -> None:
     assert "pid namespace" not in said
 
 
+def test_wrong_in_a_changed_root(who: Who) -> None:
+    """After chroot(2) no user namespace can be made, which nothing shows before."""
+    need_root()
+    need_namespaces(who)
+    if who.is_root:
+        pytest.skip("root needs no user namespace")
+    place = who.home / "root"
+    place.mkdir()
+    report = who.home / "report.json"
+    user = [need_program("setpriv"), f"--reuid={who.uid}", f"--regid={who.gid}", "--clear-groups"]
+    words = [*user, *who.sandrun, "-q", "--report", str(report), "--", "sh", "-c", SHOW]
+    script = f'mount --rbind / {place} && exec chroot {place} sh -c \'cd {project(who)} && exec "$@"\' sh "$@"'
+    outer = [need_program("unshare"), "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+    done = subprocess.run([*outer, *words], capture_output=True, text=True, check=False, env=who.env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[1] == os.readlink("/proc/self/ns/pid")
+    said = {name for one in json.loads(report.read_text())["protections"] for name in one["mechanisms"]}
+    assert not {"mount", "pid namespace"} & said
+
+
 def test_one_start_is_told(who: Who) -> None:
     """Programs that read the events see one start, of the command that runs."""
     need_namespaces(who)
