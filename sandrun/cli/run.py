@@ -63,6 +63,7 @@ def run(request: Request, record: Record) -> int:
 
     from sandrun import supervise  # noqa: PLC0415
     from sandrun.launch import launch  # noqa: PLC0415
+    from sandrun.watch import begin  # noqa: PLC0415
 
     plan = resolution.plan
     values = environment.values(profile, resolution.account)
@@ -74,7 +75,7 @@ def run(request: Request, record: Record) -> int:
         plan = claim.apply(plan)
     session = _workspace(plan, request)
     try:
-        watch = supervise.prepare(plan)
+        watch = begin(plan, verbose=request.verbose)
         if claim:
             watch.held = claim.descriptor
         try:
@@ -85,7 +86,7 @@ def run(request: Request, record: Record) -> int:
                 raise
             record.planned(profile, better)
             plan = better.plan
-            watch = supervise.prepare(plan)
+            watch = begin(plan, verbose=request.verbose)
             child = launch(plan, environment.values(profile, better.account), watch)
     except BaseException:
         if session:

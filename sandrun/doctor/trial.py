@@ -10,6 +10,7 @@ from sandrun.errors import SandrunError
 from sandrun.host import System
 from sandrun.launch import launch
 from sandrun.plan import environment
+from sandrun.watch import begin
 
 if TYPE_CHECKING:
     from sandrun.plan.resolve import Resolution
@@ -53,7 +54,7 @@ def _supervisor(profile: Profile, resolution: Resolution, writer: int) -> NoRetu
         for fd in range(3):  # what the command might say is no part of the doctor's answer
             os.dup2(os.open(os.devnull, os.O_RDWR), fd)
         plan = resolution.plan
-        watch = supervise.prepare(plan)
+        watch = begin(plan)
         child = launch(plan, environment.values(profile, resolution.account), watch)
         status = report.status(supervise.supervise(child, watch, plan))
     except SandrunError as error:

@@ -14,6 +14,7 @@ from sandrun.kernel import NAMESPACES, probe, with_namespaces
 from sandrun.plan import environment
 from sandrun.plan.resolve import resolve
 from sandrun.profile import load
+from sandrun.watch import begin
 from tests.integration.launching import whole
 from tests.support import in_child, need_landlock, need_namespaces, need_program
 
@@ -101,7 +102,7 @@ def _run(words: list[str], without: str, between: Callable[[], object] | None) -
     if between is not None:
         between()
     values = environment.values(profile, resolution.account)
-    watch = supervise.prepare(resolution.plan)
+    watch = begin(resolution.plan)
     outcome = supervise.supervise(launch.launch(resolution.plan, values, watch), watch, resolution.plan)
     assert not outcome.survivors
     assert not outcome.left

@@ -36,7 +36,15 @@ LIGHT = {
     for name in MODULES
     if name in {"sandrun.errors", "sandrun.libc", "sandrun.plan.format", "sandrun.places", "sandrun.failure"}
     or name
-    in {"sandrun.launch", "sandrun.steps", "sandrun.relaying", "sandrun.supervise", "sandrun.proxy", "sandrun.guardian"}
+    in {
+        "sandrun.launch",
+        "sandrun.steps",
+        "sandrun.relaying",
+        "sandrun.watch",
+        "sandrun.supervise",
+        "sandrun.proxy",
+        "sandrun.guardian",
+    }
     or (name.startswith("sandrun.primitives") and name not in HEAVY_ADAPTERS)
 }
 STDLIB = {
@@ -89,17 +97,10 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sandrun.guardian", ("sandrun.primitives.cgroup", *FOUNDATION)),
     ("sandrun.proxy", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
     (
-        "sandrun.supervise",
-        (
-            "sandrun.primitives.*",
-            "sandrun.launch",
-            "sandrun.proxy",
-            "sandrun.guardian",
-            "sandrun.relaying",
-            *FOUNDATION,
-            *NOUNS,
-        ),
+        "sandrun.watch",
+        ("sandrun.primitives.*", "sandrun.proxy", "sandrun.guardian", "sandrun.relaying", *FOUNDATION, *NOUNS),
     ),
+    ("sandrun.supervise", ("sandrun.primitives.*", "sandrun.launch", "sandrun.watch", *FOUNDATION, *NOUNS)),
     ("sandrun.egress*", ("sandrun.egress", "sandrun.egress.*", "sandrun.primitives.*", *FOUNDATION, *NOUNS)),
     ("sandrun.kernel", ("sandrun.primitives.*", *FOUNDATION)),
     ("sandrun.host", ("sandrun.errors",)),
@@ -134,6 +135,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "sandrun.host",
             "sandrun.launch",
             "sandrun.supervise",
+            "sandrun.watch",
             "sandrun.report",
             "sandrun.dryrun",
             *FOUNDATION,
