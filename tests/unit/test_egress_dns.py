@@ -196,13 +196,14 @@ MALFORMED = {
     "a pointer to itself": packet(b"\xc0\x0c\0\1\0\1", 1),
     "a pointer to the header": packet(b"\xc0\x00\0\1\0\1", 1),
     "a pointer beyond the end": packet(b"\x01a\xff\xff\0\1\0\1", 1),
-    "an unknown label type": packet(b"\x41a\0\0\1\0\1", 1),
+    "an unknown label type": packet(b"\x41" + b"a" * 65 + b"\0\0\1\0\1", 1),
     "a label longer than the packet": packet(b"\x3fabc", 1),
-    "a name of more than 255 bytes": packet((b"\x3f" + b"a" * 63) * 4 + b"\0\0\1\0\1", 1),
+    "a name of 256 bytes": packet((b"\x3f" + b"a" * 63) * 3 + b"\x3e" + b"a" * 62 + b"\0\0\1\0\1", 1),
     "two OPT records": packet(QUESTION + OPT * 2, 1, 0, 0, 2),
     "a truncated OPT record": packet(QUESTION + OPT[:-1], 1, 0, 0, 1),
     "an OPT record with too much length": packet(QUESTION + OPT[:-2] + b"\xff\xff", 1, 0, 0, 1),
     "an OPT record with an owner": packet(QUESTION + b"\1a" + OPT, 1, 0, 0, 1),
+    "an OPT record that does not start with the root": packet(QUESTION + b"\5" + OPT[1:], 1, 0, 0, 1),
     "another additional record": packet(QUESTION + b"\0\0\1\0\1\0\0\0\0\0\4\1\2\3\4", 1, 0, 0, 1),
     "a truncated message": packet(QUESTION, 1, flags=0x0300),
 }
@@ -278,6 +279,12 @@ def test_a_name_that_a_profile_can_write_is_a_host_name(text: str) -> None:
 VALID = dns.message.make_query(
     "a.example.org", "A", use_edns=0, options=[dns.edns.GenericOption(10, b"12345678")]
 ).to_wire()
+
+
+def test_the_longest_host_name() -> None:
+    """253 letters and dots, which are 255 bytes in a packet."""
+    assert hostname(tuple(LONGEST.encode().split(b"."))) == LONGEST
+    assert hostname((*LONGEST.encode().split(b".")[:-1], b"b" * 62)) == ""
 
 
 def check_any(wire: bytes, table: Table) -> None:

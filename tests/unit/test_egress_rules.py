@@ -132,6 +132,7 @@ def test_a_denial_of_some_ports_leaves_the_name() -> None:
     assert r.allows_name("example.org")
     assert r.tcp("example.org", 80).reason == "denied by tcp:example.org:80"
     assert r.tcp("example.org", 443).endpoint
+    assert rules(PYPI, deny=(rule("*", "", 1, 65535, protocol=UDP),)).allows_name("pypi.org")
     assert not rules(PYPI, deny=(rule("*", "", 1, 65535),)).allows_name("pypi.org")
 
 
