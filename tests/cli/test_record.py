@@ -17,7 +17,20 @@ if TYPE_CHECKING:
     from tests.support import Who
 
 DOCUMENT = {"sandrun", "command", "status", "started", "errors", "warnings", "outcome", "workspace", "protections"}
-OUTCOME = {"how", "status", "signal", "wall", "user", "system", "max_rss", "resources", "killed", "survivors", "left"}
+OUTCOME = {
+    "how",
+    "status",
+    "signal",
+    "wall",
+    "user",
+    "system",
+    "max_rss",
+    "resources",
+    "network",
+    "killed",
+    "survivors",
+    "left",
+}
 
 
 @pytest.fixture(autouse=True)
