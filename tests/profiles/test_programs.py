@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import CHECKOUT, need, need_landlock, need_program, sandrun
+from tests.support import CHECKOUT, need, need_landlock, need_namespaces, need_program, sandrun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -319,3 +319,32 @@ def test_the_sessions_own_python(who: Who, box: Path) -> None:
     if found.returncode:
         pytest.skip("this user cannot execute the session's interpreter")
     assert ok("python", sys.executable, "-c", "import json, ssl; print(1)", who=who, cwd=box) == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("profile", "program", "names"),
+    [
+        ("pip", (sys.executable, "-m", "pip"), ("pypi.org", "files.pythonhosted.org")),
+        ("npm", ("npm",), ("registry.npmjs.org",)),
+        ("cargo", ("cargo",), ("index.crates.io", "static.crates.io")),
+        ("git-https", ("git",), ("github.com", "gitlab.com", "codeberg.org", "bitbucket.org")),
+    ],
+)
+def test_installers_know_their_hosts_only(
+    who: Who, box: Path, profile: str, program: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    """pip, npm, cargo, git-https: the program starts, its hosts have names, no other has, and one key names others."""
+    need_namespaces(who)
+    box.chmod(0o755)
+    lookup = "import socket, sys; print(*(socket.gethostbyname(name) for name in sys.argv[1:]))"
+    python = [sys.executable, "-c", lookup]
+    found = ok(profile, *python, *names, who=who, cwd=box).split()
+    assert found == [f"127.64.1.{number}" for number in range(1, len(names) + 1)]
+    other = quiet(profile, *python, "other.example", who=who, cwd=box)
+    assert other.returncode == 1
+    assert "gaierror" in other.stderr
+    words = ("-q", "-p", profile, "--replace", "network.connect", "--connect", "other.example:443", "--")
+    assert sandrun(*words, *python, "other.example", who=who, cwd=box).stdout == "127.64.1.1\n"
+    assert sandrun(*words, *python, names[0], who=who, cwd=box).returncode == 1
+    if profile == "pip" or who.run(["sh", "-c", f"command -v {program[0]}"]).returncode == 0:
+        assert ok(profile, *program, "--version", who=who, cwd=box)
