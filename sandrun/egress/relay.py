@@ -86,6 +86,8 @@ class Relay:
         self._responder = Responder(
             self._loop, lambda query: dns.answer(query, self._table), lambda: self._limit("DNS connections")
         )
+        self._own_attempts = {(address, port) for address in publish.ADDRESSES for _, port in plan.publish}
+        """Connections to published ports are tried at one address after the other."""
         self._is_ending = False
         self._accepting: list[Callable[[], bool]] = []
         self._serve(sockets)
@@ -304,11 +306,12 @@ class Relay:
     def _witnessed(self, seen: socket.socket) -> None:
         for _ in range(_ACCEPT_BURST):
             try:
-                packet = seen.recv(witness.LONGEST)
+                packet, source = seen.recvfrom(witness.LONGEST)
             except OSError:
                 return
-            attempt = witness.refused(packet)
-            if attempt:
+            # What came before the filter was there is all of the traffic, and twice.
+            attempt = witness.refused(packet) if source[2] == witness.INCOMING else None
+            if attempt and (attempt.address, attempt.port) not in self._own_attempts:
                 target, verdict = self._judge(attempt.protocol, attempt.address, attempt.port)
                 what = "connect" if attempt.protocol == witness.TCP else "udp"
                 self.record.refused(what, record.place(target, attempt.port), verdict.reason or "nothing listens")

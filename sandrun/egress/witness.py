@@ -17,6 +17,8 @@ from sandrun import libc
 TCP, UDP = 6, 17
 LONGEST = 256
 """As much of a packet as is looked at."""
+INCOMING = 0
+"""PACKET_HOST of packet(7)."""
 _ICMP, _ICMPV6 = 1, 58
 _RST_ACK = 0x14
 _PORT_UNREACHABLE, _PORT_UNREACHABLE6 = 0x0303, 0x0104
