@@ -6,132 +6,37 @@ import contextlib
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sandrun import libc
 from sandrun.primitives import private
 from sandrun.workspace import diff
-from sandrun.workspace.copy import attributes, take_over
+from sandrun.workspace.copy import attributes, own, take_over
+from sandrun.workspace.staged import APPEARED, CHANGED, EXCHANGED, REMOVED, Leave, Left, Op, Place, RefusedError
 from sandrun.workspace.tree import join, lstat
 
 if TYPE_CHECKING:
-    from collections.abc import Set
-
+    from sandrun.workspace.journal import Journal
     from sandrun.workspace.store import Workspace
     from sandrun.workspace.tree import Tree, Upper
-
-CHANGED, APPEARED = "changed since the start", "appeared since the start"
-REMOVED = "perhaps removed since the start"
-EXCHANGED = "exchanged during the commit"
-
 
 _OPS = 256
 """Changes that become durable at once; one by one each would cost a flush of the disk."""
 _PLACES = 64
 """Directories that are held open for it, each with two descriptors."""
 _BYTES = 64 << 20
-INSIDE = "new"
+_INSIDE = "new"
 """The name of a new directory in the temporary one that it is made in."""
-
-
-class Left(NamedTuple):
-    """Something that was not committed: the path in its directory, and why."""
-
-    directory: str
-    path: str
-    why: str
-
-
-class RefusedError(Exception):
-    """This change is not committed; the message is why."""
-
-
-class Place:
-    """One directory, above and below, and what is staged in it: freed when nothing is."""
-
-    __slots__ = ("above", "below", "inode", "is_changed", "path")
-
-    def __init__(self, path: str, above: int, below: int, *, since: int, touched: set[int]) -> None:
-        self.path, self.above, self.below = path, above, below
-        found = os.fstat(below)
-        self.inode = found.st_ino
-        self.is_changed = diff.changed_since(found, since) and found.st_ino not in touched
-        """Somebody else made or removed something in it since the start."""
-
-    def close(self) -> None:
-        os.close(self.above)
-        os.close(self.below)
-
-
-class Op(NamedTuple):
-    """One change that waits for its batch. Without `temporary` the name is deleted, or only leaves the upper tree."""
-
-    place: Place
-    name: str
-    below: os.stat_result | None
-    temporary: str = ""
-    is_done: bool = False
-    """Nothing is to be done below."""
-
-
-class Visit(NamedTuple):
-    """A directory to be gone through: the one with this status, whatever else takes its path meanwhile."""
-
-    path: str
-    below: os.stat_result
-
-
-class Leave(NamedTuple):
-    """The end of a directory: its mode, owner and attributes, for a new one its times, then its removal above if empty."""
-
-    path: str
-    above: os.stat_result
-    below: os.stat_result
-    is_new: bool
-
-
-class Journal:
-    """The inodes whose ctime changes by our own doing: directories, and files with other names; and the directories that
-    go, which a sweep may then remove with all they hold.
-    """
-
-    def __init__(self, workspace: Workspace) -> None:
-        self.path = f"{workspace.path}/journal"
-        self.touched: set[int] = set()
-        self.going: set[int] = set()
-        try:
-            with open(self.path, "rb") as file:
-                # A line that a crash cut short has no end, and nothing relied on it.
-                lines = file.read().split(b"\n")
-        except FileNotFoundError:
-            return
-        self.touched.update(int(line[:-1]) for line in lines if line.endswith(b"."))
-        self.going.update(int(line[:-1]) for line in lines if line.endswith(b"-"))
-
-    def touch(self, inodes: set[int], going: Set[int] = frozenset()) -> None:
-        """Remember these before they change or go."""
-        inodes, going = inodes - self.touched, going - self.going
-        if not inodes and not going:
-            return
-        self.touched |= inodes
-        self.going |= going
-        lines = [b"%d.\n" % inode for inode in inodes] + [b"%d-\n" % inode for inode in going]
-        with open(self.path, "ab") as file:
-            file.write(b"\n" + b"".join(lines))
-            file.flush()
-            os.fsync(file.fileno())
-
-    def end(self) -> None:
-        """The commit went to its end. What was refused starts anew the next time."""
-        if os.path.exists(self.path):
-            os.unlink(self.path)
 
 
 class Batch:
     """What is staged in one overlaid directory, and what became of it so far."""
 
-    def __init__(self, workspace: Workspace, directory: str, upper: Upper, lower: Tree, journal: Journal) -> None:
+    def __init__(
+        self, workspace: Workspace, directory: str, upper: Upper, lower: Tree, journal: Journal, *, force: bool
+    ) -> None:
         self.directory, self.upper, self.lower, self.journal = directory, upper, lower, journal
+        self.since, self.force = workspace.started, force
         self.prefix = f".sandrun-{workspace.id}-"
         self.number = 0
         self.committed = 0
@@ -164,8 +69,7 @@ class Batch:
             libc.syncfs(todo[0].place.below)
             linked = {op.below.st_ino for op in todo if op.below is not None and op.below.st_nlink > 1}
             going = {op.below.st_ino for op in todo if op.below is not None and stat.S_ISDIR(op.below.st_mode)}
-            here = {op.place.inode for op in todo if not op.place.is_changed}
-            self.journal.touch(linked | here, going)
+            self.journal.touch(linked.union(*(op.place.own_doing() for op in todo)), going)
         done = [op for op in ops if op.is_done or self._do(op)]
         leaves = [leave for leave in leaves if self._end_directory(leave)]
         if todo or leaves:
@@ -247,8 +151,8 @@ class Batch:
                 found = os.fstat(fd)
                 if found.st_ino in self.journal.going:
                     private.empty(fd)
-                elif is_ours(found) and INSIDE in os.listdir(fd):
-                    remove_one(INSIDE, fd)
+                elif _is_ours(found) and _INSIDE in os.listdir(fd):
+                    _remove_one(_INSIDE, fd)
             finally:
                 os.close(fd)
             # Of what is not ours nothing goes; whoever owns the tree can give it such a name.
@@ -269,8 +173,8 @@ class Batch:
                 self.refuse(leave.path, EXCHANGED)
                 return False
             self._give(leave, found, f"/proc/self/fd/{pinned}")
-        except OSError as error:
-            self.refuse(leave.path, reason(error))
+        except (OSError, RefusedError) as error:
+            self.refuse(leave.path, reason(error) if isinstance(error, OSError) else str(error))
             return False
         finally:
             os.close(pinned)
@@ -282,15 +186,23 @@ class Batch:
         wanted, had = diff.folder_attributes(self.upper, leave.path), attributes(here)
         owners = [(each.st_uid, each.st_gid) for each in (leave.above, found)]
         is_given = not leave.is_new and not os.geteuid() and owners[0] != owners[1]
+        # What was opened only for the work in it gets its own mode back, which is no change.
+        is_news = is_given or wanted != had or stat.S_IMODE(leave.below.st_mode) != mode
+        if is_news and not leave.is_new and not self.force and self.is_changed(leave.below):
+            if found.st_mode == leave.below.st_mode | stat.S_IRWXU:
+                os.chmod(here, stat.S_IMODE(leave.below.st_mode))
+            raise RefusedError(CHANGED)
         if is_given:
             os.chown(here, *owners[0])
         if wanted != had or stat.S_IMODE(found.st_mode) != mode:
             take_over(wanted, here, mode)
         if leave.is_new:
             os.utime(here, ns=(leave.above.st_atime_ns, leave.above.st_mtime_ns))
-        # What was opened only for the work in it has its own mode back, which is no change.
-        elif is_given or wanted != had or stat.S_IMODE(leave.below.st_mode) != mode:
-            self.committed += 1
+        self.committed += is_news and not leave.is_new
+
+    def is_changed(self, below: os.stat_result) -> bool:
+        """Whether somebody else changed this since the start."""
+        return diff.changed_since(below, self.since) and below.st_ino not in self.journal.touched
 
     def _forget_directory(self, leave: Leave) -> None:
         parent, _, name = leave.path.rpartition("/")
@@ -322,7 +234,7 @@ class Batch:
         self._refused.setdefault(path, Left(self.directory, path, why))
 
 
-def remove_one(name: str, folder: int) -> None:
+def _remove_one(name: str, folder: int) -> None:
     """Remove a file or an empty directory. Raises OSError."""
     try:
         os.unlink(name, dir_fd=folder)
@@ -330,9 +242,50 @@ def remove_one(name: str, folder: int) -> None:
         os.rmdir(name, dir_fd=folder)
 
 
-def is_ours(found: os.stat_result) -> bool:
+def _is_ours(found: os.stat_result) -> bool:
     """Whether this is a directory that nobody else can have put anything in."""
     return found.st_uid == os.geteuid() and not found.st_mode & 0o077
+
+
+def make_directory(
+    place: Place, name: str, batch: Batch, above: os.stat_result, below: os.stat_result | None
+) -> os.stat_result:
+    """Make a new directory, in the place of what is no directory, and return its status. Raises RefusedError, OSError."""
+    # One flush of the disk for each directory would be slow.
+    batch.journal.touch(place.own_doing(), is_durable=False)
+    temporary = batch.temporary()
+    os.mkdir(temporary, 0o700, dir_fd=place.below)
+    outer = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.below)
+    try:
+        # Whoever owns the directory around it can exchange ours for one that root must not give away; but in one that
+        # is closed to others nobody else can have made anything.
+        if not _is_ours(os.fstat(outer)):
+            raise RefusedError(EXCHANGED)
+        os.mkdir(_INSIDE, 0o700, dir_fd=outer)
+        try:
+            made = _own(outer, above)
+            batch.journal.touch({made.st_ino}, is_durable=False)
+            flag = libc.RENAME_NOREPLACE if below is None else libc.RENAME_EXCHANGE
+            libc.renameat2(outer, os.fsencode(_INSIDE), place.below, os.fsencode(name), flag)
+        except OSError:
+            os.rmdir(_INSIDE, dir_fd=outer)
+            raise
+        if below is not None:
+            _remove_one(_INSIDE, outer)
+    finally:
+        os.close(outer)
+        with contextlib.suppress(OSError):  # another one that took the name stays
+            os.rmdir(temporary, dir_fd=place.below)
+    return made
+
+
+def _own(outer: int, above: os.stat_result) -> os.stat_result:
+    fd = os.open(_INSIDE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=outer)
+    try:
+        own(fd, above, None)
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
 
 
 def reason(error: OSError) -> str:

@@ -28,7 +28,6 @@ another during the commit gets nothing, neither files nor modes nor owners, and 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
@@ -37,24 +36,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from sandrun import libc
 from sandrun.errors import SandrunError
 from sandrun.workspace import diff
-from sandrun.workspace.batch import (
-    CHANGED,
-    EXCHANGED,
-    INSIDE,
-    REMOVED,
-    Batch,
-    Journal,
-    Leave,
-    Left,
-    Op,
-    Place,
-    RefusedError,
-    Visit,
-    is_ours,
-    reason,
-    remove_one,
-)
-from sandrun.workspace.copy import copy_file, own, own_link, without_set_id
+from sandrun.workspace.batch import Batch, make_directory, reason
+from sandrun.workspace.copy import copy_file, own_link, without_set_id
+from sandrun.workspace.journal import Journal
+from sandrun.workspace.staged import CHANGED, EXCHANGED, REMOVED, Leave, Left, Op, Place, RefusedError, Visit
 from sandrun.workspace.tree import join, lstat
 
 if TYPE_CHECKING:
@@ -122,7 +107,7 @@ class _Commit:
         self.upper, self.lower = upper, lower
         self.journal, self.force = journal, force
         self.since = workspace.started
-        self.batch = Batch(workspace, directory, upper, lower, journal)
+        self.batch = Batch(workspace, directory, upper, lower, journal, force=force)
         self.left_out: list[Left] = []
 
     # --- the walk ----------------------------------------------------------------------------------------------------
@@ -245,11 +230,8 @@ class _Commit:
                 raise RefusedError(REMOVED)
         elif stat.S_ISDIR(below.st_mode):
             self._judge_tree(join(place.path, name))
-        elif self._is_changed(below):
+        elif self.batch.is_changed(below):
             raise RefusedError(CHANGED)
-
-    def _is_changed(self, below: os.stat_result) -> bool:
-        return diff.changed_since(below, self.since) and below.st_ino not in self.journal.touched
 
     def _judge_tree(self, path: str) -> None:
         """The same for a directory that goes with all that is in it; a mount point in it is an error too (EXDEV)."""
@@ -259,13 +241,13 @@ class _Commit:
             fd = self.lower.folder(folder)
             try:
                 # The directory's own times change with what is made and removed in it.
-                if self._is_changed(os.fstat(fd)):
+                if self.batch.is_changed(os.fstat(fd)):
                     raise RefusedError(f"{CHANGED}: {folder}")
                 for name in os.listdir(fd):
                     found = os.stat(name, dir_fd=fd, follow_symlinks=False)
                     if stat.S_ISDIR(found.st_mode):
                         waiting.append(join(folder, name))
-                    elif self._is_changed(found):
+                    elif self.batch.is_changed(found):
                         raise RefusedError(f"{CHANGED}: {join(folder, name)}")
             finally:
                 os.close(fd)
@@ -299,7 +281,7 @@ class _Commit:
         path = join(place.path, name)
         if below is None or not stat.S_ISDIR(below.st_mode):
             self._judge(place, name, above, below)
-            made = self._make_directory(place, name, above, below)
+            made = make_directory(place, name, self.batch, above, below)
             self.batch.committed += 1
             return [Visit(path, made), Leave(path, above, made, is_new=True)]
         self._open_for_work(path, below)
@@ -309,7 +291,7 @@ class _Commit:
         """Let an ordinary user into a directory of its own until `_end_directory` gives it its mode."""
         if not os.geteuid() or below.st_uid != os.geteuid() or not ~below.st_mode & stat.S_IRWXU:
             return
-        if not self._is_changed(below):
+        if not self.batch.is_changed(below):
             self.journal.touch({below.st_ino})
         pinned = self.lower.pin(path)
         try:
@@ -317,40 +299,3 @@ class _Commit:
                 os.chmod(f"/proc/self/fd/{pinned}", stat.S_IMODE(below.st_mode) | stat.S_IRWXU)
         finally:
             os.close(pinned)
-
-    def _make_directory(
-        self, place: Place, name: str, above: os.stat_result, below: os.stat_result | None
-    ) -> os.stat_result:
-        """Make a new directory, in the place of what is no directory, and return its status."""
-        temporary = self.batch.temporary()
-        os.mkdir(temporary, 0o700, dir_fd=place.below)
-        outer = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.below)
-        try:
-            # Whoever owns the directory around it can exchange ours for one that root must not give away; but in one that
-            # is closed to others nobody else can have made anything.
-            if not is_ours(os.fstat(outer)):
-                raise RefusedError(EXCHANGED)
-            os.mkdir(INSIDE, 0o700, dir_fd=outer)
-            try:
-                made = self._own(outer, above)
-                flag = libc.RENAME_NOREPLACE if below is None else libc.RENAME_EXCHANGE
-                libc.renameat2(outer, INSIDE.encode(), place.below, os.fsencode(name), flag)
-            except OSError:
-                os.rmdir(INSIDE, dir_fd=outer)
-                raise
-            if below is not None:
-                remove_one(INSIDE, outer)
-        finally:
-            os.close(outer)
-            with contextlib.suppress(OSError):  # another one that took the name stays
-                os.rmdir(temporary, dir_fd=place.below)
-        return made
-
-    @staticmethod
-    def _own(outer: int, above: os.stat_result) -> os.stat_result:
-        fd = os.open(INSIDE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=outer)
-        try:
-            own(fd, above, None)
-            return os.fstat(fd)
-        finally:
-            os.close(fd)

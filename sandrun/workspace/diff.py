@@ -248,7 +248,9 @@ def _compare(upper: Upper, lower: Tree, in_upper: int, in_lower: int, folder: Fo
             is_gone = in_lower >= 0 and changed_since(os.fstat(in_lower), since) and was_copied(in_upper, name, above)
             return Change(path, ADDED, above, why="perhaps removed since the start" if is_gone else "")
         if stat.S_ISDIR(above.st_mode) and stat.S_ISDIR(below.st_mode):
-            return Change(path, CHANGED, above, below, _of_directory(upper, lower, path, above, below))
+            what = _of_directory(upper, lower, path, above, below)
+            is_conflict = what and changed_since(below, since)
+            return Change(path, CHANGED, above, below, what, "changed since the start" if is_conflict else "")
         what = differences(upper, in_upper, in_lower, name, above, below)
         return Change(path, CHANGED, above, below, what, _since(below, since) if what else "")
     except OSError as error:

@@ -14,7 +14,7 @@ import pytest
 
 from sandrun import libc
 from sandrun.errors import SandrunError
-from sandrun.workspace import batch, store
+from sandrun.workspace import batch, staged, store
 from sandrun.workspace import commit as committing
 from sandrun.workspace.commit import commit
 from tests.integration.workspaces import Area, contents
@@ -69,6 +69,7 @@ CONFLICTS = {
         "changed since the start: src/x",
     ),
     "directory removed": ("echo mine > src/new", "rm -r src", "src", "perhaps removed since the start"),
+    "modes of a directory": ("chmod 700 src", "chmod 711 src", "src", "changed since the start"),
     "directory to link": ("echo mine > src/new", "mv src s; ln -s docs src", "src", "changed since the start"),
 }
 
@@ -97,6 +98,19 @@ def test_an_unchanged_rest_of_a_directory_is_no_conflict(area: Area) -> None:
     after = contents(area.tree)
     assert {"src/mine", "src/theirs", "docs/more"} <= set(after)
     assert "docs/d" not in after
+
+
+def test_a_mode_of_somebody_else_stays(area: Area) -> None:
+    """Where both changed a directory, what was made in it is committed, and its mode, owner and attributes are not."""
+    area.shell("chmod 500 src")
+    workspace = area.run("chmod 750 src; echo n > src/n")
+    area.shell("chmod 511 src")
+    for _ in range(2):
+        assert [tuple(left) for left in area.commit(workspace).refused] == [(str(area.tree), "src", staged.CHANGED)]
+        assert os.lstat(area.tree / "src").st_mode & 0o777 == 0o511
+        assert (area.tree / "src/n").read_text() == "n\n"
+    assert area.commit(workspace, force=True) == (1, (), ())
+    assert os.lstat(area.tree / "src").st_mode & 0o777 == 0o750
 
 
 def test_a_directory_made_anew_is_refused_by_file(area: Area) -> None:
@@ -143,7 +157,7 @@ RESET = "chmod -R u+rwX tree && rm -rf tree && cp -a state/origin tree"
 BIG = """
 echo mine >> a; rm b; rm -r src; mkdir -p src/deep; echo other > src/x; echo n > src/deep/n; rm docs/d; mkdir docs/d
 echo in > docs/d/in; mkdir -p new/er; echo z > new/er/z; chmod 500 new/er; chmod 000 new; ln -s gone link; ln a2 a3 2>/dev/null || :
-echo p > c2; ln c2 c3; chmod 4755 c2
+echo p > c2; ln c2 c3; chmod 4755 c2; chmod 750 docs
 """
 
 
