@@ -1,0 +1,289 @@
+"""`make bench`, second half: what the relay of hosts costs, beside loopback without it, in one run.
+
+A server and two clients: one as it is, one in `sandrun -p net-only --connect 127.0.0.1:PORT`. Both clients do the same in
+turn, so that the drift of the machine hits both, and both stay: start-up is measured apart. Results go to
+bench/results/, a table to stdout. Compare numbers of one table with each other only. Usage: relay.py [ROUNDS].
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import select
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+TOP = Path(__file__).parent.parent
+RESULTS = TOP / "bench" / "results"
+SANDRUN = str(Path(sys.prefix) / "bin" / "sandrun")
+ROUNDS = 5
+BULK = 1 << 30
+"""Bytes of each measurement, over all streams."""
+CHUNK = 1 << 20
+OPENED, HELD, LAUNCHES = 2000, 500, 15
+ARMS = ("direct", "relay")
+GOALS = {1: 60, 4: 90}
+"""Streams → per cent of direct loopback."""
+
+# --- the server: a connection says how many bytes it wants; 0 is an echo of single bytes ---
+
+
+def serve(listener: socket.socket) -> None:
+    """Forks for bulk, and holds any number of echoes itself."""
+    poll = select.epoll()
+    poll.register(listener.fileno(), select.EPOLLIN)
+    held: dict[int, socket.socket] = {}
+    wanted = memoryview(bytes(CHUNK))
+    while True:
+        for fd, _ in poll.poll():
+            if fd == listener.fileno():
+                sock, _ = listener.accept()
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                held[sock.fileno()] = sock
+                poll.register(sock.fileno(), select.EPOLLIN)
+                continue
+            data = b""
+            with contextlib.suppress(ConnectionResetError):
+                data = held[fd].recv(64)
+            if len(data) > 1:
+                if not os.fork():
+                    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                        for _ in range(int(data) // CHUNK):
+                            held[fd].sendall(wanted)
+                    os._exit(0)
+            elif data:
+                held[fd].send(data)
+                continue
+            poll.unregister(fd)
+            held.pop(fd).close()
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(-1, os.WNOHANG)
+
+
+# --- the client: a word on stdin, a line of JSON on stdout ---
+
+
+def connect(port: int) -> socket.socket:
+    """A connection that has shown that it leads to the server."""
+    sock = socket.create_connection(("127.0.0.1", port))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.send(b"x")
+    if sock.recv(1) != b"x":
+        raise ConnectionError("no echo")
+    return sock
+
+
+def take(port: int, size: int) -> None:
+    """Receive so many bytes, and let them be."""
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.send(b"%032d" % size)
+        buffer = bytearray(CHUNK)
+        while size:
+            got = sock.recv_into(buffer)
+            if not got:
+                raise ConnectionError("too few bytes")
+            size -= got
+
+
+def bulk(port: int, streams: int) -> float:
+    """Seconds for BULK bytes."""
+    begun = time.perf_counter()
+    pids = []
+    for _ in range(streams):
+        pids.append(os.fork())
+        if not pids[-1]:
+            take(port, BULK // streams)
+            os._exit(0)
+    for pid in pids:
+        if os.waitpid(pid, 0)[1]:
+            raise ConnectionError("a stream broke")
+    return time.perf_counter() - begun
+
+
+def opened(port: int) -> dict[str, float]:
+    """Seconds for OPENED connections, one after the other, and of one echo on one that is there."""
+    begun = time.perf_counter()
+    for _ in range(OPENED):
+        connect(port).close()
+    whole = time.perf_counter() - begun
+    with connect(port) as sock:
+        begun = time.perf_counter()
+        for _ in range(OPENED):
+            sock.send(b"x")
+            sock.recv(1)
+        return {"opened": whole, "echo": (time.perf_counter() - begun) / OPENED}
+
+
+def client(port: int) -> None:
+    """Do what stdin says."""
+    print(json.dumps(connect(port).close()), flush=True)
+    held: list[socket.socket] = []
+    for line in sys.stdin:
+        word, _, number = line.strip().partition(" ")
+        if word == "bulk":
+            answer: Any = bulk(port, int(number))
+        elif word == "opened":
+            answer = opened(port)
+        elif word == "hold":
+            held = [connect(port) for _ in range(int(number))]
+            answer = len(held)
+        else:
+            for sock in held:
+                sock.close()
+            held = []
+            answer = 0
+        print(json.dumps(answer), flush=True)
+
+
+# --- the measurement ---
+
+
+class Arm:
+    """A client, here or in a sandbox."""
+
+    def __init__(self, arm: str, port: int) -> None:
+        self.process = subprocess.Popen(
+            words(arm, port, "client", str(port)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parent,
+        )
+        self.heard()
+
+    def heard(self) -> Any:
+        """The next answer."""
+        assert self.process.stdout
+        return json.loads(self.process.stdout.readline())
+
+    def ask(self, word: str) -> Any:
+        """Have it do something, and return what it measured."""
+        assert self.process.stdin
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+        return self.heard()
+
+    def relay(self) -> int:
+        """The process id of the relay."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for pid in children:
+            if b"egress" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return int(pid)
+        raise LookupError("no relay")
+
+    def end(self) -> None:
+        """No more words."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def words(arm: str, port: int, *arguments: str) -> list[str]:
+    """This program as a client."""
+    program = ["/usr/bin/python3", "-I", "-S", os.path.basename(__file__), *arguments]
+    if arm == "direct":
+        return program
+    hosts = ["--replace", "network.connect", "--connect", f"127.0.0.1:{port}"] if arm == "relay" else []
+    return [SANDRUN, "-q", "-p", "net-only", "--read", ".", *hosts, "--", *program]
+
+
+def held_by(pid: int) -> dict[str, int]:
+    """How many descriptors a process has (as root only), and how much memory in KiB."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
+    result = {"KiB": int(status["VmRSS"].split()[0])}
+    with contextlib.suppress(PermissionError):
+        result["descriptors"] = len(os.listdir(f"/proc/{pid}/fd"))
+    return result
+
+
+def bench(port: int, rounds: int) -> dict[str, Any]:
+    """Everything, arm by arm in turn."""
+    arms = {arm: Arm(arm, port) for arm in ARMS}
+    relay = arms["relay"].relay()
+    arms["relay"].ask("hold 1")
+    memory = {"before": held_by(relay)}
+    arms["relay"].ask(f"hold {HELD}")
+    memory["held"] = held_by(relay)
+    arms["relay"].ask("drop")
+    time.sleep(0.5)
+    memory["after"] = held_by(relay)
+    seconds: dict[str, dict[str, list[float]]] = {
+        what: {arm: [] for arm in ARMS} for what in (*(f"bulk {streams}" for streams in GOALS), "opened", "echo")
+    }
+    for number in range(rounds):
+        print(f"\rround {number + 1} of {rounds}", end="", file=sys.stderr, flush=True)
+        for streams in GOALS:
+            for arm in ARMS:
+                seconds[f"bulk {streams}"][arm].append(arms[arm].ask(f"bulk {streams}"))
+        for arm in ARMS:
+            for what, value in arms[arm].ask("opened").items():
+                seconds[what][arm].append(value)
+    time.sleep(0.5)
+    memory["at the end"] = held_by(relay)
+    for arm in arms.values():
+        arm.end()
+    return {"seconds": seconds, "memory": memory, "start": start(port, rounds)}
+
+
+def start(port: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds from the launch of sandrun to the end of a command that made one connection."""
+    times: dict[str, list[float]] = {"any host": [], "relay": []}
+    for _ in range(max(rounds, LAUNCHES)):
+        for arm, taken in times.items():
+            begun = time.perf_counter()
+            subprocess.run(words(arm, port, "once", str(port)), check=True, cwd=Path(__file__).parent)
+            taken.append(time.perf_counter() - begun)
+    print(file=sys.stderr)
+    return times
+
+
+def show(result: dict[str, Any]) -> None:
+    """The table; bytes a second of the fastest round, since anything else on the machine only slows."""
+    seconds = {what: {arm: min(times) for arm, times in arms.items()} for what, arms in result["seconds"].items()}
+    for streams, goal in GOALS.items():
+        taken = seconds[f"bulk {streams}"]
+        rates = [BULK / taken[arm] / 1e9 for arm in ARMS]
+        print(f"1 GiB in {streams} stream(s): direct {rates[0]:.2f}, relay {rates[1]:.2f} GB/s:", end=" ")
+        print(f"{100 * rates[1] / rates[0]:.0f} % (goal: {goal} %)")
+    for what, count, unit in (("opened", OPENED, "connection with an echo"), ("echo", 1, "echo")):
+        direct, relay = (1e6 * seconds[what][arm] / count for arm in ARMS)
+        print(f"a {unit}: direct {direct:.0f}, relay {relay:.0f} us")
+    for when, numbers in result["memory"].items():
+        print(f"the relay, {when}:", ", ".join(f"{number} {unit}" for unit, number in numbers.items()))
+    for arm, times in result["start"].items():
+        print(f"launch with one connection, {arm}: {1000 * statistics.median(times):.0f} ms")
+
+
+def main() -> None:
+    """Measure, show, and keep the results; or be the client."""
+    if sys.argv[1:2] == ["client"]:
+        client(int(sys.argv[2]))
+        return
+    if sys.argv[1:2] == ["once"]:
+        connect(int(sys.argv[2])).close()
+        return
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    port = listener.getsockname()[1]
+    server = multiprocessing.get_context("fork").Process(target=serve, args=(listener,), daemon=True)
+    server.start()
+    try:
+        result = bench(port, rounds)
+    finally:
+        server.terminate()
+    show(result)
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / "relay.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"written: {path.relative_to(TOP)}")
+
+
+if __name__ == "__main__":
+    main()
