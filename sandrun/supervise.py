@@ -23,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sandrun.launch import Child
     from sandrun.plan.format import Plan
+    from sandrun.relaying import Relay
     from sandrun.watch import Watch
 
 FORWARDED = (
@@ -109,7 +110,7 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
             if init:
                 # First the command's processes: then all that they sent is there to be passed on.
                 killed, init = tree.end_namespace(*init, KILL_SECONDS), None
-            network = watch.relay.end()  # before the look for processes, which would find it
+            network = run.end_relay(watch.relay)  # before the look for processes, which would find it
         more, survivors = tree.kill_tree(KILL_SECONDS, watch.signal_fd, scoped=watch.scoped, init=init)
         killed += more
     if not run.gone:
@@ -127,8 +128,8 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
         signal=os.WTERMSIG(run.status) if os.WIFSIGNALED(run.status) else 0,
         timed_out=run.timed_out,
         wall=run.ended - run.began,
-        user=max(now.ru_utime, run.user) - watch.cpu.ru_utime,
-        system=max(now.ru_stime, run.system) - watch.cpu.ru_stime,
+        user=max(now.ru_utime - run.relay[0], run.user) - watch.cpu.ru_utime,
+        system=max(now.ru_stime - run.relay[1], run.system) - watch.cpu.ru_stime,
         max_rss=now.ru_maxrss * _KIB,
         resources=events,
         network=network,
@@ -162,6 +163,7 @@ class _Run:
         "foreground",
         "gone",
         "grace",
+        "relay",
         "status",
         "system",
         "timed_out",
@@ -176,6 +178,7 @@ class _Run:
         self.grace = max(plan.grace_ms, 0) / 1000
         self.status, self.foreground = 0, child.pid
         self.user = self.system = 0.0
+        self.relay = 0.0, 0.0
         self.gone = self.timed_out = False
 
     def until_the_end(self) -> None:
@@ -248,9 +251,18 @@ class _Run:
         Orphans of a pid namespace are reaped for an init process that waits for nobody, so their times are lost.
         """
         if self.child.init and (not self.gone or tree.inside(self.child.init[0])):
-            counted, living = resource.getrusage(resource.RUSAGE_CHILDREN), tree.times()
+            relay = self.watch.relay
+            counted, living = resource.getrusage(resource.RUSAGE_CHILDREN), tree.times(but=relay.pid if relay else 0)
             self.user = max(self.user, counted.ru_utime + living[0])
             self.system = max(self.system, counted.ru_stime + living[1])
+
+    def end_relay(self, relay: Relay) -> bytes:
+        """End the relay and return its record. Its processor time is not the command's."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        record = relay.end()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.relay = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+        return record
 
     def kill_group(self) -> None:
         """Kill the command's process group, if it has one of its own, in one call that no fork outruns.

@@ -11,10 +11,11 @@ import socket
 import struct
 from typing import NamedTuple
 
+from sandrun import libc
 from sandrun.egress import confine, publish, relay, resolver
 from sandrun.errors import EXIT_SANDRUN, SandrunError
 from sandrun.plan.format import Plan, PlanError
-from sandrun.primitives import netns
+from sandrun.primitives import fds, netns
 
 PLAN, MESSAGES, CONTROL, CHANNEL, PUBLISHED = 0, 2, 3, 4, 5
 VERBOSE, COUNT = "SANDRUN_RELAY_VERBOSE", "SANDRUN_RELAY_PUBLISHED"
@@ -34,6 +35,8 @@ def main() -> int:
     """Be the relay. Returns the exit status, which nobody waits for; what matters is the record."""
     try:
         confine.harden()
+        # What the caller left open for the command (process.pass_fds), or for nobody.
+        libc.close_range(PUBLISHED + int(os.environ.get(COUNT, "0")), fds.LAST)
         _serve(_read_plan())
     except (OSError, PlanError, ValueError) as error:
         say(f"the relay failed: {error}")
@@ -93,17 +96,17 @@ def receive(channel: socket.socket, published: list[socket.socket]) -> Delivery 
     listeners: dict[int, list[socket.socket]] = {netns.IPPROTO_TCP: [], netns.IPPROTO_UDP: []}
     single: dict[bytes, int] = {}
     while True:
-        data, fds, _, _ = socket.recv_fds(channel, _LONGEST_MESSAGE, 1)
+        data, received, _, _ = socket.recv_fds(channel, _LONGEST_MESSAGE, 1)
         if data == netns.COMPLETE:
             break
-        if not fds:
+        if not received:
             return None
         kind = data[:1]
         if kind == netns.LISTENER:
             protocol, _port = struct.unpack("=BH", data[1:])
-            listeners[protocol].append(socket.socket(fileno=fds[0]))
+            listeners[protocol].append(socket.socket(fileno=received[0]))
         else:
-            single[kind] = fds[0]
+            single[kind] = received[0]
     made = {
         kind: socket.socket(fileno=single[kind])
         for kind in (netns.DNS, netns.DNS_LISTENER, netns.WITNESS)

@@ -235,10 +235,15 @@ def inside(init: int) -> int:
     return sum(parent != os.getpid() and _is_alive(pid) for pid, parent in _members().items())
 
 
-def times() -> tuple[float, float]:
-    """The processor time, user and system in seconds, of all below this process and of what that has waited for."""
+def times(but: int = 0) -> tuple[float, float]:
+    """The processor time, user and system in seconds, of all below this process and of what that has waited for.
+
+    `but` is the pid of a child that does not count.
+    """
     user = system = 0
     for pid in _members():
+        if pid == but:
+            continue
         try:
             own_user, own_system, waited_user, waited_system = map(int, _stat(pid)[_TIMES])
         except OSError:

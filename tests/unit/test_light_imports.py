@@ -100,7 +100,10 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "sandrun.watch",
         ("sandrun.primitives.*", "sandrun.proxy", "sandrun.guardian", "sandrun.relaying", *FOUNDATION, *NOUNS),
     ),
-    ("sandrun.supervise", ("sandrun.primitives.*", "sandrun.launch", "sandrun.watch", *FOUNDATION, *NOUNS)),
+    (
+        "sandrun.supervise",
+        ("sandrun.primitives.*", "sandrun.launch", "sandrun.watch", "sandrun.relaying", *FOUNDATION, *NOUNS),
+    ),
     ("sandrun.egress*", ("sandrun.egress", "sandrun.egress.*", "sandrun.primitives.*", *FOUNDATION, *NOUNS)),
     ("sandrun.kernel", ("sandrun.primitives.*", *FOUNDATION)),
     ("sandrun.host", ("sandrun.errors",)),
