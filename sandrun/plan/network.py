@@ -150,23 +150,21 @@ def _why_by_port(draft: Draft, kernel: Kernel, endpoint: Endpoint) -> str:
 
 def _grant(draft: Draft, ports: Ports, direction: str, protocol: str, value: Value, kernel: Kernel) -> None:
     endpoint = _endpoint(value)
-    key = f"network.{direction}"
-    where = (str(value.origin),)
-    span = (endpoint.first_port, endpoint.last_port)
     needed = landlock.NET_ABI[RIGHTS[direction, protocol]]
     if is_every_port(endpoint) or (draft.egress and kernel.landlock_abi < needed):
         ports.everything.add(protocol)
         return
     if kernel.landlock_abi < needed:
         lost = f"{endpoint.text}: {protocol.upper()} ports need Landlock ABI {needed}, here {kernel.landlock_abi}"
-        draft.lose(key, lost, f'a newer kernel, tcp: alone, or --{direction} "*" for every port', requested=where)
+        hint = f'a newer kernel, tcp: alone, or --{direction} "*" for every port'
+        draft.lose(f"network.{direction}", lost, hint, requested=(str(value.origin),))
         return
-    if span[1] - span[0] >= MOST_PORTS:
+    if endpoint.last_port - endpoint.first_port >= MOST_PORTS:
         draft.refuse(
             value.origin, f"{endpoint.text}: more than {MOST_PORTS} ports", f'use "{protocol}:*" for every port'
         )
         return
-    ports.ports[protocol].update(range(span[0], span[1] + 1))
+    ports.ports[protocol].update(range(endpoint.first_port, endpoint.last_port + 1))
 
 
 def _apply_denied(draft: Draft, denied: Iterable[Value], connect: Ports, bind: Ports) -> None:
@@ -184,7 +182,9 @@ def _apply_denied(draft: Draft, denied: Iterable[Value], connect: Ports, bind: P
                     ports.ports[protocol].clear()
                 elif endpoint.kind == "any" and protocol not in ports.everything:
                     ports.ports[protocol] -= set(range(endpoint.first_port, endpoint.last_port + 1))
-                elif not draft.egress or endpoint.kind == "any":
+                elif draft.egress:
+                    continue  # the relay denies it, and shows no such port
+                else:
                     lost = f"{endpoint.text} cannot be taken out of what network.{direction} grants"
                     hint = "grant ports one by one instead of everything"
                     draft.lose("network.deny", lost, hint, requested=(str(value.origin),))
@@ -264,6 +264,8 @@ def _resolve_sockets(draft: Draft, kernel: Kernel, connect: Ports, bind: Ports, 
     families = [str(value.value) for value in draft.profile.items("network.families")]
     if "@all" in families:
         draft.record("network.families", "none")
+        if draft.egress:
+            draft.record("network.connect", "relay", notes=_notes(draft, "connect"))
         return
     allowed: dict[int, tuple[tuple[int, tuple[int, ...]], ...] | None] = {}
     inet = tuple(SOCKETS[protocol] for protocol in PROTOCOLS if connect.grants(protocol) or bind.grants(protocol))

@@ -249,3 +249,36 @@ def test_the_record_in_bwrap(who: Who, box: Path) -> None:
     assert {one["state"] for one in found.values()} == {"enforced"}
     assert "pid namespace" in found["process.isolate"]["mechanisms"]
     assert "mount" in found["filesystem.tmp"]["mechanisms"]
+
+
+# --- files of another content ----------------------------------------------------------------------------------------
+
+
+def test_lookups_are_led_to_the_relay_for_good(who: Who, box: Path) -> None:
+    """hosts(5) names what is granted, by a mount that no write, rename or removal gets around; the host's stays."""
+    before = Path("/etc/hosts").read_bytes()
+    code = """
+import os
+def tried(act, *words):
+    try:
+        act(*words)
+    except OSError:
+        return
+    print("done", act, words)
+for name in ("hosts", "resolv.conf", "nsswitch.conf"):
+    path = os.path.realpath("/etc/" + name)
+    if not os.path.exists(path):
+        continue
+    print(open(path).read())
+    tried(open, path, "w")
+    tried(os.rename, path, path + ".old")
+    tried(os.unlink, path)
+    tried(os.link, path, "copy")
+    tried(os.chmod, path, 0o666)
+"""
+    granted = ("--write", "/etc", "--optional", "filesystem.write") if who.is_root else ()
+    done = sandrun("-q", *granted, "--connect", "example.org:443", "--", sys.executable, "-c", code, who=who, cwd=box)
+    assert done.returncode == 0, done.stderr
+    assert "127.64.1.1 example.org" in done.stdout
+    assert "done" not in done.stdout
+    assert Path("/etc/hosts").read_bytes() == before

@@ -39,7 +39,7 @@ def kernel(abi: int = 7, *, uid: int = 1000, namespaces: bool = True) -> Kernel:
 
 
 def flags(*written: tuple[str, str]) -> list[tuple[str, str, str]]:
-    return [(key, text, "--" + key.rpartition(".")[2]) for key, text in (*EVERYTHING, *written)]
+    return [(key, text, "--" + key) for key, text in (*EVERYTHING, *written)]
 
 
 def planned(*written: tuple[str, str], on: Kernel | None = None, **options: Any) -> Resolution:
@@ -252,6 +252,23 @@ def test_without_namespaces_hosts_are_refused_or_left_out(endpoint: str) -> None
     plan = planned(*connect(endpoint, "tcp:22"), on=here, optional=("network.connect",)).plan
     assert not plan.egress
     assert plan.port_rules == ((NET["connect_tcp"], 22),)
+
+
+@pytest.mark.parametrize("bound", ["tcp:8080", "*"])
+@pytest.mark.parametrize("abi", [0, 7])
+def test_a_denied_port_costs_no_bound_one(bound: str, abi: int) -> None:
+    """Whatever is bound stays inside, so that a denial need not be taken out of it."""
+    written = (*connect("example.org:443"), ("network.bind", bound), ("network.deny", "tcp:25"))
+    assert relay(planned(*written, on=kernel(abi)).plan).relay_deny
+
+
+def test_every_family_stays_in_the_namespace() -> None:
+    """Sockets of any kind do not get around the relay, and the record says that it is there."""
+    found = planned(*connect("example.org:443"), ("network.families", "@all"))
+    assert relay(found.plan)
+    assert ["relay", "network namespace"] in [
+        list(record.mechanisms) for record in found.enforcement if record.key == "network.connect"
+    ]
 
 
 def test_resolvers_alone_are_refused() -> None:
