@@ -7,6 +7,7 @@ has passed for a while. Only the place that a flow was opened to can answer: its
 from __future__ import annotations
 
 import collections
+import functools
 import ipaddress
 import socket
 import struct
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     """The socket inside, who sent to it, and to which address."""
     Opened = Callable[[tuple[str, ...], Counters], None]
     """Called with the addresses that may be sent to; never, if there are none."""
-    Route = Callable[[str, int, Opened], None]
-    """`route(target, port, opened)`: ask whether datagrams for this address and port may pass."""
+    Route = Callable[[str, int, Opened], bool]
+    """`route(target, port, opened)`: whether datagrams for this address and port may pass; `opened` comes later."""
 
 IDLE_SECONDS = 60.0
 MOST_FLOWS = 256
@@ -100,7 +101,9 @@ class Datagrams:
             flow = self._flows[key] = _Flow(self._loop.clock())
             flow.waiting.append(data)
             self._sweeping = self._sweeping or self._loop.later(_SWEEP_SECONDS, self._sweep)
-            self._route(_text(target), port, lambda found, counters: self._opened(inside, key, port, found, counters))
+            opened = functools.partial(self._opened, inside, key, port)
+            if not self._route(_text(target), port, opened):
+                del self._flows[key]
             return
         if flow.outside is None:
             flow.waiting.append(data)
@@ -118,13 +121,15 @@ class Datagrams:
         flow = self._flows.get(key)
         if flow is None or flow.outside:
             return
-        outside = socket.socket(dial.family_of(found[0]), socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         counters.connections += 1
+        outside = None
         try:
+            outside = socket.socket(dial.family_of(found[0]), socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
             outside.connect((found[0], port))
         except OSError:
             counters.failed += 1
-            outside.close()
+            if outside:
+                outside.close()
             return
         flow.outside, flow.counters = outside, counters
         self._loop.watch(outside.fileno(), loops.READ, lambda _: self._from_outside(inside, key, flow))

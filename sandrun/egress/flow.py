@@ -179,7 +179,7 @@ class Flow:
     are the bytes from near to far, `received` those from far to near.
     """
 
-    __slots__ = ("_dial", "_down", "_far", "_loop", "_near", "_on_end", "_pipes", "_up", "is_open")
+    __slots__ = ("_dial", "_down", "_far", "_is_probed", "_loop", "_near", "_on_end", "_pipes", "_up", "is_open")
 
     def __init__(self, loop: loops.Loop, pipes: Pipes, near: socket.socket, on_end: Callable[[Flow], None]) -> None:
         self._loop, self._pipes, self._near, self._on_end = loop, pipes, near, on_end
@@ -187,6 +187,7 @@ class Flow:
         self._dial: Dial | None = None
         self._up: _Way | None = None
         self._down: _Way | None = None
+        self._is_probed = False
         self.is_open = True
         loop.watch(near.fileno(), 0, self._waiting)
 
@@ -223,6 +224,7 @@ class Flow:
         self._far = far
         self._up, self._down = _Way(self._near, far, self._pipes), _Way(far, self._near, self._pipes)
         for sock in (self._near, far):
+            # What is passed on has been written once already, with the delay that its writer wanted.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._moved(self._up)
 
@@ -292,7 +294,8 @@ class Flow:
             far.close()
             self._finish()
             return
-        if up.ended and not down.shut:
+        if up.ended and not down.shut and not self._is_probed:
+            self._is_probed = True
             _probe(near)
         for sock, reading, writing, handler in ((near, up, down, self._near_ready), (far, down, up, self._far_ready)):
             events = (loops.READ if reading.wants_data() else 0) | (loops.WRITE if writing.held else 0)

@@ -35,7 +35,11 @@ class Dialer:
     def make(self, family: int) -> socket.socket:
         """A TCP socket in the command's network namespace. Raises OSError."""
         self._link.send(b"6" if family == socket.AF_INET6 else b"4")
-        answer, fds, _, _ = socket.recv_fds(self._link, 16, 1)
+        try:
+            answer, fds, _, _ = socket.recv_fds(self._link, 16, 1)
+        except TimeoutError:
+            self._link.close()  # a late answer would be taken for that to the next question
+            raise
         if not fds:
             raise OSError(errno.EIO if not answer else int.from_bytes(answer, "little"), "no socket from the dialer")
         return socket.socket(fileno=fds[0])

@@ -32,7 +32,7 @@ END_SECONDS = 1.0
 _ACCEPT_BURST = 64
 _PAUSE_SECONDS = 0.1
 _SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_RESERVE = 256
+_RESERVE = 512
 """Descriptors for what is neither a connection nor a pipe: lookups, flows of UDP, the responder."""
 
 
@@ -98,7 +98,10 @@ class Relay:
 
         def heard(_: int) -> None:
             self._loop.forget(control.fileno())
-            told.append(control.recv(16))
+            try:
+                told.append(control.recv(16))
+            except OSError:
+                told.append(b"")
 
         self._loop.watch(control.fileno(), loops.READ, heard)
         while not told:
@@ -253,7 +256,7 @@ class Relay:
 
     def _judge(self, protocol: int, host: str, port: int) -> tuple[str, rules.Verdict]:
         """What the command wanted to reach, as a name if the address stands for one, and whether it may."""
-        address = ipaddress.ip_address(host)
+        address = ipaddress.ip_address(host.partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
         name = self._table.name_of(int(address)) if isinstance(address, ipaddress.IPv4Address) else ""
@@ -288,11 +291,11 @@ class Relay:
             self.record.refused("address", record.place(address, asked.port), f"{reason}: {asked.name}")
         asked.missed()
 
-    def _route_datagrams(self, host: str, port: int, opened: Found) -> None:
+    def _route_datagrams(self, host: str, port: int, opened: Found) -> bool:
         target, verdict = self._judge(rules.UDP, host, port)
         if not verdict.endpoint:
             self.record.refused("udp", record.place(target, port), verdict.reason)
-            return
+            return False
         counters = self.record.endpoint(verdict.endpoint)
 
         def missed() -> None:
@@ -300,6 +303,7 @@ class Relay:
             counters.failed += 1
 
         self._resolve(rules.UDP, target, port, verdict, opened, missed)
+        return True
 
     # --- refusals ---
 
