@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from sandrun.egress.dial import Dial
 
 CHUNK = 64 * 1024
-_PIPE_SIZE = 256 * 1024
+_PIPE_SIZE = 512 * 1024
 _SPLICE_MOST = 1 << 20
-_BURST = 8
+_BURST = 4
 """How often in a row one connection may fill and drain before the others have their turn."""
 _RESET = struct.pack("ii", 1, 0)
 """struct linger: close(2) sends a reset (socket(7))."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -10,7 +11,7 @@ import time
 
 import pytest
 
-from sandrun.egress import datagrams, relay
+from sandrun.egress import datagrams, dial, relay
 from tests.integration.relaying import (
     INSIDE,
     NAME,
@@ -27,6 +28,22 @@ from tests.integration.relaying import (
 )
 
 MUCH = 16 << 20
+
+
+def fill(sock: socket.socket) -> int:
+    """Send until nobody takes any more for a while. Returns how much that was."""
+    sock.setblocking(False)
+    sent, quiet = 0, 0
+    block = bytes(1 << 16)
+    while quiet < 10:
+        try:
+            sent += sock.send(block)
+            quiet = 0
+        except BlockingIOError:
+            quiet += 1
+            time.sleep(0.05)
+    sock.settimeout(SECONDS)
+    return sent
 
 
 # --- bytes ---------------------------------------------------------------------------------------------------------
@@ -96,20 +113,11 @@ def test_a_slow_reader_slows_the_writer() -> None:
     with nothing_left(), Served() as served:
         client, server = served.pair()
         with client, server:
-            client.setblocking(False)
-            sent, quiet = 0, 0
-            block = bytes(1 << 16)
-            while quiet < 10:
-                try:
-                    sent += client.send(block)
-                    quiet = 0
-                except BlockingIOError:
-                    quiet += 1
-                    time.sleep(0.05)
+            sent = fill(client)
             assert sent < 64 << 20
-            used = time.thread_time_ns(), time.process_time()
+            before = time.process_time()
             time.sleep(0.3)
-            assert time.process_time() - used[1] < 0.1, "it spins"
+            assert time.process_time() - before < 0.1, "it spins"
             client.shutdown(socket.SHUT_WR)
             assert len(whole(server)) == sent
 
@@ -155,6 +163,34 @@ def test_bytes_before_a_reset_arrive() -> None:
             server.sendall(b"413 too large")
             server.close()
             assert client.recv(100) == b"413 too large"
+
+
+@pytest.mark.parametrize("first", ["client", "server"])
+def test_both_ended_but_not_all_taken(first: str) -> None:
+    """A side that is over in both directions says so for ever; the relay waits for the other without asking again."""
+    with nothing_left(), Served() as served:
+        one, other = served.pair() if first == "client" else served.pair()[::-1]
+        with one, other:
+            other.shutdown(socket.SHUT_WR)
+            assert whole(one) == b""
+            sent = fill(one)
+            one.shutdown(socket.SHUT_WR)
+            time.sleep(0.1)
+            before = time.process_time()
+            time.sleep(0.3)
+            assert time.process_time() - before < 0.1, "it spins"
+            assert len(whole(other)) == sent
+
+
+def test_a_reset_of_one_that_is_not_read_from() -> None:
+    """A reset is passed on even while nothing is read from that side, since the other takes nothing."""
+    with nothing_left(), Served() as served:
+        client, server = served.pair()
+        with server:
+            fill(client)
+            reset(client)
+            with pytest.raises(ConnectionResetError):
+                whole(server)
 
 
 def test_idle_for_a_while() -> None:
@@ -268,6 +304,27 @@ def test_the_next_address_is_tried() -> None:
         with client, server:
             client.sendall(b"x")
             assert server.recv(1) == b"x"
+        assert served.endpoint()["failed"] == 0
+
+
+def test_an_address_that_does_not_answer() -> None:
+    """The next one is tried beside it after a moment, and the first that answers is taken."""
+    silent = "127.0.0.66"
+    with nothing_left(), Served(hosts={NAME: (silent, OUTSIDE)}) as served, contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind((silent, served.port))
+        full.listen(0)
+        # A listener whose queue is full drops what comes (listen(2)).
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex((silent, served.port))
+        began = time.monotonic()
+        client, server = served.pair()
+        with client, server:
+            client.sendall(b"x")
+            assert server.recv(1) == b"x"
+        assert dial.HEAD_START * 0.9 < time.monotonic() - began < 5
         assert served.endpoint()["failed"] == 0
 
 
