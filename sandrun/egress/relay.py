@@ -88,6 +88,9 @@ class Relay:
         )
         self._own_attempts = {(address, port) for address in publish.ADDRESSES for _, port in plan.publish}
         """Connections to published ports are tried at one address after the other."""
+        answering = (*sockets.datagrams, *([sockets.dns] if sockets.dns else []))
+        self._answering = {sock.getsockname()[1] for sock in answering}
+        """Where the answers by UDP come from, some of them after the program that asked has ended."""
         self._is_ending = False
         self._accepting: list[Callable[[], bool]] = []
         self._serve(sockets)
@@ -315,10 +318,16 @@ class Relay:
                 return
             # What came before the filter was there is all of the traffic, and twice.
             attempt = witness.refused(packet) if source[2] == witness.INCOMING else None
-            if attempt and (attempt.address, attempt.port) not in self._own_attempts:
+            if attempt and not self._is_own(attempt):
                 target, verdict = self._judge(attempt.protocol, attempt.address, attempt.port)
                 what = "connect" if attempt.protocol == witness.TCP else "udp"
                 self.record.refused(what, record.place(target, attempt.port), verdict.reason or "nothing listens")
+
+    def _is_own(self, attempt: witness.Attempt) -> bool:
+        """Whether it is the relay's: a connection to a published port, or an answer that nobody waits for any more."""
+        if attempt.protocol == witness.UDP:
+            return attempt.sender in self._answering
+        return (attempt.address, attempt.port) in self._own_attempts
 
     def _name_refused(self, name: str, reason: str) -> None:
         self.record.refused("name", name, reason)

@@ -64,11 +64,12 @@ _PROGRAM = (
 
 
 class Attempt(NamedTuple):
-    """What was refused: TCP or UDP, and where it was to go."""
+    """What was refused: TCP or UDP, where it was to go, and the port that it came from."""
 
     protocol: int
     address: str
     port: int
+    sender: int
 
 
 def program() -> bytes:
@@ -103,7 +104,8 @@ def _refused4(packet: bytes) -> Attempt | None:
     inner = packet[start + 8 :]
     if packet[9] != _ICMP or packet[start : start + 2] != b"\3\3" or len(inner) < 28 or inner[9] != UDP:
         return None
-    return _attempt(UDP, inner[16:20], inner, (inner[0] & 15) * 4 + 2)
+    ports = (inner[0] & 15) * 4
+    return _attempt(UDP, inner[16:20], inner, ports + 2, ports)
 
 
 def _refused6(packet: bytes) -> Attempt | None:
@@ -114,17 +116,19 @@ def _refused6(packet: bytes) -> Attempt | None:
     inner = packet[48:]
     if packet[6] != _ICMPV6 or packet[40:42] != b"\1\4" or len(inner) < 48 or inner[6] != UDP:
         return None
-    return _attempt(UDP, inner[24:40], inner, 42)
+    return _attempt(UDP, inner[24:40], inner, 42, 40)
 
 
 def _reset(packet: bytes, start: int, source: bytes) -> Attempt | None:
     """A reset with the sequence number 0 answers a SYN, any other one ends a connection."""
     if packet[start + 13] & _FLAGS != _RST_ACK or packet[start + 4 : start + 8] != bytes(4):
         return None
-    return _attempt(TCP, source, packet, start)
+    return _attempt(TCP, source, packet, start, start + 2)
 
 
-def _attempt(protocol: int, address: bytes, packet: bytes, at: int) -> Attempt | None:
-    if len(packet) < at + 2:
+def _attempt(protocol: int, address: bytes, packet: bytes, port: int, sender: int) -> Attempt | None:
+    """The attempt at `address`; `port` and `sender` are where the packet has the two ports."""
+    if len(packet) < max(port, sender) + 2:
         return None
-    return Attempt(protocol, str(ipaddress.ip_address(address)), int.from_bytes(packet[at : at + 2], "big"))
+    ports = (int.from_bytes(packet[at : at + 2], "big") for at in (port, sender))
+    return Attempt(protocol, str(ipaddress.ip_address(address)), *ports)

@@ -290,3 +290,17 @@ def test_the_command_cannot_reach_it(who: Who, outside: int) -> None:
     if landlock_abi() < 6 and "reached" in ran.stdout:
         pytest.skip("signals are scoped from Landlock ABI 6 on")
     assert ran.stdout == "open []\n", ran.stderr
+
+
+def test_late_answers_are_no_refusals(who: Who, outside: int) -> None:
+    """A program that asks the name server and goes away before the answer is there tried nothing that is forbidden."""
+    report = who.home / "report"
+    code = (
+        "import socket, time\n"
+        "query = bytes.fromhex('0001010000010000000000000461616161047465737400') + bytes((0, 1, 0, 1))\n"
+        "for _ in range(20):\n"
+        "    with socket.socket(type=socket.SOCK_DGRAM) as sock: sock.sendto(query, ('127.0.0.1', 53))\n"
+        "time.sleep(0.5)\n"
+    )
+    run(who, "--connect", f"127.0.0.1:{outside}", "--report", str(report), "--", *python(code))
+    assert [(row["what"], row["target"]) for row in network(report)["refused"]] == [("name", "aaaa.test")]

@@ -36,7 +36,7 @@ def unreachable(version: int, code: int, inner: bytes) -> bytes:
 def test_a_reset_that_answers_a_syn(target: ipaddress.IPv4Address, port: int, own: int) -> None:
     """The attempt was at where the reset comes from."""
     packet = ip(6, target, target, tcp(port, own, RST | ACK))
-    assert witness.refused(packet) == (witness.TCP, str(target), port)
+    assert witness.refused(packet) == (witness.TCP, str(target), port, own)
 
 
 @given(ADDRESSES, st.sampled_from([(SYN, 0), (ACK, 0), (RST, 0), (RST | ACK, 1), (SYN | ACK, 0)]))
@@ -51,7 +51,7 @@ def test_a_port_without_a_socket(target: ipaddress.IPv4Address, port: int, own: 
     version = target.version
     inner = ip(17, target, target, struct.pack(">HHHH", own, port, 8, 0))
     packet = ip(1 if version == 4 else 58, target, target, unreachable(version, 3 if version == 4 else 4, inner))
-    assert witness.refused(packet) == (witness.UDP, str(target), port)
+    assert witness.refused(packet) == (witness.UDP, str(target), port, own)
     assert witness.refused(ip(1 if version == 4 else 58, target, target, unreachable(version, 1, inner))) is None
 
 
