@@ -3,7 +3,7 @@ PY = .venv/bin/python
 TESTS ?= tests
 KERNELS ?= linux-image-amd64
 
-.PHONY: help setup demo check test test-kernels test-systemd golden completions bench lock sbom dist clean
+.PHONY: help setup demo demo-pip check test test-kernels test-systemd golden completions bench lock sbom dist clean
 
 help: ## These lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | awk '{ name = $$1; $$1 = ""; printf "make %-14s%s\n", name, $$0 }'
@@ -13,6 +13,9 @@ setup: ## System packages (root or sudo), then .venv from the hash-locked requir
 
 demo: setup ## Run a real program in a sandbox, and show what is allowed and what is refused
 	@tools/demo.sh
+
+demo-pip: setup ## Install a real package with the network to its index only (PRIVATE=CIDR if that is no public address)
+	@PRIVATE="$(PRIVATE)" INDEX="$(INDEX)" PACKAGE="$(PACKAGE)" tools/demo-pip.sh
 
 check: ## Format, lint, types, unit, golden and docs tests; under a minute, without setup
 	$(PY) -m ruff format --check .
@@ -36,9 +39,10 @@ golden: ## Write the golden files anew; review the difference
 completions: ## Write completions/ anew
 	$(PY) tools/gen_completions.py
 
-bench: ## Compare the start-up time with others, side by side
+bench: ## Compare the start-up time with others, and the relay with bare loopback, side by side
 	@tools/setup.sh run bench
 	$(PY) bench/bench.py
+	$(PY) bench/relay.py
 
 lock: ## Resolve requirements/*.txt anew (needs uv)
 	tools/lock.sh
