@@ -120,7 +120,7 @@ def prepare(request: Request, command: Sequence[str], *, assume: bool = False) -
     """
     from sandrun.kernel import assume_namespaces, probe, with_cgroup, with_namespaces  # noqa: PLC0415
     from sandrun.plan import namespaces  # noqa: PLC0415
-    from sandrun.plan.filesystem import view_wanted  # noqa: PLC0415
+    from sandrun.plan.shown import view_wanted  # noqa: PLC0415
     from sandrun.profile import load  # noqa: PLC0415
 
     profile = load(

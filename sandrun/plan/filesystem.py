@@ -14,21 +14,17 @@ from typing import TYPE_CHECKING
 
 from sandrun import elf
 from sandrun.host import home_of
-from sandrun.plan import egress
-from sandrun.plan.account import is_dynamic
+from sandrun.plan import shown
 from sandrun.plan.command import find, obstacles
 from sandrun.plan.draft import accept
 from sandrun.plan.environment import command_path
-from sandrun.plan.format import KIND_DIRECTORY, MAY_VANISH
+from sandrun.plan.format import KIND_DIRECTORY
 from sandrun.plan.groups import Context
-from sandrun.plan.lookups import lookup_files
-from sandrun.plan.namespaces import NOT_ASKED, missing
 from sandrun.plan.places import own_ssh_settings
 from sandrun.plan.requests import PROMISES, Request, collect
-from sandrun.plan.siblings import TooManyRulesError, expand, is_below
-from sandrun.plan.view import CHANGE_FILES, build
+from sandrun.plan.siblings import TooManyRulesError, expand
+from sandrun.plan.view import CHANGE_FILES
 from sandrun.policy import guards
-from sandrun.primitives import namespaces
 from sandrun.primitives.landlock import EXECUTE, FS, FS_ABI, NET_ABI, NEWEST_ABI, READ, WRITE, fs_mask
 from sandrun.profile.paths import expand as expand_path
 from sandrun.rooted import RootedHost
@@ -39,9 +35,8 @@ if TYPE_CHECKING:
     from sandrun.host import Account, Host
     from sandrun.kernel import Kernel
     from sandrun.plan.draft import Draft
-    from sandrun.plan.siblings import Expansion, Grant
+    from sandrun.plan.siblings import Expansion
     from sandrun.plan.view import View
-    from sandrun.profile.model import Profile
 
 OTHER_KEYS = ("create", "rules", "deny", "deny_write", "tmp", "home", "proc", "dev", "root", "overlay")
 """Keys that are recorded only where a profile writes them; read, write and execute are promised to every command."""
@@ -52,7 +47,6 @@ NO_LANDLOCK = {
     "disabled": ("Landlock is disabled", "boot with landlock in the list of lsm="),
     "refused": ("an outer sandbox refuses Landlock", "allow the landlock_* system calls in its seccomp profile"),
 }
-MASKED = ("filesystem.deny", "filesystem.deny_write")
 SHOW_INSTEAD = {
     "filesystem.tmp": "share the temporary directories (--tmp host)",
     "filesystem.home": "share the home directory (--home host)",
@@ -61,7 +55,7 @@ SHOW_INSTEAD = {
 """What else to say where it is a default that stands in the way of a wide grant."""
 MOUNT_MASK = "leave the directories around it out of the writable grants"
 NO_REFER = "files cannot be moved or linked to another directory: needs Landlock ABI 2"
-DAC_OVERRIDE, DAC_READ_SEARCH, SYS_ADMIN = 1 << 1, 1 << 2, 1 << 21
+DAC_OVERRIDE, DAC_READ_SEARCH = 1 << 1, 1 << 2
 """Numbers of capabilities(7), as bits."""
 
 
@@ -81,12 +75,12 @@ def resolve_filesystem(draft: Draft, kernel: Kernel, host: Host, argv: Sequence[
         start,
         beyond_modes=uid == 0 or bool(fields.get("permitted", 0) & (DAC_OVERRIDE | DAC_READ_SEARCH)),
     )
-    request = collect(draft, context, *_without_namespaces(draft, kernel))
+    request = collect(draft, context, *shown.why_not(draft, kernel))
     abi = min(kernel.landlock_abi, NEWEST_ABI)
     handled = fs_mask(abi)
     if request.has_view and kernel.needs_userns:
         own_ssh_settings(request)
-    view = _resolve_view(request, host) if request.has_view else None
+    view = shown.resolve_view(request, host) if request.has_view else None
     fields["create"] = tuple(os.fsencode(path) for path in sorted(request.create))
     fields["private_dirs"] = tuple(request.private_dirs)
     if request.private_dirs:
@@ -126,86 +120,13 @@ def resolve_filesystem(draft: Draft, kernel: Kernel, host: Host, argv: Sequence[
     fields["path_rules"] = rules
     fields["holes"] = _closed(request, expansion)
     if view is not None:
-        rules = _divide_rules(request, view, rules, handled)
+        rules = shown.divide_rules(request, view, rules, handled)
     _judge_expansion(request, expansion)
     _fill_in_old_abi(request, abi)
     _judge_metadata(request, rules, view)
     _record(request, "landlock")
     if not draft.problems:
         draft.warnings += obstacles(start, lambda path: allowed(rules, path), host)
-
-
-def _without_namespaces(draft: Draft, kernel: Kernel) -> tuple[str, str]:
-    """Why there is no mount namespace, and why no proc(5) of its own; "" for what there is."""
-    if not view_wanted(draft.profile):
-        return NOT_ASKED, NOT_ASKED
-    why = missing(draft, kernel, namespaces.KINDS["mount"])
-    why_no_pid = missing(draft, kernel, namespaces.KINDS["mount"] | namespaces.KINDS["pid"])
-    isolate = draft.profile.scalar("process.isolate")
-    if isolate is not None and isolate.value is False:
-        no_proc = "which isolate = false refuses"
-    else:
-        no_proc = why_no_pid and f"which cannot be had here: {why_no_pid}"
-    return why and f"which cannot be had here: {why}", no_proc
-
-
-def _resolve_view(request: Request, host: Host) -> View:
-    """Set the records of the view; the plan then starts the command in a directory by name."""
-    fields = request.draft.fields
-    cwd = os.fsdecode(fields.get("cwd", b"")) or host.cwd
-    made = (request.places, request.entries, lookup_files(request.draft, host))
-    view = build(_in_place(request), *made, request.shown, request.holes, cwd, host)
-    fields["view"] = view.records(set_id=not fields.get("no_new_privs", 1))
-    kinds = namespaces.KINDS["mount"] | (0 if request.no_proc else namespaces.KINDS["pid"])
-    fields["namespaces"] = fields.get("namespaces", 0) | kinds
-    fields["cwd"] = os.fsencode(cwd or "/")
-    _keep_view(request, fields.get("permitted", 0))
-    for hole in request.holes:
-        if hole.identity is None:
-            continue
-        if "mount" not in request.mechanisms.setdefault(hole.key, []):
-            request.mechanisms[hole.key].append("mount")
-        if hole.key in MASKED and any(g.access & CHANGE_FILES and is_below(hole.path, g.path) for g in request.grants):
-            request.note(hole.key, f"{hole.path} is open if a process outside puts a new file in its place meanwhile")
-    return view
-
-
-def _keep_view(request: Request, permitted: int) -> None:
-    """Refuse the ways around mounts that a capability opens and Landlock does not see."""
-    refused = [guards.file_handles("filesystem.read")] if permitted & DAC_READ_SEARCH else []
-    if permitted & SYS_ADMIN:
-        refused += guards.mounts("filesystem.read")
-    if refused:
-        request.draft.guards.extend(refused)
-        request.mechanisms.setdefault("filesystem.read", []).append("seccomp")
-
-
-def _in_place(request: Request) -> list[Grant]:
-    """The grants that are seen at their own path. What is shown elsewhere need not be, and is not writable there."""
-    grants = list(request.grants)
-    for grant, _, _ in request.elsewhere if not isinstance(request.context.host, RootedHost) else ():
-        grants.remove(grant)
-    return grants
-
-
-def _divide_rules(
-    request: Request, view: View, rules: tuple[tuple[int, int, bytes], ...], handled: int
-) -> tuple[tuple[int, int, bytes], ...]:
-    """Rules on what the host has are made before the view is; those on what only the view has, in it. Returns both."""
-    elsewhere = [grant.path for grant, _, _ in request.elsewhere]
-    made = [(access & handled, kind, path) for access, kind, path in view.rules]
-    before = []
-    for access, kind, path in rules:
-        name = os.fsdecode(path)
-        is_moved = any(is_below(name, top) for top in elsewhere)
-        # A rule holds for the file and not for its name, which need not be seen if another one is.
-        if view.is_host(name) or is_moved:
-            before.append((access, kind, path))
-        if not view.is_host(name):
-            made.append((access, kind | (MAY_VANISH if is_moved else 0), path))
-    fields = request.draft.fields
-    fields["path_rules"], fields["view_rules"] = tuple(before), tuple(made)
-    return (*fields["path_rules"], *made)
 
 
 def allowed(rules: Iterable[tuple[int, int, bytes]], path: str, host: Host | None = None) -> int:
@@ -229,27 +150,6 @@ def allowed(rules: Iterable[tuple[int, int, bytes]], path: str, host: Host | Non
         if path in ("/", ""):
             return result
         path = posixpath.dirname(path)
-
-
-def view_wanted(profile: Profile) -> bool:
-    """Whether a mount namespace would keep something that this profile asks for."""
-    words = {"tmp": ("private",), "home": ("hidden", "private"), "proc": ("own", "none"), "dev": ("minimal",)}
-    for name, wanted in words.items():
-        value = profile.scalar(f"filesystem.{name}")
-        if value is not None and value.value in wanted:
-            return True
-    if is_dynamic(profile.scalar("privileges.user")) or egress.wanted(profile):
-        return True
-    isolate = profile.scalar("process.isolate")
-    if isolate is not None and isolate.value is True:
-        return True
-    if any(profile.values.get(f"filesystem.{name}") for name in ("deny", "deny_write", "overlay", "root")):
-        return True
-    # What is written makes the rest worth a read-only mount: Landlock does not know chmod.
-    written = (*profile.items("filesystem.write"), *profile.items("filesystem.create"))
-    if written and all(value.value.group != "@all" for value in written):  # type: ignore[attr-defined]
-        return True
-    return any(value.value.at for value in profile.items("filesystem.rules"))  # type: ignore[attr-defined]
 
 
 def _find_command(draft: Draft, host: Host, argv: Sequence[str], account: Account | None, home: str) -> elf.Start:
