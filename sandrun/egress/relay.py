@@ -59,7 +59,7 @@ class Asked(NamedTuple):
 
 
 class Relay:
-    """Serves `sockets` by the plan's rules until it is told to end."""
+    """Serves `sockets` by the plan's rules until it is told to end; `descriptors` is how many may be open (RLIMIT_NOFILE)."""
 
     def __init__(
         self,
@@ -77,11 +77,12 @@ class Relay:
         static = ((address, name.decode("ascii")) for address, _, name, _ in plan.relay_names)
         self._table = names.Table(static, self._rules.allows_name, self._name_refused)
         self._resolver, self._dialer = resolver, dialer
-        self._pipes = flow.Pipes(MOST_PIPES)
         self._flows: dict[flow.Flow, bool] = {}
         """Those that are open, and whether each comes from the command."""
-        room = descriptors - len(sockets.listeners) - len(sockets.datagrams) - 2 * MOST_PIPES - _RESERVE
-        self._most = max(1, min(MOST_CONNECTIONS, room // 2))
+        room = descriptors - len(sockets.listeners) - len(sockets.datagrams) - len(sockets.published)
+        pipes = min(MOST_PIPES, room // 8)
+        self._pipes = flow.Pipes(pipes)
+        self._most = max(1, min(MOST_CONNECTIONS, (room - 2 * pipes - min(_RESERVE, room // 4)) // 2))
         self._datagrams = Datagrams(self._loop, self._route_datagrams, lambda: self._limit("flows of UDP"))
         self._responder = Responder(
             self._loop, lambda query: dns.answer(query, self._table), lambda: self._limit("DNS connections")

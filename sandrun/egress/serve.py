@@ -82,9 +82,7 @@ def _serve(plan: Plan) -> None:
         os.close(fd)
     confine.confine(plan)
     speak = say if os.environ.get(VERBOSE) == "1" else None
-    at_work = relay.Relay(
-        plan, delivery.sockets, lookups, say=speak, dialer=dialer, descriptors=descriptors - len(published)
-    )
+    at_work = relay.Relay(plan, delivery.sockets, lookups, say=speak, dialer=dialer, descriptors=descriptors)
     if at_work.run(control):
         control.settimeout(_RECORD_SECONDS)
         for message in at_work.record.messages():

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import random
 import socket
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -26,6 +28,9 @@ from tests.integration.relaying import (
     until,
     whole,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MUCH = 16 << 20
 
@@ -376,8 +381,7 @@ def test_the_client_gives_up_while_a_name_is_looked_up() -> None:
 def test_too_many_connections() -> None:
     """Those beyond the limit are reset and recorded; the others go on, and one that ends makes room."""
     most = 3
-    descriptors = 1 + 2 * relay.MOST_PIPES + relay._RESERVE + 2 * most
-    with nothing_left(), Served(descriptors=descriptors) as served:
+    with nothing_left(), Served(descriptors=12) as served:
         pairs = [served.pair() for _ in range(most)]
         with pytest.raises(ConnectionResetError), served.connect() as client:
             client.recv(1)
@@ -406,6 +410,55 @@ def test_many_at_once_and_none_left() -> None:
             assert server.recv(1) == b""
             server.close()
         assert served.endpoint()["connections"] == 300
+
+
+def chaos(sock: socket.socket, dice: random.Random) -> None:
+    """Be a program that does anything to its connection, in any order."""
+    with contextlib.suppress(OSError), sock:
+        sock.settimeout(dice.choice((0.01, 0.1)))
+        acts: tuple[Callable[[], object], ...] = (
+            lambda: sock.send(bytes(dice.choice((1, 70_000, 1_000_000)))),
+            lambda: sock.recv(dice.choice((1, 1 << 20))),
+            lambda: sock.shutdown(dice.choice((socket.SHUT_RD, socket.SHUT_WR, socket.SHUT_RDWR))),
+            lambda: time.sleep(dice.random() / 50),
+            lambda: sock.send(b"x", socket.MSG_OOB),
+            lambda: reset(sock),
+        )
+        for _ in range(dice.randrange(1, 8)):
+            dice.choice(acts)()
+
+
+def test_anything_in_any_order() -> None:
+    """Whatever both sides do to their connections, the relay serves on, leaves nothing behind and comes to rest."""
+    with nothing_left(), Served() as served:
+        until_then = time.monotonic() + 1.5
+
+        def serve() -> None:
+            served.outside.settimeout(0.3)
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    chaos(served.outside.accept()[0], random.Random(1))
+
+        def use(seed: int) -> None:
+            dice = random.Random(seed)
+            while time.monotonic() < until_then:
+                with contextlib.suppress(OSError):
+                    chaos(served.connect(), dice)
+
+        threads = [threading.Thread(target=use, args=(seed,)) for seed in range(4)]
+        threads += [threading.Thread(target=serve) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        before = time.process_time()
+        time.sleep(0.3)
+        assert time.process_time() - before < 0.1, "it spins"
+        served.outside.settimeout(SECONDS)
+        client, server = served.pair()
+        with client, server:
+            client.sendall(b"still there")
+            assert server.recv(100) == b"still there"
 
 
 # --- names ---------------------------------------------------------------------------------------------------------
