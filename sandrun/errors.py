@@ -44,6 +44,12 @@ class Problem:
         self.message = message
         self.hint = hint
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Problem) and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
     def __repr__(self) -> str:
         return f"Problem({self.where!r}, {self.message!r}, {self.hint!r})"
 

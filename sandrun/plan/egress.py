@@ -54,12 +54,15 @@ class Egress(NamedTuple):
 
 
 def wanted(profile: Profile) -> bool:
-    """Whether something is granted that takes a relay: a host, or what a loopback of its own has to do with the world."""
+    """Whether something is asked for that takes a relay: a host, granted or denied, or a loopback beside the world."""
     if any(_endpoint(value).kind == "all" for value in profile.items("network.deny")):
         return False
     granted = [_endpoint(value) for value in profile.items("network.connect")]
     if any(endpoint.kind in HOSTS and not is_moot(endpoint, granted) for endpoint in granted):
         return True
+    if any(_endpoint(value).kind in HOSTS for value in profile.items("network.deny")):
+        # Only a relay takes a host out of a port of every host.
+        return bool(granted) and not any(map(is_every_port, granted))
     loopback = profile.scalar("network.loopback")
     return bool(loopback and loopback.value and (granted or profile.items("network.bind")))
 

@@ -127,6 +127,16 @@ def test_denials_and_private_ranges_reach_the_relay() -> None:
     assert kept["network.deny"] == kept["network.private"] == ("relay",)
 
 
+def test_a_host_taken_out_of_a_port() -> None:
+    """Everywhere on a port but there: what Landlock cannot tell apart, the relay does. Not so for every port."""
+    own = relay(planned(*connect("tcp:443"), ("network.deny", "10.0.0.0/8")).plan)
+    assert own.relay_rules == ((TCP, span(443), b"any", b""),)
+    assert own.relay_deny[0] == (TCP, 65535, b"cidr", b"10.0.0.0/8")
+    said = refusal(*connect("*"), ("network.deny", "10.0.0.0/8"))
+    assert said.count("10.0.0.0/8 cannot be taken out") == 1, "once, though it is both protocols"
+    assert not planned(("network.deny", "10.0.0.0/8")).plan.egress
+
+
 @pytest.mark.parametrize("closed", ["*", "@all"])
 def test_no_network_is_no_relay(closed: str) -> None:
     """`deny = ["*"]` wins over every host."""
