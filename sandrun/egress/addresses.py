@@ -53,6 +53,11 @@ NAT64 = IPv6Network("64:ff9b::/96")
 LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
 SIX_TO_FOUR = IPv6Network("2002::/16")
 TEREDO = IPv6Network("2001::/32")
+UNSPECIFIED: tuple[tuple[Address, Address], ...] = (
+    (IPv4Address(0), IPv4Address("127.0.0.1")),
+    (IPv6Address(0), IPv6Address("::1")),
+)
+"""Each with what the kernel connects to instead (ip(7))."""
 
 
 def parse(text: str) -> Address:
@@ -70,8 +75,8 @@ def networks(texts: tuple[bytes, ...]) -> tuple[Network, ...]:
 
 def meanings(address: Address) -> tuple[Address, ...]:
     """The address and those that it carries within: IPv4-mapped, NAT64, 6to4 and Teredo (RFC 4291, 6052, 8215, 3056,
-    4380)."""
-    return address, *_carried(address)
+    4380). Of no address in particular, the loopback interface's."""
+    return address, *_carried(address), *(loopback for none, loopback in UNSPECIFIED if address == none)
 
 
 def within(address: Address, ranges: tuple[Network, ...]) -> bool:

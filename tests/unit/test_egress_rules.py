@@ -126,6 +126,14 @@ def test_denials_win() -> None:
     assert not r.allows_name("bad.example.org")
 
 
+@pytest.mark.parametrize(("denied", "none"), [("127.0.0.0/8", "0.0.0.0"), ("::1/128", "::")])
+def test_no_address_in_particular_is_the_loopback(denied: str, none: str) -> None:
+    """The kernel connects to itself instead, so a denial of the loopback counts for it, even beside every host."""
+    r = rules(rule("*", "", 80), deny=(rule("c", denied, 80),))
+    assert r.choose(TCP, "x.org", 80, public(none)).addresses == ()
+    assert not r.tcp(none, 80).endpoint
+
+
 def test_a_denial_of_some_ports_leaves_the_name() -> None:
     """The responder knows a name as long as one of its ports is granted."""
     r = rules(rule("n", "example.org", 80, 443), deny=(rule("n", "example.org", 80),))
