@@ -22,11 +22,14 @@ import dns.rcode
 import dns.rrset
 
 from sandrun import libc
-from tests.support import Who, need, need_namespaces, need_program, need_root
+from tests.probes import inside
+from tests.support import Who, need, need_program, need_root, need_userns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from tests.escape.outside import Outside
 
 MACHINE = "93.184.216.1"
 ALLOWED, OTHER, RESOLVER = "93.184.216.34", "93.184.216.35", "93.184.216.53"
@@ -142,6 +145,11 @@ class Internet:
 
         self._thread(run, lambda: server.shutdown(socket.SHUT_RDWR))
 
+    def tell(self, *addresses: str, port: int = 80, text: str = inside.SECRET) -> None:
+        """TCP servers that say this at once."""
+        for address in addresses:
+            self.serve(address, port, lambda connection: connection.sendall(text.encode()))
+
     def echo(self, address: str, port: int) -> None:
         """A UDP server that answers each datagram with the same."""
         server = self.listen(address, port, socket.SOCK_DGRAM)
@@ -205,8 +213,9 @@ class Internet:
 
 
 def need_internet() -> None:
-    """Such an internet can be made here."""
+    """Such an internet can be made here, and by an ordinary user on it a sandbox with a relay."""
     need_root()
+    need_userns()
     for program in ("ip", "nsenter", "unshare", "setpriv"):
         need_program(program)
     done = subprocess.run(["unshare", "--net", "ip", "link", "add", "name", "v0", "type", "veth"], capture_output=True)
@@ -232,6 +241,14 @@ def made(folder: Path) -> Iterator[Internet]:
             yield internet
         finally:
             internet.close()
+
+
+def around(out: Outside) -> Internet:
+    """Let an escape attempt and its control run on the machine of an internet."""
+    net: Internet = out.keep(made(out.directory(out.box / "machine")))
+    out.who = net.who(out.who)
+    out.kept = net
+    return net
 
 
 @contextlib.contextmanager
@@ -276,9 +293,3 @@ def within(pid: int, make: Callable[[], socket.socket]) -> socket.socket:
     thread.start()
     thread.join()
     return result[0]
-
-
-def need_relay(who: Who) -> None:
-    """This user can have a relay in such an internet."""
-    need_internet()
-    need_namespaces(who)

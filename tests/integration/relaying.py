@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sandrun.egress import relay, resolver, rules
 from sandrun.plan.format import Plan
+from tests.support import descendants
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
 
 NAME, INSIDE, OUTSIDE = "allowed.test", "127.64.1.1", "127.0.0.2"
@@ -156,3 +158,30 @@ def nothing_left() -> Iterator[None]:
 
 def _is_open(fd: str) -> bool:
     return os.path.lexists(f"/proc/self/fd/{fd}")
+
+
+def relay_of(process: subprocess.Popen[Any]) -> int:
+    """The process id of the relay that belongs to a running sandrun, once it is confined."""
+    found: list[int] = []
+
+    def look() -> bool:
+        pids = [pid for pid in descendants(process.pid) if b"egress/__main__.py" in _read(pid, "cmdline")]
+        # The dialer of published ports is a child of it.
+        found[:] = [pid for pid in pids if status(pid).get("PPid") not in map(str, pids)]
+        return len(found) == 1 and status(found[0]).get("Seccomp") == "2"
+
+    assert until(look), found
+    return found[0]
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        with open(f"/proc/{pid}/{name}", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def status(pid: int) -> dict[str, str]:
+    lines = _read(pid, "status").decode().splitlines()
+    return {name: " ".join(value.split()) for name, _, value in (line.partition(":") for line in lines)}

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.relaying import SECONDS, listener, until
-from tests.support import Who, descendants, landlock_abi, need_namespaces, need_program, sandrun
+from tests.integration.relaying import SECONDS, listener, relay_of, status, until
+from tests.support import Who, landlock_abi, need_namespaces, need_program, sandrun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,33 +93,6 @@ def python(code: str, *words: str) -> tuple[str, ...]:
 def network(report: Path) -> dict[str, Any]:
     document = json.loads(report.read_text())
     return dict(document["outcome"]["network"])
-
-
-def relay_of(process: subprocess.Popen[Any]) -> int:
-    """The process id of the relay that belongs to a running sandrun, once it is confined."""
-    found: list[int] = []
-
-    def look() -> bool:
-        pids = [pid for pid in descendants(process.pid) if b"egress/__main__.py" in _read(pid, "cmdline")]
-        # The dialer of published ports is a child of it.
-        found[:] = [pid for pid in pids if status(pid).get("PPid") not in map(str, pids)]
-        return len(found) == 1 and status(found[0]).get("Seccomp") == "2"
-
-    assert until(look), found
-    return found[0]
-
-
-def _read(pid: int, name: str) -> bytes:
-    try:
-        with open(f"/proc/{pid}/{name}", "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
-
-
-def status(pid: int) -> dict[str, str]:
-    lines = _read(pid, "status").decode().splitlines()
-    return {name: " ".join(value.split()) for name, _, value in (line.partition(":") for line in lines)}
 
 
 def test_it_is_confined(who: Who, outside: int) -> None:

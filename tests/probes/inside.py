@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -131,6 +132,15 @@ def read(path: str) -> None:
     """Read the secret at this path."""
     with open(path, encoding="utf-8") as file:
         see(file.read())
+
+
+def fetch(host: str, port: str | int = 80) -> None:
+    """Read the secret from the server there, which speaks first."""
+    with socket.create_connection((host, int(port)), 10) as connection:
+        told = connection.recv(1000)
+    if not told:
+        raise Blocked("the connection ended at once")
+    see(told)
 
 
 def judge(attempt: Callable[..., None], arguments: Sequence[str], refusals: Sequence[str]) -> None:
