@@ -1,5 +1,5 @@
-"""What is judged once all of a request is known: hard links of what is denied, and what overlays meet; links and files
-among what is granted."""
+"""What is judged once all of a request is known: hard links of what is denied, what overlays meet, and what private
+places give; links and files among what is granted."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import stat
 from typing import TYPE_CHECKING
 
 from sandrun.plan.draft import accept
-from sandrun.plan.siblings import is_below
-from sandrun.primitives.landlock import FS
+from sandrun.plan.siblings import READ, is_below
+from sandrun.plan.view import CHANGE_FILES
+from sandrun.primitives.landlock import FILE_RIGHTS, FS
 from sandrun.primitives.view import VIEW_OVERLAY
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sandrun.host import Host
     from sandrun.plan.requests import Request
     from sandrun.plan.siblings import Grant
@@ -65,6 +68,54 @@ def judge_overlays(request: Request) -> None:
         if around is not None and hole.identity is None:
             lost = f"{hole.path} lies in the overlay {around}, and nothing is there that a mount could cover"
             request.lose(hole.key, lost, f"make {hole.path} first, or {accept(hole.key)}")
+
+
+def judge_private_places(request: Request) -> None:
+    """A rule of Landlock holds for all below it, so one on a private place holds for what of the host is shown in it.
+
+    Only mounts narrow it there: to reading, or to nothing where something is to be covered.
+    """
+    seen = tuple(_seen_in_places(request))
+    for path, top, given, grant in seen:
+        granted = grant.access | _granted(request, path) | _granted(request, grant.path)
+        more = given & ~granted & ~FS["ioctl_dev"] & (-1 if grant.is_directory else FILE_RIGHTS)
+        more &= -1 if granted & CHANGE_FILES else ~CHANGE_FILES
+        names = [name for name, right in FS.items() if more & right]
+        if any(ask.key == "filesystem.rules" and other is grant for ask, _, other in request.asked) and names:
+            if names == ["execute"]:
+                request.note("filesystem.rules", f"{path} lies in {top}, and what is in it can be executed")
+                continue
+            lost = f"{path} lies in {top}, a place of the command's own, which gives it more rights: {', '.join(names)}"
+            hint = f'show it outside of {top} with "at", or grant them, or {accept("filesystem.rules")}'
+            request.lose("filesystem.rules", lost, hint)
+    for hole in request.holes:
+        if hole.identity is not None or hole.soft or not hole.denied & READ:
+            continue
+        top = next((top for path, top, given, _ in seen if is_below(hole.path, path) and given & READ), "")
+        if top:
+            lost = f"{hole.path} lies in {top}, a place of the command's own, and nothing is there that a mount could cover"
+            request.lose(hole.key, lost, f'make {hole.path} first, end the entry in "?", or {accept(hole.key)}')
+
+
+def _seen_in_places(request: Request) -> Iterator[tuple[str, str, int, Grant]]:
+    """What of the host is shown in places: its path there, the place, the rights that hold for it by that, the grant."""
+    tops = [place for place in request.places if place.access and place.operation != VIEW_OVERLAY]
+    moved = [grant for grant, _, _ in request.elsewhere]
+    at_home = [(grant.path, grant) for grant in request.grants if not any(grant is other for other in moved)]
+    for path, grant in (*at_home, *((at, grant) for grant, at in request.shown)) if tops else ():
+        around = [place for place in tops if is_below(path, place.path)]
+        given = 0
+        for place in around:
+            given |= place.access
+        if given:
+            yield path, around[-1].path, given, grant
+
+
+def _granted(request: Request, path: str) -> int:
+    access = 0
+    for grant in request.grants:
+        access |= grant.access if is_below(path, grant.path) else 0
+    return access
 
 
 def judge_links(request: Request) -> None:

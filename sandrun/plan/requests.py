@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sandrun.errors import ProfileError
 from sandrun.plan.draft import accept
 from sandrun.plan.groups import members
-from sandrun.plan.judgments import judge_files, judge_hard_links, judge_links, judge_overlays
+from sandrun.plan.judgments import judge_files, judge_hard_links, judge_links, judge_overlays, judge_private_places
 from sandrun.plan.places import collect_places, overlay, show_at
 from sandrun.plan.siblings import ALL_RIGHTS, CHANGE, Grant, aliases, is_below, make_hole
 from sandrun.plan.trusted import protect
@@ -159,6 +159,7 @@ def collect(draft: Draft, context: Context, no_view: str, no_proc: str) -> Reque
     judge_hard_links(request)
     _deny_where_shown(request)
     judge_overlays(request)
+    judge_private_places(request)
     judge_links(request)
     judge_files(request)
     return request

@@ -261,6 +261,39 @@ def test_an_overlay_below_a_denial() -> None:
     assert resolved(host, namespaces=True, overlay=[f"{PROJECT}/sub"], deny=["/srv/b"]).problems == []
 
 
+def test_private_places_give_what_a_rule_withholds() -> None:
+    """Landlock's rule on a private place holds for all that is shown in it, so a finer rule there is no promise."""
+    host = debian_host(tree={f"{HOME}/log/old": file(), "/data/x": file(), "/mnt": directory()})
+
+    def told(*access: str, path: str = f"{HOME}/log", target: str = "", **keys: object) -> str:
+        return messages(resolved(host, namespaces=True, rules=[AccessRule(parse(path), access, target)], **keys))
+
+    few = ("read_dir", "make_reg")
+    lost = told(*few, home="private")
+    assert lost.startswith(f"{HOME}/log lies in {HOME}, a place of the command's own, which gives it more rights: ")
+    assert "remove_file" in lost
+    assert "ioctl_dev" not in lost
+    assert told(*few, home="hidden") == told(*few, home="private", optional=["rules"]) == ""
+    assert told(*few, home="private", write=[f"{HOME}/log"]) == "", "granted as well"
+    assert told("read_dir", home="private").endswith("more rights: execute, read_file"), "the mount is read-only"
+    assert "remove_file" in told(*few, path="/data", target="/tmp/x", tmp="private")
+    assert told(*few, path="/data", target="/mnt", tmp="private") == ""
+    assert told("read_file", path="/data/x", target="/tmp/x", tmp="private") == "", "read_dir means nothing to a file"
+    rule = AccessRule(parse("/data"), ("read_file", "read_dir"), "/tmp/x")
+    notes = record(resolved(host, namespaces=True, rules=[rule], tmp="private"), "rules").notes
+    assert notes == ("/tmp/x lies in /tmp, and what is in it can be executed",)
+
+
+def test_absent_denials_in_private_places() -> None:
+    """What appears there later would be read by the rights of the place, and nothing can be mounted on it yet."""
+    host = debian_host(tree={"/data/x": file(), "/srv/b": directory()})
+    told = messages(resolved(host, namespaces=True, home="private", read=[PROJECT], deny=[f"{PROJECT}/.absent"]))
+    assert told.startswith(f"{PROJECT}/.absent lies in {HOME}, a place of the command's own, and nothing is there")
+    for deny in (f"{PROJECT}/.absent?", f"{HOME}/other", "/srv/b/.absent"):
+        assert messages(resolved(host, namespaces=True, home="private", read=[PROJECT, "/srv/b"], deny=[deny])) == ""
+    assert messages(resolved(host, namespaces=True, home="hidden", read=[PROJECT], deny=[f"{PROJECT}/.absent"])) == ""
+
+
 def test_nothing_is_shown_in_an_overlay() -> None:
     """Neither inside of it, where nobody would see it, nor around it, where it would hide the tree."""
     host = debian_host(tree={"/data/x": file(), f"{PROJECT}/sub/in": directory(), "/srv/b": directory()})
