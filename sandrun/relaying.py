@@ -144,7 +144,7 @@ def _spawn(given: dict[int, int], opened: list[int], *, verbose: bool) -> int:
         raise SandrunError("cannot start the relay: the path of the Python interpreter is unknown")
     return os.posix_spawn(
         program,
-        [program, "-I", "-S", _PROGRAM, *sys.path],
+        [program, "-I", "-S", _PROGRAM, *(entry for entry in sys.path if entry[:1] == "/")],
         {COUNT: str(sum(number >= PUBLISHED for number in given)), **({VERBOSE: "1"} if verbose else {})},
         file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in moved.items()],
         # A terminal's signals are for the command; the relay ends when its supervisor says so or is gone.
