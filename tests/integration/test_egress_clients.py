@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import shutil
 import ssl
 import subprocess
 import zipfile
@@ -62,6 +63,17 @@ async def main(url):
 
 asyncio.run(main(urlsplit(sys.argv[1])))
 """
+JAVA = """
+public class Fetch {
+    public static void main(String[] words) throws java.io.IOException {
+        for (int times = 0; times < 2; times++)
+            try (java.io.InputStream page = new java.net.URL(words[0]).openStream()) {
+                System.out.print(new String(page.readAllBytes()));
+            }
+    }
+}
+"""
+"""Twice, the second time with the address that the virtual machine keeps."""
 WHEEL = {
     "thing.py": "",
     "thing-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n",
@@ -86,6 +98,8 @@ class Client:
     """What its output has if it was served."""
     is_plain: bool = False
     """It speaks no TLS."""
+    built: str = ""
+    """The program that must have been built for it."""
 
 
 CLIENTS = {
@@ -94,7 +108,8 @@ CLIENTS = {
     "git": Client(
         'git clone "$1/thing.git" && cat thing/README', "git", ("-p", "git-https"), (("GIT_SSL_CAINFO", "ca.pem"),)
     ),
-    "static": Client('./static_client "${1#*://}"', "gcc", ("-x", "."), is_plain=True),
+    "static": Client('./static_client "${1#*://}"', "gcc", ("-x", "."), is_plain=True, built="static_client"),
+    "java": Client('java -cp . Fetch "$1"', "java", is_plain=True, built="Fetch.class"),
     "node": Client('node fetch.js "$1"', "node", ("-p", "npm"), (("NODE_EXTRA_CA_CERTS", "ca.pem"),)),
     "asyncio": Client('python3 fetch.py "$1"', "python3"),
 }
@@ -183,30 +198,30 @@ def tls(context: ssl.SSLContext, handler: Callable[..., Any]) -> Callable[[socke
 
 
 @pytest.fixture(scope="module")
-def static_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A static program with a resolver of its own."""
-    program = tmp_path_factory.mktemp("static") / "static_client"
-    words = [support.need_program("gcc"), "-static", "-O1", "-o", program, PROBES / "static_client.c"]
-    support.need(subprocess.run(words, capture_output=True).returncode == 0, "no static programs can be built here")
-    return program
-
-
-@pytest.fixture
-def folder(who: support.Who, site: Path, static_client: Path) -> Path:
-    """Where the clients work."""
-    folder = who.home / "project"
-    folder.mkdir()
-    for name, data in (
-        ("ca.pem", (site / "ca.pem").read_bytes()),
-        ("fetch.js", NODE.encode()),
-        ("fetch.py", ASYNCIO.encode()),
-        ("static_client", static_client.read_bytes()),
-    ):
-        (folder / name).write_bytes(data)
-        (folder / name).chmod(0o755)
-        who.own(folder / name)
-    who.own(folder)
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of the clients; those that cannot be built here are not there."""
+    folder = tmp_path_factory.mktemp("programs")
+    for name, text in (("fetch.js", NODE), ("fetch.py", ASYNCIO), ("Fetch.java", JAVA)):
+        (folder / name).write_text(text)
+    static = ["-static", "-O1", "-o", folder / "static_client", PROBES / "static_client.c"]
+    for words in (["gcc", *static], ["javac", "-d", folder, folder / "Fetch.java"]):
+        if program := shutil.which(str(words[0]), path=support.PATH):
+            subprocess.run([program, *words[1:]], capture_output=True)
     return folder
+
+
+@pytest.fixture(scope="module")
+def folders(site: Path, programs: Path) -> Callable[[support.Who], Path]:
+    """Makes the folder where a user's clients work."""
+
+    def make(who: support.Who) -> Path:
+        folder = who.home / "project"
+        shutil.copytree(programs, folder)
+        shutil.copy(site / "ca.pem", folder)
+        who.own(folder, *folder.iterdir())
+        return folder
+
+    return make
 
 
 SCRIPT = """
@@ -226,6 +241,11 @@ def urls(client: Client) -> tuple[str, ...]:
     return (f"{scheme}://allowed.test", f"{scheme}://other.test", *rest)
 
 
+def need(client: Client, folder: Path) -> None:
+    support.need_program(client.program)
+    support.need((folder / client.built).exists(), f"{client.built} cannot be built here")
+
+
 def fetch(
     client: Client, net: internet.Internet, who: support.Who, folder: Path, *words: str
 ) -> subprocess.CompletedProcess[str]:
@@ -237,10 +257,10 @@ def fetch(
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_client(name: str, who: support.Who, net: internet.Internet, folder: Path) -> None:
+def test_client(name: str, who: support.Who, net: internet.Internet, folders: Callable[[support.Who], Path]) -> None:
     """It fetches from the allowed name; all else is refused, met by nobody, and listed in the report."""
-    client = CLIENTS[name]
-    support.need_program(client.program)
+    client, folder = CLIENTS[name], folders(who)
+    need(client, folder)
     report = who.home / "report"
     words = (*net.who(who).sandrun, *client.flags, "--read", ".", *GRANT, "--report", str(report), "--")
     done = fetch(client, net, who, folder, *words)
@@ -261,11 +281,11 @@ def test_client(name: str, who: support.Who, net: internet.Internet, folder: Pat
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_control(name: str, who: support.Who, net: internet.Internet, folder: Path) -> None:
+def test_control(name: str, root: support.Who, net: internet.Internet, folders: Callable[[support.Who], Path]) -> None:
     """Without sandrun the same client gets an answer everywhere."""
-    client = CLIENTS[name]
-    support.need_program(client.program)
-    done = fetch(client, net, who, folder)
+    client, folder = CLIENTS[name], folders(root)
+    need(client, folder)
+    done = fetch(client, net, root, folder)
     assert len(net.met) >= 6, done
     assert {place.rpartition(":")[0] for place in net.met} - {internet.RESOLVER} == {
         internet.ALLOWED,

@@ -43,6 +43,26 @@ for name, port in (("allowed.test", 9999), ("other.test", 9999), ("allowed.test"
             print(type(error).__name__)
 """
 
+BULK = """
+import hashlib, os, socket, threading
+sock = socket.create_connection(("allowed.test", 80))
+sent, received = hashlib.sha256(), hashlib.sha256()
+
+def send():
+    for _ in range(32):
+        block = os.urandom(1 << 20)
+        sent.update(block)
+        sock.sendall(block)
+    sock.shutdown(socket.SHUT_WR)
+
+thread = threading.Thread(target=send)
+thread.start()
+while data := sock.recv(1 << 20):
+    received.update(data)
+thread.join()
+print(sent.hexdigest() == received.hexdigest())
+"""
+
 
 @pytest.fixture
 def net(who: support.Who, tmp_path: Path) -> Iterator[internet.Internet]:
@@ -73,6 +93,21 @@ def dial(net: internet.Internet, address: str = "127.0.0.1") -> bytes:
         client.settimeout(SECONDS)
         client.connect((address, PORT))
         return client.recv(100)
+
+
+def test_bulk(who: support.Who, net: internet.Internet) -> None:
+    """Much data both ways at once arrives whole, through a relay that is confined as in every launch."""
+
+    def echo(connection: socket.socket) -> None:
+        while data := connection.recv(1 << 20):
+            connection.sendall(data)
+
+    net.serve(internet.ALLOWED, 80, echo)
+    report = who.home / "report"
+    with start(net, who, *GRANT, "--report", str(report), "--", *python(BULK), stdout=subprocess.PIPE) as process:
+        assert process.communicate(timeout=60)[0] == "True\n"
+    (row,) = document(report)["endpoints"]
+    assert row["sent"] == row["received"] == 32 << 20
 
 
 def test_datagrams_to_a_name(who: support.Who, net: internet.Internet) -> None:
