@@ -127,6 +127,7 @@ class Relay:
 
     def _serve(self, sockets: Sockets) -> None:
         for listener in sockets.listeners:
+            flow.unpaced(listener)
             self._accept_from(listener, self._from_command)
         for listener in sockets.published:
             self._accept_from(listener, self._from_host)
