@@ -17,7 +17,7 @@ from sandrun.plan.siblings import expand
 from sandrun.plan.syscalls import resolve_syscalls
 from sandrun.policy import guards
 from sandrun.policy.families import FAMILIES
-from sandrun.primitives import landlock
+from sandrun.primitives import caps, landlock
 from sandrun.primitives.landlock import FS, NET, NEWEST_ABI, READ
 from sandrun.profile.model import Origin, Profile, Value
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 NOBODY = 65534
 """The ids of nobody, which own no file, on every distribution."""
+MOST_MAP = 16 << 10
+"""Bytes; a map has 340 lines at most."""
 RESOLVERS = 53
 
 
@@ -75,7 +77,7 @@ def relay_plan(
         publish=egress.publish,
         no_new_privs=1,
     )
-    if host.uid == 0:
+    if _can_be_nobody(kernel, host):
         fields.update(uid=NOBODY, gid=NOBODY, set_groups=1, groups=())
     most = host.rlimit(RLIMIT_NOFILE)[1]
     fields["rlimits"] = ((RLIMIT_CORE, 0, 0), (RLIMIT_NOFILE, most, most))
@@ -91,6 +93,24 @@ def _profile() -> Profile:
     """A profile that allows CALLS, and refuses all others."""
     origin = Origin("builtin:relay", "syscalls.allow")
     return Profile("relay", values=MappingProxyType({origin.key: tuple(Value(name, origin) for name in CALLS)}))
+
+
+def _can_be_nobody(kernel: Kernel, host: Host) -> bool:
+    """Whether this is root and may become nobody. In a user namespace that has no such ids (user_namespaces(7)) it is an
+    ordinary user to all others, and stays that one without its capabilities, as other users do.
+    """
+    needed = caps.mask(("CAP_SETUID", "CAP_SETGID"))
+    if host.uid != 0 or kernel.capabilities & needed != needed:
+        return False
+    maps = [host.read(f"/proc/self/{name}", MOST_MAP) for name in ("uid_map", "gid_map")]
+    denied = (host.read("/proc/self/setgroups", 16) or b"").strip() == b"deny"
+    return not denied and all(_has_id(NOBODY, text) for text in maps if text)
+
+
+def _has_id(number: int, id_map: bytes) -> bool:
+    """Whether the lines of a uid_map or gid_map (user_namespaces(7)) have this id inside."""
+    rows = (line.split() for line in id_map.splitlines())
+    return any(int(first) <= number < int(first) + int(length) for first, _, length in rows)
 
 
 def _by_argument() -> tuple[Guard, ...]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.relaying import SECONDS, listener, relay_of, status, until
-from tests.support import Who, landlock_abi, need_namespaces, need_program, sandrun
+from tests.support import Who, landlock_abi, need_namespaces, need_program, need_userns, sandrun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -277,3 +277,12 @@ def test_late_answers_are_no_refusals(who: Who, outside: int) -> None:
     )
     run(who, "--connect", f"127.0.0.1:{outside}", "--report", str(report), "--", *python(code))
     assert [(row["what"], row["target"]) for row in network(report)["refused"]] == [("name", "aaaa.test")]
+
+
+def test_root_of_a_user_namespace(who: Who, outside: int) -> None:
+    """Where nobody has no id, as in a namespace of `unshare --map-root-user`, the relay works all the same."""
+    need_userns()
+    own = f"tcp/127.0.0.1/{outside}"
+    argv = ["unshare", "--user", "--map-root-user", *who.sandrun, "--connect", f"127.0.0.1:{outside}", "--"]
+    ran = who.run([*argv, *python(TRY, own)], cwd=project(who))
+    assert (ran.stdout, ran.stderr) == (f"{own} outside\n", "")

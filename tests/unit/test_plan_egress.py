@@ -9,7 +9,7 @@ import pytest
 from sandrun.errors import SandrunError
 from sandrun.kernel import NAMESPACES, Kernel
 from sandrun.plan import egress
-from sandrun.plan.format import KIND_FILE, Plan
+from sandrun.plan.format import KEEP, KIND_FILE, Plan
 from sandrun.plan.resolve import resolve
 from sandrun.policy.guards import CLONE_NEW
 from sandrun.policy.syscalls import numbers
@@ -381,3 +381,22 @@ def test_the_filter_of_the_relay() -> None:
     assert not allowed("openat", 0, 0, 0o102)
     assert allowed("clone", 0x3D0F00)
     assert not allowed("clone", 17)
+
+
+@pytest.mark.parametrize(
+    ("uid_map", "setgroups", "is_nobody"),
+    [
+        (b"         0          0 4294967295\n", b"allow\n", True),
+        (b"0 1000 1\n1 100000 65536\n", b"allow\n", True),
+        (b"0 1000 1\n", b"deny\n", False),
+        (b"0 1000 1\n", b"allow\n", False),
+        (b"0 100000 65536\n", b"deny\n", False),
+    ],
+)
+def test_root_in_a_user_namespace(uid_map: bytes, setgroups: bytes, is_nobody: bool) -> None:
+    """The relay of root becomes nobody, unless the user namespace has no such ids: there it stays who it is."""
+    maps = {"uid_map": uid_map, "gid_map": uid_map, "setgroups": setgroups}
+    host = debian_host(uid=0, tree={f"/proc/1/{name}": file(text) for name, text in maps.items()})
+    own = relay(resolve(load(("none",), flags(*connect("a.example:443"))), kernel(uid=0), host, COMMAND).plan)
+    assert (own.uid, own.gid) == ((65534, 65534) if is_nobody else (KEEP, KEEP))
+    assert own.permitted == own.bounding == 0
