@@ -146,16 +146,22 @@ class Batch:
                 os.unlink(name, dir_fd=place.below)
                 continue
             except IsADirectoryError:
-                fd = private.open_folder(name, place.below)
+                before = os.stat(name, dir_fd=place.below, follow_symlinks=False)
+            # Whoever owns the tree can give another's directory such a name. Opening would change the mode of a closed
+            # one, so it is judged before.
+            is_going, is_ours = before.st_ino in self.journal.going, _is_ours(before)
+            if not (is_going or is_ours):
+                continue
+            fd = private.open_folder(name, place.below)
             try:
-                found = os.fstat(fd)
-                if found.st_ino in self.journal.going:
+                if not os.path.samestat(os.fstat(fd), before):
+                    continue
+                if is_going:
                     private.empty(fd)
-                elif _is_ours(found) and _INSIDE in os.listdir(fd):
+                elif _INSIDE in os.listdir(fd):
                     _remove_one(_INSIDE, fd)
             finally:
                 os.close(fd)
-            # Of what is not ours nothing goes; whoever owns the tree can give it such a name.
             with contextlib.suppress(OSError):
                 os.rmdir(name, dir_fd=place.below)
 

@@ -430,6 +430,15 @@ def test_only_what_the_commit_left_is_swept(area: Area) -> None:
     assert os.listdir(planted) == ["d"]
 
 
+def test_a_closed_directory_of_such_a_name_stays_closed(area: Area) -> None:
+    """It is not ours, so not even its mode changes, by which it would look like ours."""
+    workspace = area.run("echo mine >> a")
+    planted = area.tree / f".sandrun-{workspace.id}-1-1"
+    area.shell(f"mv docs {planted}; echo n > {planted}/new; chmod 555 {planted}")
+    assert area.commit(workspace).refused == ()
+    assert (os.stat(planted).st_mode & 0o777, sorted(os.listdir(planted))) == (0o555, ["d", "new"])
+
+
 def test_a_closed_file_below(area: Area) -> None:
     """The command opened a file that its owner had closed: what it made of it replaces it."""
     area.shell("chmod 000 a")
