@@ -1,6 +1,6 @@
 """`make bench`, second half: what the relay of hosts costs, beside loopback without it, in one run.
 
-A server and two clients: one as it is, one in `sandrun -p net-only --connect 127.0.0.1:PORT`. Both clients do the same in
+A server and two clients: one as it is, one in `sandrun --connect 127.0.0.1:PORT`. Both clients do the same in
 turn, so that the drift of the machine hits both, and both stay: start-up is measured apart. Results go to
 bench/results/, a table to stdout. Compare numbers of one table with each other only. Usage: relay.py [ROUNDS].
 """
@@ -150,7 +150,7 @@ class Arm:
 
     def __init__(self, arm: str, port: int) -> None:
         self.process = subprocess.Popen(
-            words(arm, port, "client", str(port)),
+            words(arm, port),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -185,13 +185,10 @@ class Arm:
         self.process.wait()
 
 
-def words(arm: str, port: int, *arguments: str) -> list[str]:
+def words(arm: str, port: int) -> list[str]:
     """This program as a client."""
-    program = ["/usr/bin/python3", "-I", "-S", os.path.basename(__file__), *arguments]
-    if arm == "direct":
-        return program
-    hosts = ["--replace", "network.connect", "--connect", f"127.0.0.1:{port}"] if arm == "relay" else []
-    return [SANDRUN, "-q", "-p", "net-only", "--read", ".", *hosts, "--", *program]
+    program = ["/usr/bin/python3", "-I", "-S", os.path.basename(__file__), "client", str(port)]
+    return program if arm == "direct" else [SANDRUN, "-q", "--connect", f"127.0.0.1:{port}", "--", *program]
 
 
 def held_by(pid: int) -> dict[str, int]:
@@ -233,12 +230,13 @@ def bench(port: int, rounds: int) -> dict[str, Any]:
 
 
 def start(port: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds from the launch of sandrun to the end of a command that made one connection."""
-    times: dict[str, list[float]] = {"any host": [], "relay": []}
+    """Seconds of launches of `true`, which waits for nothing, with a host granted and without."""
+    times: dict[str, list[float]] = {"no host": [], "one host": []}
     for _ in range(max(rounds, LAUNCHES)):
         for arm, taken in times.items():
+            hosts = ["--connect", f"127.0.0.1:{port}"] if arm == "one host" else []
             begun = time.perf_counter()
-            subprocess.run(words(arm, port, "once", str(port)), check=True, cwd=Path(__file__).parent)
+            subprocess.run([SANDRUN, "-q", *hosts, "--", "true"], check=True, cwd=Path(__file__).parent)
             taken.append(time.perf_counter() - begun)
     print(file=sys.stderr)
     return times
@@ -254,20 +252,17 @@ def show(result: dict[str, Any]) -> None:
         print(f"{100 * rates[1] / rates[0]:.0f} % (goal: {goal} %)")
     for what, count, unit in (("opened", OPENED, "connection with an echo"), ("echo", 1, "echo")):
         direct, relay = (1e6 * seconds[what][arm] / count for arm in ARMS)
-        print(f"a {unit}: direct {direct:.0f}, relay {relay:.0f} us")
+        print(f"one {unit}: direct {direct:.0f}, relay {relay:.0f} us")
     for when, numbers in result["memory"].items():
         print(f"the relay, {when}:", ", ".join(f"{number} {unit}" for unit, number in numbers.items()))
     for arm, times in result["start"].items():
-        print(f"launch with one connection, {arm}: {1000 * statistics.median(times):.0f} ms")
+        print(f"a launch of `true`, {arm}: {1000 * statistics.median(times):.0f} ms")
 
 
 def main() -> None:
     """Measure, show, and keep the results; or be the client."""
     if sys.argv[1:2] == ["client"]:
         client(int(sys.argv[2]))
-        return
-    if sys.argv[1:2] == ["once"]:
-        connect(int(sys.argv[2])).close()
         return
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
