@@ -132,10 +132,14 @@ class _Way:
             if not self.pipe:
                 return self._copy()
             self.held = os.splice(self.source.fileno(), self.pipe[1], _SPLICE_MOST, flags=os.SPLICE_F_NONBLOCK)
+            if self.held:
+                return True
+            # The end of data, or urgent data, which splice(2) stops before with the same answer: recv(2) tells.
+            self.pipes.give(self.pipe, is_empty=True)
+            self.pipe = None
+            return self._copy()
         except BlockingIOError:
             return False
-        self.ended = not self.held
-        return not self.ended
 
     def _copy(self) -> bool:
         """Read and write at once, by way of the common buffer. Whether to go on."""
@@ -235,6 +239,8 @@ class Flow:
         for sock in (self._near, far):
             # What is passed on has been written once already, with the delay that its writer wanted.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # Urgent data is passed on in its place, as data (tcp(7)): left out of band, it would be lost here.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         self._moved(self._up)
 
     def abort(self) -> None:

@@ -1,0 +1,30 @@
+"""What a hostile command or server does to the relay by the protocols themselves."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+
+from tests.integration.relaying import Served, nothing_left, whole
+
+
+def test_urgent_data_is_no_end() -> None:
+    """Urgent data in the middle of bulk data arrives in its place, and what follows it arrives too."""
+    pieces = [os.urandom(3 << 20) for _ in range(8)]
+
+    def push(client: socket.socket) -> None:
+        for piece in pieces:
+            client.sendall(piece)
+            client.send(b"!", socket.MSG_OOB)
+        client.shutdown(socket.SHUT_WR)
+
+    with nothing_left(), Served() as served:
+        client, server = served.pair()
+        with client, server:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+            pusher = threading.Thread(target=push, args=(client,))
+            pusher.start()
+            got = whole(server)
+            pusher.join()
+    assert got == b"".join(piece + b"!" for piece in pieces)
