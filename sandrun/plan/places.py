@@ -238,8 +238,11 @@ def show_at(request: Request, grant: Grant, at: str, where: object) -> None:
     target = posixpath.normpath(at)
     real = host.realpath(target)
     found = host.stat(real)
-    if not target.startswith("/") or target == "/":
+    if not target.startswith("/"):
         request.draft.refuse(where, f"not an absolute path to show something at: {at}")
+    elif real == "/":
+        # By a link perhaps, that an earlier command made: what holds at the root would hold for the whole tree.
+        request.draft.refuse(where, f"nothing can be shown at the root: {at}", "another root is filesystem.root")
     elif any(is_below(real, place.path) for place in request.places):
         request.shown.append((grant, real))
     elif found is None or stat.S_ISDIR(found.mode) != grant.is_directory:

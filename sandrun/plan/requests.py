@@ -194,6 +194,9 @@ def _collect_rule(request: Request, value: Value) -> None:
     for name in rule.access:
         access |= FS[name]
     request.named |= access
+    if rule.at and rule.path.group:
+        request.draft.refuse(value.origin, f"a group has no one place: {rule.path.text} cannot be shown at {rule.at}")
+        return
     before = len(request.grants)
     host = request.context.host
     if rule.at and isinstance(host, RootedHost):

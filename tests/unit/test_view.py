@@ -197,6 +197,23 @@ def test_shown_elsewhere() -> None:
     assert "mount namespace" in messages(resolved(host, rules=[rule("/mnt")]))
 
 
+def test_nothing_is_shown_at_the_root() -> None:
+    """Not by a link either, which a command could have made: the host's tree would be as writable as what is shown."""
+    host = debian_host(tree={"/data/x": file(), f"{PROJECT}/mnt": link("/")})
+    for target in ("/", "//", "/..", f"{PROJECT}/mnt"):
+        rule = AccessRule(parse("/data"), ("read_dir", "write_file"), target)
+        draft = resolved(host, namespaces=True, rules=[rule])
+        assert messages(draft) == f"nothing can be shown at the root: {target}"
+        assert at(draft, "/") == [("tree", READ_ONLY)]
+
+
+def test_a_group_is_not_shown_elsewhere() -> None:
+    """It has no one place, and to leave `at` out in silence would grant it where it is."""
+    rule = AccessRule(parse("@tmp"), ("read_file",), "/mnt")
+    told = messages(resolved(debian_host(tree={"/mnt": directory()}), namespaces=True, rules=[rule]))
+    assert told == "a group has no one place: @tmp cannot be shown at /mnt"
+
+
 def test_what_is_shown_elsewhere_is_not_shown_at_its_own_path() -> None:
     """In a hidden home it stays unseen there, and in the host's tree read-only; its rule is made before the home goes."""
     host = debian_host(tree={f"{PROJECT}/x": file(), "/mnt": directory(), "/srv/b": directory()})
