@@ -89,6 +89,8 @@ def _check(plan: Plan) -> None:
     if threads != 1:
         raise SandrunError(f"cannot launch: this process has {threads} threads, and only the calling one would fork")
     fds.check(plan.pass_fds)
+    if plan.loopback:
+        fds.check_sockets(plan.pass_fds)
     ids.check(plan)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 
 from sandrun import libc
@@ -11,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_SOL_SOCKET, _SO_DOMAIN, _AF_UNIX = 1, 39, 1
 LAST = 2**32 - 1
 """The last descriptor for close_range(2)."""
 
@@ -30,6 +32,26 @@ def check(pass_fds: Iterable[int]) -> None:
             raise SandrunError(
                 f"cannot pass file descriptor {fd}: it is not open for the command",
                 hint=f"open it in the shell, as in {fd}>FILE, or make it inheritable",
+            )
+
+
+def check_sockets(pass_fds: Iterable[int]) -> None:
+    """In the parent of a command with a network of its own: it gets no socket of ours but unix ones.
+
+    A socket stays in the network namespace where it was made, and who holds it may connect it anew to anything there
+    (connect(2) with AF_UNSPEC), where nothing else keeps the command from connecting.
+    """
+    for fd in (0, 1, 2, *pass_fds):
+        try:
+            family = libc.getsockopt(fd, _SOL_SOCKET, _SO_DOMAIN)
+        except OSError as error:
+            if error.errno in (errno.ENOTSOCK, errno.EBADF):
+                continue
+            family = -1
+        if family != _AF_UNIX:
+            raise SandrunError(
+                f"file descriptor {fd} is a network socket, which leads past the command's own network",
+                hint=f"redirect {fd} to a pipe, a file or /dev/null",
             )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sandrun.errors import SandrunError
 from sandrun.primitives import fds
 from tests.integration.launching import Ran, launched
 
@@ -88,3 +90,13 @@ def test_our_own(who: Who) -> None:
 
     ran = launched(who, "/bin/true", pass_fds=(50,), before=before)
     assert (ran.status, ran.message) == (125, "cannot pass file descriptor 50: it is not open for the command")
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK])
+def test_network_sockets_are_seen(family: int) -> None:
+    """Whatever number one has; unix sockets and files are let through."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, open("/dev/null") as null, socket.socket(family, socket.SOCK_DGRAM) as found:
+        fds.check_sockets((ours.fileno(), null.fileno(), 4095))
+        with pytest.raises(SandrunError, match=f"file descriptor {found.fileno()} is a network socket"):
+            fds.check_sockets((ours.fileno(), found.fileno()))
