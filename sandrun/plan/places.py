@@ -196,7 +196,10 @@ def _refuse(request: Request, key: str, path: str) -> None:
 
 def _replace(request: Request, key: str, place: Place) -> None:
     """Put a place over the host's, unless the host's is granted by its own name."""
-    if any(grant.path == place.path for grant in request.grants):
+    # What a rule shows elsewhere is no wish for it here; in another root that is the only path it has.
+    moved = () if isinstance(request.context.host, RootedHost) else [grant for grant, _, _ in request.elsewhere]
+    named = [grant for grant in request.grants if grant.path == place.path]
+    if any(all(grant is not other for other in moved) for grant in named):
         request.note(key, f"{place.path} itself is granted, and is the host's")
         return
     if any(place.path == other.path for other in request.places):
@@ -235,6 +238,8 @@ def show_at(request: Request, grant: Grant, at: str, where: object) -> None:
     host = request.context.host
     if isinstance(host, RootedHost):
         host = host.bare
+    else:
+        _judge_shown_places(request, grant, at)
     target = posixpath.normpath(at)
     real = host.realpath(target)
     found = host.stat(real)
@@ -251,3 +256,14 @@ def show_at(request: Request, grant: Grant, at: str, where: object) -> None:
         request.draft.refuse(where, f"nothing to mount on: {os.fspath(at)} is no {kind}", hint)
     else:
         request.shown.append((grant, real))
+
+
+def _judge_shown_places(request: Request, grant: Grant, at: str) -> None:
+    """What the host has in the stead of private places must not be seen by another name, unless that is asked for."""
+    key = "filesystem.rules"
+    for path in (place.path for place in request.places if is_below(place.path, grant.path)):
+        if path == grant.path:
+            request.note(key, f"{at} shows the host's own {path}")
+        else:
+            lost = f"{at} shows the host's own {path} too, of which the command has another"
+            request.lose(key, lost, f"show less than {grant.path}, or {accept(key)}")

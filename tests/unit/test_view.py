@@ -207,6 +207,23 @@ def test_nothing_is_shown_at_the_root() -> None:
         assert at(draft, "/") == [("tree", READ_ONLY)]
 
 
+def test_places_are_not_shown_elsewhere() -> None:
+    """The host's home and processes are not to be seen by another name, unless a rule names them outright."""
+    host = debian_host(tree={"/mnt": directory()})
+
+    def draft(path: str, **keys: object) -> Draft:
+        rule = AccessRule(parse(path), ("read_file", "read_dir"), "/mnt")
+        return resolved(host, namespaces=True, rules=[rule], **keys)
+
+    assert f"/mnt shows the host's own {HOME} too" in messages(draft("/home", home="private"))
+    assert "/mnt shows the host's own /proc too" in messages(draft("/", proc="own"))
+    assert messages(draft("/", proc="own", optional=["rules"])) == messages(draft("/home")) == ""
+    assert record(draft("/proc", proc="own"), "rules").notes == ("/mnt shows the host's own /proc",)
+    assert at(draft("/proc", proc="own"), "/proc") == [("proc", READ_ONLY | view.NO_EXECUTE)]
+    assert at(draft("/tmp", tmp="private"), "/tmp") == [("tmpfs", 0o1777)]
+    assert messages(draft(PROJECT, home="private")) == "", "in a place"
+
+
 def test_a_group_is_not_shown_elsewhere() -> None:
     """It has no one place, and to leave `at` out in silence would grant it where it is."""
     rule = AccessRule(parse("@tmp"), ("read_file",), "/mnt")
