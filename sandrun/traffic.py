@@ -14,7 +14,7 @@ MOST_ROWS = 5000
 SHOWN = 5
 """Refusals that the line at the end of a failed run names."""
 _COLUMNS: dict[str, dict[str, type[Any]]] = {
-    "endpoints": {"endpoint": str, "connections": int, "failed": int, "sent": int, "received": int},
+    "endpoints": {"endpoint": str, "connections": int, "failed": int, "error": str, "sent": int, "received": int},
     "refused": {"what": str, "target": str, "reason": str, "count": int},
     "published": {"port": int, "connections": int},
 }
@@ -61,12 +61,15 @@ def document(record: bytes) -> dict[str, Any]:
 
 
 def ending(record: bytes, *, failed: bool) -> list[str]:
-    """Lines for stderr: that the relay died, and what was refused to a command that failed."""
+    """Lines for stderr: that the relay died, and what a command that failed did not get."""
     traffic = read(record)
     if traffic is None:
         return ["the relay ended before the command did: it had no network from then on"]
-    if not failed or not traffic.refused:
+    if not failed:
         return []
+    lines = [f"no connection to {row['endpoint']}: {row['error']}" for row in traffic.endpoints if row["error"]][:SHOWN]
+    if not traffic.refused:
+        return lines
     named = [f"{row['what']} {row['target']}" for row in traffic.refused[:SHOWN]]
     more = len(traffic.refused) - len(named) + traffic.others
-    return [f"the network refused: {', '.join(named)}{f', and {more} more' if more else ''}"]
+    return [*lines, f"the network refused: {', '.join(named)}{f', and {more} more' if more else ''}"]

@@ -17,11 +17,12 @@ MESSAGE = 32 << 10
 
 
 class Counters:
-    """Of one endpoint: connections that were granted, those of them that came to nothing, and bytes."""
+    """Of one endpoint: connections that were granted, those of them that came to nothing and why the last, and bytes."""
 
-    __slots__ = ("connections", "failed", "received", "sent")
+    __slots__ = ("connections", "error", "failed", "received", "sent")
 
     def __init__(self) -> None:
+        self.error = ""
         self.connections = self.failed = self.received = self.sent = 0
 
 
@@ -32,6 +33,7 @@ class Record:
         self._say = say
         self._endpoints: dict[str, Counters] = {}
         self._refused: dict[tuple[str, str, str], int] = {}
+        self._failed: set[tuple[str, str]] = set()
         self._published: dict[int, int] = {}
         self._others = 0
 
@@ -54,6 +56,15 @@ class Record:
                 self._say(f"refused: {what} {row[1]} ({row[2]})")
         else:
             self._others += 1
+
+    def failed(self, counters: Counters, target: str, reason: str) -> None:
+        """A connection that was granted came to nothing. Only the new ones are said."""
+        counters.failed += 1
+        counters.error = _printable(reason)
+        row = _printable(target), counters.error
+        if self._say and row not in self._failed and len(self._failed) < MOST_REFUSED:
+            self._failed.add(row)
+            self._say(f"failed: connect {row[0]} ({row[1]})")
 
     def document(self) -> dict[str, object]:
         """The record as JSON has it; only endpoints that were used."""

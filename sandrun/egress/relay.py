@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun.egress import dial, dns, flow, names, publish, record, rules, witness
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from sandrun.plan.format import Plan
 
     Found = Callable[[tuple[str, ...], record.Counters], None]
-    Missed = Callable[[], None]
+    Missed = Callable[[str], None]
 
 MOST_CONNECTIONS = 1024
 MOST_PIPES = 64
@@ -223,14 +224,14 @@ class Relay:
             return
         counters.connections += 1
 
-        def connected(far: socket.socket | None, _: int) -> None:
+        def connected(far: socket.socket | None, number: int) -> None:
             if far:
                 opened.connected(far)
             else:
-                missed()
+                missed(os.strerror(number))
 
-        def missed() -> None:
-            counters.failed += 1
+        def missed(reason: str) -> None:
+            self.record.failed(counters, record.place(target, port), reason)
             opened.abort()
 
         def found(addresses: tuple[str, ...], _: record.Counters) -> None:
@@ -272,7 +273,7 @@ class Relay:
     def _resolve(
         self, protocol: int, target: str, port: int, verdict: rules.Verdict, found: Found, missed: Missed
     ) -> None:
-        """Call `found` with the addresses that may be connected to, or `missed` if there is none."""
+        """Call `found` with the addresses that may be connected to, or `missed` with the reason if there is none."""
         if not verdict.name:
             found((verdict.address,), self.record.endpoint(verdict.endpoint))
             return
@@ -294,7 +295,7 @@ class Relay:
             return
         for address, reason in choice.refused:
             self.record.refused("address", record.place(address, asked.port), f"{reason}: {asked.name}")
-        asked.missed()
+        asked.missed(answer.error or "none of its addresses may be connected to")
 
     def _route_datagrams(self, host: str, port: int, opened: Found) -> bool:
         target, verdict = self._judge(rules.UDP, host, port)
@@ -303,9 +304,9 @@ class Relay:
             return False
         counters = self.record.endpoint(verdict.endpoint)
 
-        def missed() -> None:
+        def missed(reason: str) -> None:
             counters.connections += 1
-            counters.failed += 1
+            self.record.failed(counters, record.place(target, port), reason)
 
         self._resolve(rules.UDP, target, port, verdict, opened, missed)
         return True

@@ -64,7 +64,14 @@ def test_bytes_both_ways() -> None:
             server.sendall(b"an answer")
             assert client.recv(100) == b"an answer"
         row = served.endpoint()
-    assert row == {"endpoint": f"tcp:{NAME}:{served.port}", "connections": 1, "failed": 0, "sent": 8, "received": 9}
+    assert row == {
+        "endpoint": f"tcp:{NAME}:{served.port}",
+        "connections": 1,
+        "failed": 0,
+        "error": "",
+        "sent": 8,
+        "received": 9,
+    }
 
 
 def test_much_both_ways_at_once() -> None:
@@ -341,6 +348,7 @@ def test_nobody_listens_outside() -> None:
             client.recv(1)
         row = served.endpoint()
         assert (row["connections"], row["failed"]) == (1, 1)
+        assert row["error"]
 
 
 def test_a_name_that_does_not_exist_outside() -> None:
@@ -577,6 +585,7 @@ def test_datagrams() -> None:
             "endpoint": f"udp:{NAME}:{port}",
             "connections": 2,
             "failed": 0,
+            "error": "",
             "sent": 6,
             "received": 6,
         }

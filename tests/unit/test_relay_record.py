@@ -18,7 +18,9 @@ def test_the_supervisor_takes_it() -> None:
     record.published(8080)
     found = traffic.read(b"".join(record.messages()))
     assert found is not None
-    assert found.endpoints == ({"endpoint": "tcp:a.test:443", "connections": 2, "failed": 0, "sent": 5, "received": 0},)
+    assert found.endpoints == (
+        {"endpoint": "tcp:a.test:443", "connections": 2, "failed": 0, "error": "", "sent": 5, "received": 0},
+    )
     assert found.refused == ({"what": "name", "target": "evil.example", "reason": "not granted", "count": 2},)
     assert (found.published, found.others) == (({"port": 8080, "connections": 1},), 0)
 

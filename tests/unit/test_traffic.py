@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from sandrun import traffic
 
 GOOD: dict[str, Any] = {
-    "endpoints": [{"endpoint": "tcp:pypi.org:443", "connections": 3, "failed": 0, "sent": 10, "received": 20}],
+    "endpoints": [
+        {"endpoint": "tcp:pypi.org:443", "connections": 3, "failed": 0, "error": "", "sent": 10, "received": 20}
+    ],
     "refused": [{"what": "name", "target": "evil.example", "reason": "not granted", "count": 2}],
     "published": [{"port": 8080, "connections": 1}],
     "others": 0,
@@ -28,6 +30,14 @@ def test_record() -> None:
     assert traffic.document(encoded()) == {"complete": True, **GOOD}
     assert traffic.ending(encoded(), failed=True) == ["the network refused: name evil.example"]
     assert traffic.ending(encoded(), failed=False) == []
+
+
+def test_failures() -> None:
+    """A host that is granted and cannot be reached is named with the reason, if the command failed."""
+    rows = [{**GOOD["endpoints"][0], "failed": 1, "error": "No route to host"}]
+    record = encoded(endpoints=rows, refused=[])
+    assert traffic.ending(record, failed=True) == ["no connection to tcp:pypi.org:443: No route to host"]
+    assert traffic.ending(record, failed=False) == []
 
 
 @pytest.mark.parametrize(
