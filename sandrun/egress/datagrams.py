@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 60.0
 MOST_FLOWS = 256
 _SWEEP_SECONDS = 5.0
-_MOST_WAITING = 16
-"""Datagrams kept while a name is looked up."""
+_MOST_WAITING, _MOST_WAITING_BYTES = 16, 16 << 10
+"""Datagrams kept for one flow while a name is looked up, and their bytes if there is more than one."""
 _LARGEST = 65536
 _BURST = 64
 _IP_PKTINFO = 8
@@ -50,6 +50,11 @@ class _Flow:
         self.counters: Counters | None = None
         self.waiting: collections.deque[bytes] = collections.deque(maxlen=_MOST_WAITING)
         self.used = now
+
+    def keep(self, data: bytes) -> None:
+        """Until there is a socket to send it by; datagrams may be lost."""
+        if not self.waiting or sum(map(len, self.waiting)) + len(data) <= _MOST_WAITING_BYTES:
+            self.waiting.append(data)
 
 
 class Datagrams:
@@ -99,14 +104,14 @@ class Datagrams:
                 self._full()
                 return
             flow = self._flows[key] = _Flow(self._loop.clock())
-            flow.waiting.append(data)
+            flow.keep(data)
             self._sweeping = self._sweeping or self._loop.later(_SWEEP_SECONDS, self._sweep)
             opened = functools.partial(self._opened, inside, key, port)
             if not self._route(_text(target), port, opened):
                 del self._flows[key]
             return
         if flow.outside is None:
-            flow.waiting.append(data)
+            flow.keep(data)
         else:
             self._pass_on(flow, data)
 

@@ -27,6 +27,8 @@ MAX_ADDRESSES = 16
 """Of one name; the others are not tried."""
 MAX_KEPT = 1024
 """Answers that are remembered at once."""
+MAX_TOKENS = 4096
+"""Questions that wait for an answer at once: those of connections that ended meanwhile are still among them."""
 
 NLMSGHDR, RTMSG, RTATTR = struct.Struct("=IHHII"), struct.Struct("=8BI"), struct.Struct("=HH")
 NLMSG_ERROR, RTM_NEWROUTE, RTM_GETROUTE = 2, 24, 26
@@ -100,6 +102,7 @@ class Resolver(Generic[Token]):
         self._clock = clock
         self._threads = 0
         self._pending: dict[str, list[Token]] = {}
+        self._tokens = 0
         self._kept: dict[str, tuple[float, Answer]] = {}
         self._jobs: SimpleQueue[str] = SimpleQueue()
         self._done: SimpleQueue[tuple[str, Answer]] = SimpleQueue()
@@ -115,16 +118,19 @@ class Resolver(Generic[Token]):
         until, known = self._kept.get(name, (0.0, None))
         if known is not None and self._clock() < until:
             return known
-        if name in self._pending:
-            self._pending[name].append(token)
-            return None
-        if self._event < 0 or len(self._pending) >= self._max_pending:
+        is_new = name not in self._pending
+        if self._event < 0 or self._tokens >= MAX_TOKENS or (is_new and len(self._pending) >= self._max_pending):
             return Answer((), "too many lookups at once", limit=True)
+        if not is_new:
+            self._pending[name].append(token)
+            self._tokens += 1
+            return None
         if len(self._pending) >= self._threads and self._threads < self._max_threads:
             self._start()
         if not self._threads:
             return Answer((), "no thread to look it up", limit=True)
         self._pending[name] = [token]
+        self._tokens += 1
         self._jobs.put(name)
         return None
 
@@ -140,7 +146,9 @@ class Resolver(Generic[Token]):
         while not self._done.empty():
             name, answer = self._done.get()
             self._remember(name, answer)
-            came.extend((token, answer) for token in self._pending.pop(name, ()))
+            tokens = self._pending.pop(name, [])
+            self._tokens -= len(tokens)
+            came.extend((token, answer) for token in tokens)
         return came
 
     def close(self) -> None:

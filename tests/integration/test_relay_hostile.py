@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 
+from sandrun.egress import datagrams
 from tests.integration.relaying import Served, nothing_left, whole
 
 
@@ -28,3 +29,15 @@ def test_urgent_data_is_no_end() -> None:
             got = whole(server)
             pusher.join()
     assert got == b"".join(piece + b"!" for piece in pieces)
+
+
+def test_few_bytes_wait_for_a_name() -> None:
+    """Datagrams for a name that is still being looked up are kept as far as they are small."""
+    large = datagrams._Flow(0.0)
+    for _ in range(16):
+        large.keep(bytes(60_000))
+    assert sum(map(len, large.waiting)) == 60_000
+    small = datagrams._Flow(0.0)
+    for number in range(20):
+        small.keep(bytes((number,)) * 512)
+    assert [data[0] for data in small.waiting] == list(range(4, 20))

@@ -228,3 +228,16 @@ def test_every_address_of_an_interface_is_own() -> None:
     done = subprocess.run([*words, *own, *others], cwd=CHECKOUT, capture_output=True, text=True)
     need(done.returncode == 0, f"no network namespace with interfaces to be had: {done.stderr}")
     assert done.stdout.split() == ["True"] * len(own) + ["False"] * len(others)
+
+
+def test_no_more_questions_wait_than_may(outside, asked, monkeypatch) -> None:
+    """Whoever asks for one slow name again and again fills no memory: what is too much is answered at once."""
+    monkeypatch.setattr(resolver, "MAX_TOKENS", 5)
+    assert [asked.ask("a.example", number) for number in range(5)] == [None] * 5
+    for name in ("a.example", "b.example"):
+        answer = asked.ask(name, 5)
+        assert answer is not None
+        assert answer.limit
+    outside.gate.set()
+    assert [token for token, _ in collect(asked, 5)] == list(range(5))
+    assert asked.ask("b.example", 6) is None
