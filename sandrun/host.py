@@ -15,10 +15,14 @@ import sys
 from resource import getrlimit
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from sandrun import libc
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+SO_DOMAIN, SO_PROTOCOL = (1, 39), (1, 38)
+"""Level SOL_SOCKET and option of socket(7)."""
 NO_ID = 2**32 - 1
 """(uid_t) -1: "leave as it is" to the kernel, and nobody's number."""
 
@@ -112,6 +116,10 @@ class Host(Protocol):
 
     def fd_path(self, fd: int) -> str:
         """What /proc/self/fd says of it, or ""."""
+        ...
+
+    def fd_socket(self, fd: int) -> tuple[int, int] | None:
+        """Address family and protocol of an open socket (SO_DOMAIN, SO_PROTOCOL of socket(7)); None if it is none."""
         ...
 
     def launcher(self) -> tuple[str, ...]:
@@ -231,6 +239,12 @@ class System:
             return os.readlink(f"/proc/self/fd/{fd}")
         except OSError:
             return ""
+
+    def fd_socket(self, fd: int) -> tuple[int, int] | None:
+        try:
+            return libc.getsockopt(fd, *SO_DOMAIN), libc.getsockopt(fd, *SO_PROTOCOL)
+        except OSError:
+            return None
 
     def launcher(self) -> tuple[str, ...]:
         package = os.path.dirname(os.path.abspath(__file__))

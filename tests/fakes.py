@@ -101,6 +101,7 @@ class FakeHost:
         self.filesystems = {"/": 1, **(filesystems or {})}
         self.binds = dict(binds or {})
         self.fds = dict(fds or {})
+        self.sockets: dict[int, tuple[int, int]] = {}
         self.rlimits = dict(rlimits or {})
         self.code = launcher
         self.numbers = {path: number for number, path in enumerate(sorted(self.tree), start=2)}
@@ -179,6 +180,9 @@ class FakeHost:
 
     def fd_path(self, fd: int) -> str:
         return self.fds[fd][2] if fd in self.fds else ""
+
+    def fd_socket(self, fd: int) -> tuple[int, int] | None:
+        return self.sockets.get(fd)
 
     def launcher(self) -> tuple[str, ...]:
         return self.code

@@ -14,6 +14,7 @@ from sandrun.host import home_of
 from sandrun.plan.draft import Guard, accept
 from sandrun.plan.egress import HOSTS, LOOPBACK, is_every_port, is_moot, wanted, why_not
 from sandrun.plan.format import KIND_FILE
+from sandrun.plan.inherited import check_sockets
 from sandrun.plan.namespaces import missing, use
 from sandrun.policy import guards
 from sandrun.policy.families import FAMILIES
@@ -83,6 +84,7 @@ def resolve_network(draft: Draft, kernel: Kernel, host: Host, account: Account |
     _resolve_loopback(draft, kernel, connect, bind, closed=closed)
     _resolve_landlock(draft, kernel, connect, bind)
     _resolve_sockets(draft, kernel, connect, bind, unix=unix)
+    check_sockets(draft, host, connect.everything)
     if not unix and kernel.landlock_abi >= landlock.SCOPES_ABI["abstract_unix_socket"]:
         scope = landlock.SCOPES["abstract_unix_socket"]
         draft.fields["landlock_scoped"] = draft.fields.get("landlock_scoped", 0) | scope

@@ -106,7 +106,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("sandrun.egress*", ("sandrun.egress", "sandrun.egress.*", "sandrun.primitives.*", *FOUNDATION, *NOUNS)),
     ("sandrun.kernel", ("sandrun.primitives.*", *FOUNDATION)),
-    ("sandrun.host", ("sandrun.errors",)),
+    ("sandrun.host", ("sandrun.errors", "sandrun.libc")),
     ("sandrun.elf", ("sandrun.errors",)),
     ("sandrun.rooted", ("sandrun.host",)),
     ("sandrun.policy*", ("sandrun.policy.*", "sandrun.primitives.*", "sandrun.plan.draft", "sandrun.errors")),
