@@ -225,8 +225,12 @@ def overlay(request: Request, path: str, access: int, where: object) -> None:
     elif any(is_below(path, other) or is_below(other, path) for other in others):
         if path not in others:
             request.draft.refuse(where, f"{path} and another overlay lie in each other", "overlay the upper one alone")
-    elif path in {place.path for place in request.places}:
+    elif (own := next((place.path for place in request.places if is_below(place.path, path)), "")) == path:
         request.draft.refuse(where, f"{path} is a place of its own already: nothing of the host's is there to change")
+    elif own:
+        # The overlay would show what is hidden there.
+        hint = "overlay a directory further down, or share that one: --home host, --tmp host"
+        request.draft.refuse(where, f"cannot overlay {path}: {own} in it is a place of the command's own", hint)
     else:
         request.places.append(Place(path, VIEW_OVERLAY, 0, access, str(len(others))))
         if "overlay" not in request.mechanisms.setdefault(key, []):

@@ -339,6 +339,17 @@ def test_nothing_is_shown_in_an_overlay() -> None:
     assert resolved(host, namespaces=True, overlay=[f"{PROJECT}/sub"], rules=[rule]).problems == []
 
 
+def test_an_overlay_shows_no_place() -> None:
+    """Around a private home or temporary directory it would show the host's, since it is all there is below its path."""
+    host = debian_host(tree={"/var/tmp": directory(0o1777)})
+    told = messages(resolved(host, namespaces=True, overlay=["/home"], home="private"))
+    assert told == f"cannot overlay /home: {HOME} in it is a place of the command's own"
+    assert "/var/tmp in it" in messages(resolved(host, namespaces=True, overlay=["/var"], tmp="private"))
+    assert "nothing of the host's is there" in messages(resolved(host, namespaces=True, overlay=[HOME], home="hidden"))
+    assert messages(resolved(host, namespaces=True, overlay=[PROJECT], home="private", tmp="private")) == ""
+    assert "in it is a place" not in messages(resolved(host, namespaces=True, overlay=["/home"]))
+
+
 def test_links_and_overlays() -> None:
     """A link that a command could have made chooses no overlay, and one that could have been committed no grant."""
     host = debian_host(tree={f"{PROJECT}/build": link("/srv/keys"), "/srv/keys/id": file()})
