@@ -129,7 +129,7 @@ class Relay:
     def _serve(self, sockets: Sockets) -> None:
         for listener in sockets.listeners:
             flow.unpaced(listener)
-            self._accept_from(listener, self._from_command)
+            self._accepting.append(self._accept_from(listener, self._from_command))
         for listener in sockets.published:
             self._accept_from(listener, self._from_host)
         for sock in sockets.datagrams:
@@ -137,7 +137,7 @@ class Relay:
         if sockets.dns:
             self._responder.serve_datagrams(sockets.dns)
         if sockets.dns_listener:
-            self._accept_from(sockets.dns_listener, self._responder.accepted)
+            self._accepting.append(self._accept_from(sockets.dns_listener, self._responder.accepted))
         if sockets.witness:
             seen = sockets.witness
             witness.attach(seen)
@@ -147,10 +147,12 @@ class Relay:
     def _finish(self) -> None:
         """The command is gone: what it sent before still goes out."""
         over: list[None] = []
+        until = self._loop.clock() + END_SECONDS / 2
         self._loop.later(END_SECONDS, lambda: over.append(None))
         self._is_ending = True
         for accept in self._accepting:
-            while accept():
+            # A process that the command left behind could go on for ever.
+            while accept() and self._loop.clock() < until:
                 pass
         while not over and any(
             open_flow.is_sending if is_commands else open_flow.is_receiving
@@ -160,8 +162,8 @@ class Relay:
 
     # --- connections ---
 
-    def _accept_from(self, listener: socket.socket, serve: Callable[[socket.socket], None]) -> None:
-        """Hand each connection to `serve`."""
+    def _accept_from(self, listener: socket.socket, serve: Callable[[socket.socket], None]) -> Callable[[], bool]:
+        """Hand each connection to `serve`. Returns what does so at once, and tells whether there may be more."""
 
         def ready(_: int) -> None:
             accept()
@@ -187,8 +189,8 @@ class Relay:
             self._loop.watch(listener.fileno(), loops.READ, ready)
 
         listener.setblocking(False)
-        self._accepting.append(accept)
         watch()
+        return accept
 
     def _open(self, near: socket.socket, counters: record.Counters | None, *, is_commands: bool) -> flow.Flow | None:
         """A flow for a connection, or None if it was reset because there are too many."""

@@ -6,7 +6,8 @@ import os
 import socket
 import threading
 
-from sandrun.egress import datagrams
+from sandrun.egress import datagrams, relay, resolver
+from sandrun.plan.format import Plan
 from tests.integration.relaying import Served, nothing_left, whole
 
 
@@ -41,3 +42,17 @@ def test_few_bytes_wait_for_a_name() -> None:
     for number in range(20):
         small.keep(bytes((number,)) * 512)
     assert [data[0] for data in small.waiting] == list(range(4, 20))
+
+
+def test_the_end_comes_while_connections_come() -> None:
+    """What goes on connecting when the command has ended holds the record back for a moment only."""
+    names: resolver.Resolver[relay.Asked] = resolver.Resolver()
+    at_work = relay.Relay(Plan(), relay.Sockets(), names)
+    at_work._accepting.append(lambda: True)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        ours.send(b"end")
+        serving = threading.Thread(target=at_work.run, args=(theirs,), daemon=True)
+        serving.start()
+        serving.join(5)
+    assert not serving.is_alive()
