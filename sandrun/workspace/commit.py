@@ -7,8 +7,8 @@ exchanged (renameat2(2)).
 **The upper directory is the journal.** A change leaves it only once the target is durable, so what is still there is
 what is still to do, and what was done already turns out to be no difference. A commit that was interrupted anywhere is
 finished by another one, which first sweeps up the temporary files (`.sandrun-ID-…`) in each directory that still holds
-changes. One thing is written down besides, in the file `journal`, while a commit is unfinished: which directories, and
-which files with several names, have a later ctime by our own doing.
+changes. One thing is written down besides, in a file `journalN` for each filesystem, while a commit is unfinished: which
+directories, and which files with several names, have a later ctime by our own doing.
 
 **What changed underneath is refused** and stays in the workspace, with all else committed. How the lower tree looked at
 the start is not recorded, since that would cost a walk over it at each launch. Instead a target counts as changed if its
@@ -62,13 +62,15 @@ def commit(workspace: Workspace, *, force: bool = False) -> Result:
     """
     try:
         _check_size(workspace)
-        journal = Journal(workspace)
+        journals: dict[int, Journal] = {}
         commits = []
         for number, directory in enumerate(workspace.directories):
             with workspace.upper(number) as upper, workspace.lower(number) as lower:
+                journal = journals.setdefault(os.fstat(lower.fd).st_dev, Journal(workspace, number))
                 commits.append(_Commit(workspace, directory, upper, lower, journal, force=force))
                 commits[-1].run()
-        journal.end()
+        for journal in journals.values():
+            journal.end()
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise SandrunError(

@@ -16,8 +16,9 @@ class Journal:
     go, which a sweep may then remove with all they hold.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
-        self.path = f"{workspace.path}/journal"
+    def __init__(self, workspace: Workspace, number: int) -> None:
+        """`number` is that of the first directory on its filesystem, since another one has the same inodes again."""
+        self.path = f"{workspace.path}/journal{number}"
         self.touched: set[int] = set()
         self.going: set[int] = set()
         try:

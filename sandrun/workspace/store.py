@@ -7,7 +7,7 @@
     upper/N      what the command changed below directory number N: the upper directory of overlayfs
     work/N       overlayfs's own, only during the run
     modes        see `tree.Upper`
-    journal      only while a commit is unfinished, see `commit`
+    journalN     only while a commit is unfinished, see `commit`
 
 Nothing here is ever inside a tree that is overlaid, and no command may be granted it: who can write it decides where a
 commit writes.

@@ -529,6 +529,37 @@ def test_a_mount_point_is_not_crossed(area: Area, secret: Path) -> None:
         assert {left.path for left in result.refused} >= {"point", "gone"}  # type: ignore[attr-defined]
 
 
+def test_own_doing_on_another_filesystem(area: Area) -> None:
+    """What we change in one filesystem is no excuse for what somebody else changed in another: inodes are the same."""
+    need_root()
+    area.shell("mkdir one two")
+    one, two = area.tree / "one", area.tree / "two"
+
+    def work() -> object:
+        libc.unshare(libc.CLONE_NEWNS)
+        libc.mount(b"none", b"/", b"", libc.MS_REC | libc.MS_PRIVATE)
+        for target in (one, two):
+            libc.mount(b"none", os.fsencode(target), b"tmpfs", 0)
+        (one / "d").mkdir()
+        (two / "f").write_text("before")
+        assert (one / "d").stat().st_ino == (two / "f").stat().st_ino
+        workspace, lock = store.make([str(one), str(two)], ["forged"])
+        store.await_clock(workspace)
+        os.mkdir(f"{workspace.path}/upper/0/d")
+        write(f"{workspace.path}/upper/0/d/x", "mine")
+        write(f"{workspace.path}/upper/1/f", "mine")
+        (two / "f").write_text("theirs")
+        os.close(lock)
+        result = commit(store.ended(workspace, 0))
+        return result.refused, (one / "d/x").read_text(), (two / "f").read_text(), os.listdir(workspace.path)
+
+    if area.who.is_root:
+        refused, new, kept, left = area.inside(work)  # type: ignore[misc]
+        assert [(each.path, each.why) for each in refused] == [("f", "changed since the start")]
+        assert (new, kept) == ("mine", "theirs")
+        assert not [name for name in left if name.startswith("journal")]
+
+
 def test_names_like_our_own_are_not_taken_for_them(area: Area) -> None:
     """Only temporary names with the id of this very workspace are swept up."""
     area.shell("echo k > .sandrun-20200101-000000-abcdef-1-1")
