@@ -133,7 +133,14 @@ def _network(plan: Plan) -> dict[str, Any]:
         "ports": [{"port": port, "access": _bits(access, landlock.NET)} for access, port in plan.port_rules],
         "scoped": _bits(plan.landlock_scoped, landlock.SCOPES),
         "relay": _relay(plan.egress),
+        **({"broker": _broker(plan)} if plan.broker_filter else {}),
     }
+
+
+def _broker(plan: Plan) -> dict[str, Any]:
+    """What the supervisor connects to for the command."""
+    rules = {"connect": plan.broker_rules, "deny": plan.broker_deny}
+    return {key: list(dict.fromkeys(text.decode() for _, _, _, text in found)) for key, found in rules.items()}
 
 
 def _relay(egress: bytes) -> dict[str, Any] | None:
@@ -214,6 +221,8 @@ def text(document: Mapping[str, Any]) -> str:
         lines.append("ports:")
         lines += [f"  {row['port']}: {', '.join(row['access'])}" for row in network["ports"]]
     lines += _relay_lines(network["relay"] or {})
+    for key, rules in network.get("broker", {}).items():
+        lines += [f"connections by the supervisor, {key}: {', '.join(rules)}"] if rules else []
     lines.append("syscall filters:")
     lines += [
         f"  {row['instructions']} instructions, sha256 {row['sha256']}" for row in document["syscalls"]["programs"]

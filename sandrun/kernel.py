@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandrun import libc
 from sandrun.errors import SandrunError
-from sandrun.primitives import caps, cgroup_probe, landlock_names, namespaces
+from sandrun.primitives import caps, cgroup_probe, landlock_names, namespaces, notify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +58,7 @@ class Kernel(NamedTuple):
     list), "missing" (ENOSYS) or "refused" (an outer filter). `capabilities` is the effective set as a mask. `probed` has
     other facts of PROBED that were looked for. The namespaces are those that this process can make and use: `mountns`
     with a mount in it, `pidns` with its own proc(5); `namespace_reason` says why one is missing, and what to do.
+    `broker` is why this process cannot answer for the connect(2) of another (seccomp_unotify(2)), "" if it can.
     `labels` names the security modules in force that can label the command: "apparmor", "selinux".
     """
 
@@ -81,6 +82,7 @@ class Kernel(NamedTuple):
     timens: bool = False
     labels: frozenset[str] = frozenset()
     namespace_reason: str = ""
+    broker: str = "it was not tried"
     cgroup: cgroup_probe.Cgroup = cgroup_probe.Cgroup()
 
     @property
@@ -139,6 +141,17 @@ def with_namespaces(kernel: Kernel, *, user: bool = False) -> Kernel:
         failed = next((trial for trial in trials.values() if trial[0]), failed)
     reason = ": ".join(why_no_namespaces(failed, kernel, _sysctl, libc.prctl(libc.PR_GET_SECCOMP))) if failed[0] else ""
     return kernel._replace(namespace_reason=reason, **found)
+
+
+def with_broker(kernel: Kernel) -> Kernel:
+    """`kernel` with whether the connections of a command can be made for it, found by making one: 3 ms.
+
+    Raises SandrunError if nothing can be forked.
+    """
+    try:
+        return kernel._replace(broker=notify.attempt(kernel.arch))
+    except OSError as error:
+        raise SandrunError(f"cannot try user notification: {libc.strerror(error.errno or 0)}") from None
 
 
 def assume_namespaces(kernel: Kernel) -> Kernel | None:

@@ -61,6 +61,8 @@ def launch(
             watch.group.remove()
         if watch.relay:
             watch.relay.abandon()
+        if watch.broker:
+            watch.broker.end()
         places.remove_private(private)
         raise
     return Child(pid, pidfd, private, init)
@@ -111,6 +113,8 @@ def _start(
         opened[:] = ours
         if watch.relay:
             watch.relay.handed_over()
+        if watch.broker:
+            watch.broker.handed_over()
         return _wait_for_execve(plan, pid, *ours)
     finally:
         for fd in opened:

@@ -160,6 +160,7 @@ _COMMON = {
 
 # sendmsg(2): a struct cmsghdr with one int behind it
 _SOL_SOCKET, _SCM_RIGHTS, _CMSG_LEN = 1, 1, 20
+_MSG_DONTWAIT, _MSG_CMSG_CLOEXEC = 0x40, 0x40000000
 
 MACHINE = os.uname().machine
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -209,9 +210,12 @@ _sethostname = _function("sethostname", ctypes.c_char_p, ctypes.c_size_t)
 _socket = _function("socket", _int, _int, _int)
 _socketpair = _function("socketpair", _int, _int, _int, _pointer)
 _bind = _function("bind", _int, ctypes.c_char_p, _uint)
+_connect = _function("connect", _int, ctypes.c_char_p, _uint)
 _listen = _function("listen", _int, _int)
 _setsockopt = _function("setsockopt", _int, _int, _int, ctypes.c_char_p, _uint)
+_getsockopt = _function("getsockopt", _int, _int, _int, _pointer, _pointer)
 _sendmsg = _function("sendmsg", _int, ctypes.c_char_p, _int)
+_recvmsg = _function("recvmsg", _int, ctypes.c_char_p, _int)
 _ppoll = _function("ppoll", _pointer, _ulong, _pointer, _pointer)
 # PyDLL does not release the interpreter's lock for the call: the child goes on holding it, as after os.fork().
 _clone = _syscall("clone", _ulong, _pointer, _pointer, _ulong, _ulong, library=ctypes.PyDLL(None, use_errno=True))
@@ -289,6 +293,11 @@ def bind(fd: int, address: bytes) -> None:
     _check(_bind(fd, address, len(address)))
 
 
+def connect(fd: int, address: bytes) -> None:
+    """connect(2) to a struct sockaddr."""
+    _check(_connect(fd, address, len(address)))
+
+
 def listen(fd: int, backlog: int) -> None:
     """listen(2)."""
     _check(_listen(fd, backlog))
@@ -299,6 +308,13 @@ def setsockopt(fd: int, level: int, option: int, value: int) -> None:
     _check(_setsockopt(fd, level, option, struct.pack("=i", value), 4))
 
 
+def getsockopt(fd: int, level: int, option: int) -> int:
+    """getsockopt(2) of an option that is an int."""
+    value, size = ctypes.create_string_buffer(4), ctypes.create_string_buffer(struct.pack("=I", 4), 4)
+    _check(_getsockopt(fd, level, option, value, size))
+    return int.from_bytes(value.raw, "little", signed=True)
+
+
 def send_fd(channel: int, data: bytes, fd: int) -> None:
     """sendmsg(2): `data` over a unix socket, and with it a copy of the descriptor (SCM_RIGHTS, unix(7))."""
     text = ctypes.create_string_buffer(data, len(data))
@@ -306,6 +322,20 @@ def send_fd(channel: int, data: bytes, fd: int) -> None:
     rights = ctypes.create_string_buffer(struct.pack("@Niii4x", _CMSG_LEN, _SOL_SOCKET, _SCM_RIGHTS, fd))
     head = (0, 0, ctypes.addressof(part), 1, ctypes.addressof(rights), _CMSG_LEN + 4, 0)
     _check(_sendmsg(channel, struct.pack("@PI4xPNPNi4x", *head), 0))
+
+
+def receive_fd(channel: int) -> int:
+    """recvmsg(2): the descriptor that `send_fd` sent, close-on-exec; it waits for nothing. Raises BlockingIOError if
+    there is none, ConnectionError if there will be none."""
+    text = ctypes.create_string_buffer(16)
+    part = ctypes.create_string_buffer(struct.pack("@PN", ctypes.addressof(text), len(text)))
+    rights = ctypes.create_string_buffer(_CMSG_LEN + 4)
+    head = (0, 0, ctypes.addressof(part), 1, ctypes.addressof(rights), len(rights), 0)
+    _check(_recvmsg(channel, struct.pack("@PI4xPNPNi4x", *head), _MSG_DONTWAIT | _MSG_CMSG_CLOEXEC))
+    length, level, kind, fd = struct.unpack_from("@Niii", rights.raw)
+    if (length, level, kind) != (_CMSG_LEN, _SOL_SOCKET, _SCM_RIGHTS):
+        raise ConnectionError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+    return int(fd)
 
 
 def pause() -> None:

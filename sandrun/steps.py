@@ -19,12 +19,26 @@ import struct
 from sandrun import libc
 from sandrun.errors import EXIT_SANDRUN
 from sandrun.plan.format import KEEP, NICE_KEEP
-from sandrun.primitives import caps, cgroup, fds, id_maps, ids, label, landlock, namespaces, netns, rlimits, view
+from sandrun.primitives import (
+    caps,
+    cgroup,
+    fds,
+    id_maps,
+    ids,
+    label,
+    landlock,
+    namespaces,
+    netns,
+    notify,
+    rlimits,
+    view,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn, Protocol
 
+    from sandrun.broker import Broker
     from sandrun.plan.format import Plan
     from sandrun.relaying import Relay
 
@@ -46,6 +60,8 @@ if TYPE_CHECKING:
         """The control group that the command enters."""
         relay: Relay | None
         """Where the sockets of the network namespace are handed over."""
+        broker: Broker | None
+        """Where the listener of the first filter is handed over."""
 
 
 RECORD = struct.Struct("=iii")
@@ -68,6 +84,7 @@ class Job:
         "argument",
         "asking",
         "awaited",
+        "broker_filter",
         "caps",
         "close",
         "error_fd",
@@ -109,6 +126,10 @@ class Job:
             self.init = namespaces.Init()
             opened += self.init.descriptors
             kept.append(self.init.reader)
+        self.broker_filter = None
+        if watch.broker:
+            self.broker_filter = libc.SockFprog(plan.broker_filter)
+            kept.append(watch.broker.channel)
         self.asking = id_maps.Asking() if plan.id_helpers else None
         opened += (self.asking.reader, self.asking.writer) if self.asking else ()
         self.close = fds.gaps((0, 1, 2, *plan.pass_fds, *kept))
@@ -286,6 +307,13 @@ def _landlock(job: Job) -> None:
         landlock.restrict_self(job.ruleset_fd, job.plan.landlock_flags)
 
 
+def _hand_over_calls(job: Job) -> None:
+    if job.watch.broker and job.broker_filter:
+        flags = job.plan.seccomp_flags | notify.LISTENER_FLAG
+        listener = libc.seccomp(libc.SECCOMP_SET_MODE_FILTER, flags, job.broker_filter)
+        libc.send_fd(job.watch.broker.channel, b"l", listener)
+
+
 def _seccomp(job: Job) -> None:
     for number, program in enumerate(job.filters):
         job.argument = number
@@ -343,6 +371,8 @@ CHILD_STEPS = (
     ("set no_new_privs", _no_new_privs),
     # As late as possible: the working directory above may be one that the ruleset does not grant.
     ("enter the Landlock ruleset", _landlock),
+    # Before the other filters, which may refuse what it takes. Both descriptors are closed by execve.
+    ("let the supervisor make the connections", _hand_over_calls),
     # Last, so that the filter need not allow anything above: only execve, write and exit_group.
     ("load the seccomp filter", _seccomp),
     ("execute", _execve),

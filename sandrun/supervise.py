@@ -16,7 +16,7 @@ import resource
 import select
 import time
 
-from sandrun import libc
+from sandrun import broker, libc
 from sandrun.primitives import cgroup, private, tree, tty
 
 TYPE_CHECKING = False
@@ -105,7 +105,8 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
                 watch.group.kill()
             watch.group.dismiss()  # the guardian would be found as one of ours
         run.take_down_times()
-        network, killed, init = None, 0, child.init
+        network = watch.broker.end() if watch.broker else None  # its workers are no processes of the command's
+        killed, init = 0, child.init
         if watch.relay:
             if init:
                 # First the command's processes: then all that they sent is there to be passed on.
@@ -185,9 +186,15 @@ class _Run:
         """Return when the command has ended; after a timeout, when all have ended or the grace is over."""
         poll = select.poll()
         poll.register(self.watch.signal_fd, select.POLLIN)
+        helper = self.watch.broker
+        if helper:
+            helper.begin()
+            poll.register(helper.poll, select.POLLIN)
         self._children()  # it may be over before we look for the first time
         while not self.gone or (self.timed_out and self._any_left()):
             poll.poll(self._wait_ms())
+            if helper:
+                helper.serve()
             for signal, code, sender in libc.read_signals(self.watch.signal_fd):
                 if signal == libc.SIGCHLD:
                     self._children()
@@ -206,10 +213,11 @@ class _Run:
         return tree.has_others(self.watch.relay.pid) if self.watch.relay else any_left
 
     def _wait_ms(self) -> float | None:
+        is_busy = self.watch.broker is not None and self.watch.broker.is_busy()
         if self.deadline is None:
-            return None
+            return broker.SWEEP_MS if is_busy else None
         # Orphans of a pid namespace end without a signal to us.
-        longest = _LOOK_MS if self.gone and self.child.init else _LONGEST_POLL_MS
+        longest = _LOOK_MS if self.gone and self.child.init else broker.SWEEP_MS if is_busy else _LONGEST_POLL_MS
         return min(max(0.0, self.deadline - time.monotonic()) * 1000, longest)
 
     def _time_is_up(self) -> None:

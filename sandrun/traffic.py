@@ -13,6 +13,8 @@ LONGEST_TEXT = 300
 MOST_ROWS = 5000
 SHOWN = 5
 """Refusals that the line at the end of a failed run names."""
+_UNSEEN = ("sent", "received")
+"""They may be null: the broker makes connections, and nothing that goes over them passes through it."""
 _COLUMNS: dict[str, dict[str, type[Any]]] = {
     "endpoints": {"endpoint": str, "connections": int, "failed": int, "error": str, "sent": int, "received": int},
     "refused": {"what": str, "target": str, "reason": str, "count": int},
@@ -43,7 +45,10 @@ def read(record: bytes) -> Traffic | None:
 
 
 def _row(row: Any, columns: dict[str, type[Any]]) -> dict[str, Any]:
-    return {name: _checked(row[name], kind) for name, kind in columns.items()}
+    return {
+        name: None if name in _UNSEEN and row[name] is None else _checked(row[name], kind)
+        for name, kind in columns.items()
+    }
 
 
 def _checked(value: Any, kind: type[Any]) -> Any:

@@ -10,7 +10,7 @@ import errno
 import os
 import resource
 
-from sandrun import guardian, libc, proxy, relaying
+from sandrun import broker, guardian, libc, proxy, relaying
 from sandrun.errors import SandrunError
 from sandrun.plan.format import TTY_NEW_SESSION, TTY_PTY
 from sandrun.primitives import cgroup, landlock, tree, tty
@@ -31,10 +31,11 @@ class Watch:
     `ignored`: mask of the signals whose disposition stays "ignore". `link` leads to the proxy, if there is one.
     `group` is the command's control group, if the plan asks for one; a guardian watches over it.
     `held` is a descriptor that the init process of the command's pid namespace keeps open as long as it lives, or -1.
-    `relay` serves the command's connections, if the plan asks for one.
+    `relay` serves the command's connections, if the plan asks for one; `broker` makes them, if it asks for that.
     """
 
     __slots__ = (
+        "broker",
         "cpu",
         "foreground",
         "group",
@@ -67,6 +68,7 @@ class Watch:
         try:
             # Where the group has us step aside, so that it is in nobody's way either.
             self.relay = relaying.start(plan, verbose=verbose)
+            self.broker = broker.start(plan, verbose=verbose)
         except SandrunError:
             if self.group:
                 self.group.remove()

@@ -118,8 +118,8 @@ def prepare(request: Request, command: Sequence[str], *, assume: bool = False) -
     `assume`: do not try namespaces, 4 ms, if the launch itself may find out: if it makes nothing of the host's before it
     makes them. Its plan is then of a kernel that has them all.
     """
-    from sandrun.kernel import assume_namespaces, probe, with_cgroup, with_namespaces  # noqa: PLC0415
-    from sandrun.plan import namespaces  # noqa: PLC0415
+    from sandrun.kernel import assume_namespaces, probe, with_broker, with_cgroup, with_namespaces  # noqa: PLC0415
+    from sandrun.plan import egress, namespaces  # noqa: PLC0415
     from sandrun.plan.shown import view_wanted  # noqa: PLC0415
     from sandrun.profile import load  # noqa: PLC0415
 
@@ -142,6 +142,8 @@ def prepare(request: Request, command: Sequence[str], *, assume: bool = False) -
         kernel = with_namespaces(kernel, user=user)
         if resolution and kernel == guess:
             return Prepared(profile, kernel, resolution)
+        if egress.wanted(profile) and not (kernel.netns and kernel.mountns):
+            kernel = with_broker(kernel)
     if profile.require:
         from sandrun.doctor.probes import with_facts  # noqa: PLC0415
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sandrun.errors import Problem
 
 if TYPE_CHECKING:
+    from sandrun.plan.broker import Broker
     from sandrun.plan.egress import Egress
     from sandrun.profile.model import Profile
 
@@ -69,7 +70,17 @@ def accept(key: str) -> str:
 class Draft:
     """The growing result of `resolve`."""
 
-    __slots__ = ("egress", "fields", "guards", "problems", "profile", "protections", "warnings")
+    __slots__ = (
+        "broker",
+        "egress",
+        "fields",
+        "guards",
+        "no_broker",
+        "problems",
+        "profile",
+        "protections",
+        "warnings",
+    )
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
@@ -79,6 +90,10 @@ class Draft:
         self.guards: list[Guard] = []
         self.egress: Egress | None = None
         """What a relay serves; None if there is none."""
+        self.broker: Broker | None = None
+        """What the supervisor connects to for the command; None if the command connects itself."""
+        self.no_broker = ""
+        """Why it cannot, where it was asked for."""
         self.warnings: list[str] = []
         self.problems: list[Problem] = []
 

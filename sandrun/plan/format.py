@@ -81,6 +81,11 @@ FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("egress", "b", b""),  # the bytes of the relay's own plan, which serves the network namespace; "" = no relay
     ("egress_listen", "N", ()),  # (IPPROTO_TCP or IPPROTO_UDP, port): where the relay listens in the namespace
     ("publish", "N", ()),  # (IPPROTO_TCP, port): ports of the namespace that the host's loopback shows
+    # The program that has the supervisor make the connections, loaded first; "" = it makes none. What it may connect to
+    # by TCP: (first port << 16 | last, 0, network and mask of 4 or of 16 bytes each, the endpoint as text).
+    ("broker_filter", "b", b""),
+    ("broker_rules", "V", ()),
+    ("broker_deny", "V", ()),
     ("view", "V", ()),  # what is mounted in the new mount namespace, in order: (VIEW_*, flags, path, source)
     ("view_rules", "P", ()),  # as path_rules, on places that exist only in the view
     ("apparmor", "b", b""),  # the profile that the command changes to at execve; "" = none
@@ -156,6 +161,9 @@ class Plan:
     egress: bytes
     egress_listen: tuple[tuple[int, int], ...]
     publish: tuple[tuple[int, int], ...]
+    broker_filter: bytes
+    broker_rules: tuple[tuple[int, int, bytes, bytes], ...]
+    broker_deny: tuple[tuple[int, int, bytes, bytes], ...]
     view: tuple[tuple[int, int, bytes, bytes], ...]
     view_rules: tuple[tuple[int, int, bytes], ...]
     apparmor: bytes

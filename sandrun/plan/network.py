@@ -49,14 +49,16 @@ SOCKETS = {
 
 
 class Ports:
-    """What one direction may do per protocol: every port (`everything`), or the ports listed."""
+    """What one direction may do per protocol: every port (`everything`), or the ports listed, or what a broker does."""
 
     def __init__(self) -> None:
         self.everything: set[str] = set()
         self.ports: dict[str, set[int]] = {protocol: set() for protocol in PROTOCOLS}
+        self.brokered: tuple[str, ...] = ()
+        """Protocols whose sockets can be made, for another to connect."""
 
     def grants(self, protocol: str) -> bool:
-        return protocol in self.everything or bool(self.ports[protocol])
+        return protocol in self.everything or protocol in self.brokered or bool(self.ports[protocol])
 
     def __bool__(self) -> bool:
         return any(self.grants(protocol) for protocol in PROTOCOLS)
@@ -127,6 +129,9 @@ def _collect(draft: Draft, direction: str, kernel: Kernel) -> Ports:
         if draft.egress and endpoint.kind == "address":
             if endpoint.host not in LOOPBACK:
                 continue
+        elif direction == "connect" and draft.broker and endpoint.text in draft.broker.endpoints:
+            ports.brokered = ("tcp",)
+            continue
         elif endpoint.kind in (*HOSTS, "group"):
             if is_moot(endpoint, granted):
                 draft.warnings.append(f"{value.origin}: {endpoint.text} adds nothing to a grant of every host")
@@ -145,6 +150,8 @@ def _why_by_port(draft: Draft, kernel: Kernel, endpoint: Endpoint) -> str:
     if endpoint.kind == "group":
         return "the resolvers cannot be told from other hosts, and names that are granted need none"
     reason = why_not(draft, kernel)
+    if draft.no_broker and endpoint.kind != "name":
+        reason += f"; nor can its connections be made for it: {draft.no_broker}"
     return (
         f"keeping to one host takes a network namespace{': ' + reason if reason else ', which nothing here asks for'}"
     )
@@ -179,6 +186,8 @@ def _apply_denied(draft: Draft, denied: Iterable[Value], connect: Ports, bind: P
             for direction, ports in (("connect", connect), ("bind", bind)):
                 if not ports.grants(protocol):
                     continue
+                if protocol in ports.brokered and endpoint.kind in ("address", "cidr", "any"):
+                    continue  # the broker denies it
                 if is_every_port(endpoint):
                     ports.everything.discard(protocol)
                     ports.ports[protocol].clear()
@@ -192,8 +201,8 @@ def _apply_denied(draft: Draft, denied: Iterable[Value], connect: Ports, bind: P
                     draft.lose("network.deny", lost, hint, requested=(str(value.origin),))
                     continue
                 taken = True
-    if draft.egress and denied:
-        draft.record("network.deny", "relay")
+    if (draft.egress or draft.broker) and denied:
+        draft.record("network.deny", "relay" if draft.egress else "broker")
     elif taken:
         draft.record("network.deny", "landlock", "seccomp")
 
@@ -284,6 +293,8 @@ def _resolve_sockets(draft: Draft, kernel: Kernel, connect: Ports, bind: Ports, 
         rights = sum(landlock.NET[name] for (way, _), name in RIGHTS.items() if way == direction)
         by_port = bool(inet) and bool(draft.fields["landlock_net"] & rights)
         mechanisms = ("landlock", "seccomp") if by_port else ("seccomp",)
+        if draft.broker and direction == "connect":
+            mechanisms = ("broker", *(("landlock",) if draft.fields["landlock_net"] & rights else ()), "seccomp")
         if draft.egress:
             mechanisms = (*(("relay",) if direction == "connect" or draft.egress.publish else ()), *mechanisms)
         draft.record(f"network.{direction}", *mechanisms, notes=_notes(draft, direction) or _summary(ports))
@@ -325,8 +336,10 @@ def _guard_ports(draft: Draft, kernel: Kernel, connect: Ports, bind: Ports, *, u
 
 
 def _notes(draft: Draft, direction: str) -> tuple[str, ...]:
-    """What a network namespace leaves of the grants; () where there is none."""
+    """What a network namespace or a broker leaves of the grants; () where there is neither."""
     egress = draft.egress
+    if draft.broker and direction == "connect":
+        return draft.broker.endpoints
     if egress and direction == "connect":
         return egress.endpoints or ("its own loopback interface only",)
     if egress and egress.publish:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sandrun.errors import Problem, ProfileError, UnsupportedError
 from sandrun.kernel import names as kernel_names
 from sandrun.plan.account import check_dynamic
+from sandrun.plan.broker import resolve_broker
 from sandrun.plan.draft import Draft, Protection
 from sandrun.plan.egress import resolve_egress
 from sandrun.plan.environment import resolve_environment
@@ -57,6 +58,7 @@ def resolve(profile: Profile, kernel: Kernel, host: Host, argv: Sequence[str]) -
     account = resolve_privileges(draft, kernel, host)
     resolve_environment(draft, host, account)
     resolve_egress(draft, kernel, host)
+    resolve_broker(draft, kernel)
     inside = enter(draft, kernel, host, account)
     resolve_filesystem(draft, kernel, inside, argv, account)
     resolve_network(draft, kernel, inside, account)

@@ -44,6 +44,11 @@ S_ISUID, S_ISGID = 0o4000, 0o2000  # inode(7)
 AF_UNIX = 1
 SOCK_STREAM, SOCK_SEQPACKET, SOCK_TYPE_MASK = 1, 5, 0xF
 MSG_FASTOPEN = 0x20000000
+# setsockopt(2): levels and options of ip(7), ipv6(7), tcp(7)
+IPPROTO_IP, IPPROTO_TCP, IPPROTO_IPV6 = 0, 6, 41
+IP_OPTIONS, TCP_FASTOPEN_CONNECT = 4, 30
+IPV6_2292HOPOPTS, IPV6_2292DSTOPTS, IPV6_2292RTHDR, IPV6_2292PKTOPTIONS = 3, 4, 5, 6
+IPV6_HOPOPTS, IPV6_RTHDRDSTOPTS, IPV6_RTHDR, IPV6_DSTOPTS = 54, 55, 57, 59
 
 METADATA_CALLS = (
     *("chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat"),
@@ -231,6 +236,20 @@ def tcp_fast_open(key: str = "network.connect") -> tuple[Guard, ...]:
     return tuple(
         Guard(name, "errno:EOPNOTSUPP", key, (Arg(index, "masked_eq", MSG_FASTOPEN, mask=MSG_FASTOPEN),))
         for name, index in flags.items()
+    )
+
+
+def source_routes(key: str = "network.connect") -> tuple[Guard, ...]:
+    """No route of its own for a socket: packets go to the first stop of IP_OPTIONS or IPV6_RTHDR, wherever it says that
+    it is connected to. And no TCP_FASTOPEN_CONNECT, with which connect(2) is no more than a promise."""
+    extensions = (
+        *(IPV6_2292HOPOPTS, IPV6_2292DSTOPTS, IPV6_2292RTHDR, IPV6_2292PKTOPTIONS),
+        *(IPV6_HOPOPTS, IPV6_RTHDRDSTOPTS, IPV6_RTHDR, IPV6_DSTOPTS),
+    )
+    refused = ((IPPROTO_IP, (IP_OPTIONS,)), (IPPROTO_IPV6, extensions), (IPPROTO_TCP, (TCP_FASTOPEN_CONNECT,)))
+    return tuple(
+        Guard("setsockopt", "errno:EOPNOTSUPP", key, (Arg(1, "eq", level), Arg(2, "in", values=options)))
+        for level, options in refused
     )
 
 

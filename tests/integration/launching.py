@@ -23,7 +23,7 @@ class Watch:
     ignored = 0
     held = -1
     group = None
-    relay = None
+    relay = broker = None
 
 
 class Ran(NamedTuple):

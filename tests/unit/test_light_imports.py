@@ -39,6 +39,7 @@ LIGHT = {
     in {
         "sandrun.launch",
         "sandrun.steps",
+        "sandrun.broker",
         "sandrun.relaying",
         "sandrun.watch",
         "sandrun.supervise",
@@ -93,16 +94,33 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "sandrun.launch",
         ("sandrun.primitives.*", "sandrun.failure", "sandrun.places", "sandrun.steps", *FOUNDATION, *NOUNS),
     ),
+    ("sandrun.broker", ("sandrun.primitives.notify", *FOUNDATION, *NOUNS)),
     ("sandrun.relaying", ("sandrun.primitives.netns", *FOUNDATION, *NOUNS)),
     ("sandrun.guardian", ("sandrun.primitives.cgroup", *FOUNDATION)),
     ("sandrun.proxy", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
     (
         "sandrun.watch",
-        ("sandrun.primitives.*", "sandrun.proxy", "sandrun.guardian", "sandrun.relaying", *FOUNDATION, *NOUNS),
+        (
+            "sandrun.primitives.*",
+            "sandrun.broker",
+            "sandrun.proxy",
+            "sandrun.guardian",
+            "sandrun.relaying",
+            *FOUNDATION,
+            *NOUNS,
+        ),
     ),
     (
         "sandrun.supervise",
-        ("sandrun.primitives.*", "sandrun.launch", "sandrun.watch", "sandrun.relaying", *FOUNDATION, *NOUNS),
+        (
+            "sandrun.primitives.*",
+            "sandrun.broker",
+            "sandrun.launch",
+            "sandrun.watch",
+            "sandrun.relaying",
+            *FOUNDATION,
+            *NOUNS,
+        ),
     ),
     ("sandrun.egress*", ("sandrun.egress", "sandrun.egress.*", "sandrun.primitives.*", *FOUNDATION, *NOUNS)),
     ("sandrun.kernel", ("sandrun.primitives.*", *FOUNDATION)),
@@ -326,7 +344,7 @@ def test_no_import_after_fork() -> None:
             ignored = 0
             held = -1
             group = None
-            relay = None
+            relay = broker = None
 
         full = {
             "umask": 0o77,

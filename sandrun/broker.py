@@ -1,0 +1,434 @@
+"""broker: connect for the command, where the network cannot be a namespace of its own.
+
+LIGHT. The command's filter hands each connect(2) to the supervisor, which alone is in a position to look at any process
+of the command: it is an ancestor of them all (ptrace(2), Yama). It copies the address once, compares it with the grants,
+takes a copy of the very socket, and has a worker, a child of its own, connect that socket to the address as copied. So
+nothing that the command changes meanwhile counts, and options, copies and epoll registrations of its socket stay as they
+are. The command's own Landlock domain lets no TCP connection out.
+
+The supervisor never waits: not in connect(2), and not in close(2) of a socket that lingers, since a worker always has a
+copy as well. If it dies, its workers die with it, and connect(2) answers ENOSYS from then on.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import struct
+
+from sandrun import libc
+from sandrun.primitives import notify
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+    from sandrun.plan.format import Plan
+
+    _Rule = tuple[int, int, bytes, bytes]
+
+MOST_WORKERS = 64
+"""Connections being made at once; beyond, further callers wait."""
+MOST_REFUSED = 1000
+"""As in `egress.record`: different refusals that are listed."""
+SWEEP_MS = 500
+"""How long a worker may go on for a caller that has given up."""
+_AT_ONCE = 8
+"""Calls dealt with before signals and the deadline are looked at again."""
+_MOST_UNHEARD = 256
+
+_AF_UNSPEC, _AF_UNIX, _AF_INET, _AF_INET6 = 0, 1, 2, 10
+_SOCK_STREAM, _SOCK_SEQPACKET, _SOCK_CLOEXEC = 1, 5, 0o2000000
+_SOL_SOCKET, _SO_TYPE, _SO_PROTOCOL, _SO_DOMAIN = 1, 3, 38, 39
+_IPPROTO_TCP = 6
+_SOCKADDR_IN, _SOCKADDR_IN6, _SHORTEST_IN6 = 16, 28, 24
+"""SIN6_LEN_RFC2133 is the least that the kernel takes (ipv6(7))."""
+_MAPPED = bytes(10) + b"\xff\xff"
+_LOOPBACK, _LOOPBACK6 = bytes((127, 0, 0, 1)), bytes(15) + b"\x01"
+_DISCONNECT = struct.pack("=H14x", _AF_UNSPEC)
+_RESULT = struct.Struct("=i")
+"""From a worker: the errno, before it answers; then HEARD or UNHEARD."""
+_HEARD, _UNHEARD = b"h", b"u"
+_UNDER_WAY = (0, errno.EINPROGRESS)
+_REPEATED = (errno.EALREADY, errno.EISCONN)
+"""A call about a connection that is counted already."""
+_LAST_FD = 2**32 - 1
+
+
+class _Worker:
+    """A child that connects one socket. `request` is the thread, the inode of the socket and the address, as given."""
+
+    __slots__ = ("channel", "endpoint", "number", "pidfd", "request", "tid")
+
+    def __init__(self, number: int, tid: int, endpoint: str) -> None:
+        self.channel = self.pidfd = -1
+        self.number = number
+        self.tid = tid
+        self.endpoint = endpoint
+        self.request = (0, 0, b"")
+
+
+class Broker:
+    """Of one run. `channel` is what the child sends the listener over; `poll` is readable when there is work to `serve`."""
+
+    __slots__ = (
+        "_calls",
+        "_deny",
+        "_is_over",
+        "_listener",
+        "_listens",
+        "_ours",
+        "_record",
+        "_rules",
+        "_unheard",
+        "_workers",
+        "channel",
+        "poll",
+    )
+
+    def __init__(self, plan: Plan, *, verbose: bool = False) -> None:
+        self._ours, self.channel = libc.socketpair(_AF_UNIX, _SOCK_SEQPACKET | _SOCK_CLOEXEC)
+        self._rules, self._deny = plan.broker_rules, plan.broker_deny
+        self._record = _Record(verbose=verbose)
+        self._listener, self._listens, self._is_over = -1, False, False
+        self._calls = select.poll()
+        self._workers: dict[int, _Worker] = {}
+        self._unheard: dict[tuple[int, int, bytes], int] = {}
+        self.poll = select.epoll()
+
+    def handed_over(self) -> None:
+        """The child has its copy of the channel: let go of this one."""
+        if self.channel >= 0:
+            os.close(self.channel)
+            self.channel = -1
+
+    def begin(self) -> None:
+        """Take the listener, which the child has sent before it executed the command. Raises OSError."""
+        self._listener = libc.receive_fd(self._ours)
+        self._calls.register(self._listener, select.POLLIN)
+        self._listen(on=True)
+
+    def is_busy(self) -> bool:
+        """Whether there is something to look after now and then: `sweep`."""
+        return bool(self._workers)
+
+    def serve(self) -> None:
+        """Deal with what is there, some of it: what workers say, and calls. Waits for nothing."""
+        for fd, event in self.poll.poll(0):
+            if fd != self._listener:
+                self._collect(self._workers[fd])
+            elif not event & select.EPOLLIN:
+                self._listen(on=False)
+                self._is_over = True  # nobody is left who could call
+        for _ in range(_AT_ONCE):
+            if not self._listens or not any(event & select.POLLIN for _, event in self._calls.poll(0)):
+                break
+            call = notify.receive(self._listener)
+            if call is not None:
+                self._decide(*call)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """End the workers whose callers have given up; then the kernel goes on, as after any interrupted connect(2)."""
+        for worker in tuple(self._workers.values()):
+            if not notify.is_waiting(self._listener, worker.number):
+                self._end(worker)
+
+    def end(self) -> bytes:
+        """End all workers, refuse all calls from now on, and return the record: JSON text as the relay's."""
+        self.handed_over()
+        for worker in tuple(self._workers.values()):
+            self._end(worker)
+        self.poll.close()
+        for fd in (self._ours, *((self._listener,) if self._listener >= 0 else ())):
+            os.close(fd)
+        return self._record.text()
+
+    def _listen(self, *, on: bool) -> None:
+        """Whether calls are taken. While they are not, their callers wait."""
+        if on and not self._listens and not self._is_over:
+            self.poll.register(self._listener, select.EPOLLIN)
+            self._listens = True
+        elif not on and self._listens:
+            self.poll.unregister(self._listener)
+            self._listens = False
+
+    def _decide(self, number: int, tid: int, arguments: tuple[int, ...]) -> None:
+        """Answer one call, or start a worker that will."""
+        for worker in tuple(self._workers.values()):
+            if worker.tid == tid:
+                self._end(worker)  # a thread calls once at a time: a signal interrupted that call
+        try:
+            if arguments[2] & 0xFFFFFFFF > notify.MOST_ADDRESS:
+                raise OSError(errno.EINVAL, "longer than any address")
+            with self._caller(number, tid) as caller:
+                self._serve_call(caller, number, tid, arguments)
+        except OSError as error:
+            notify.answer(self._listener, number, error.errno or errno.EACCES)
+
+    def _caller(self, number: int, tid: int) -> notify.Caller:
+        """Raises OSError; EACCES for a process that nobody may look into (PR_SET_DUMPABLE of prctl(2))."""
+        try:
+            if tid:
+                return notify.Caller(self._listener, number, tid)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EACCES):
+                raise
+        self._record.refused("of a process that cannot be looked into", "not dumpable")
+        raise PermissionError(errno.EACCES, "not dumpable")
+
+    def _serve_call(self, caller: notify.Caller, number: int, tid: int, arguments: tuple[int, ...]) -> None:
+        fd, pointer, length = arguments[0] & 0xFFFFFFFF, arguments[1], arguments[2] & 0xFFFFFFFF
+        given = caller.read(pointer, length)
+        address, endpoint = self._judge(given)
+        worker = _Worker(number, tid, endpoint)
+        self._fork(worker, address)
+        try:
+            socket = caller.descriptor(fd)
+            try:
+                worker.request = tid, os.fstat(socket).st_ino, given
+                unheard = self._unheard.pop(worker.request, None)
+                if unheard is None:
+                    libc.send_fd(worker.channel, b"s", socket)
+                else:
+                    self._end(worker, unheard)
+            finally:
+                os.close(socket)
+        except OSError as error:
+            self._end(worker, error.errno or errno.EACCES)
+
+    def _judge(self, given: bytes) -> tuple[bytes, str]:
+        """The address to connect to and the grant that allows it, "" where it takes none. Raises OSError."""
+        address, host, port = parse(given)
+        if not host:
+            return address, ""
+        denial = find(self._deny, host, port)
+        grant = find(self._rules, host, port)
+        if denial or not grant:
+            self._record.refused(place(host, port), f"denied by {denial}" if denial else "not granted")
+            raise PermissionError(errno.EACCES, "not granted")
+        return address, grant
+
+    # --- workers ---
+
+    def _fork(self, worker: _Worker, address: bytes) -> None:
+        """Start a worker, which waits for its socket. Sent there before it is closed here, the copy here is not the last.
+
+        Raises OSError, EAGAIN if there can be no more processes.
+        """
+        worker.channel, theirs = libc.socketpair(_AF_UNIX, _SOCK_SEQPACKET | _SOCK_CLOEXEC)
+        try:
+            pid = os.fork()
+            if not pid:
+                _work(self._listener, worker.number, address, theirs)
+            worker.pidfd = os.pidfd_open(pid)
+        except OSError:
+            os.close(worker.channel)
+            raise
+        finally:
+            os.close(theirs)
+        self._workers[worker.channel] = worker
+        self.poll.register(worker.channel, select.EPOLLIN)
+        if len(self._workers) >= MOST_WORKERS:
+            self._listen(on=False)
+
+    def _collect(self, worker: _Worker, silent: int = errno.ECONNABORTED) -> None:
+        """Hear what a worker has to say, and let go of it: it has ended, or is about to. `silent`: the errno for its
+        caller if it was killed before it could say anything."""
+        said = _heard(worker.channel)
+        if said:
+            (error,) = _RESULT.unpack(said)
+            if worker.endpoint:
+                self._record.connected(worker.endpoint, error)
+            if _heard(worker.channel) == _UNHEARD:
+                # A signal came in between. The caller asks again, and then this is the answer, not EISCONN.
+                if len(self._unheard) >= _MOST_UNHEARD:
+                    self._unheard.clear()
+                self._unheard[worker.request] = error
+        else:
+            notify.answer(self._listener, worker.number, silent)
+        self.poll.unregister(worker.channel)
+        del self._workers[worker.channel]
+        os.close(worker.channel)
+        _reap(worker.pidfd)
+        os.close(worker.pidfd)
+        self._listen(on=True)
+
+    def _end(self, worker: _Worker, silent: int = errno.ECONNABORTED) -> None:
+        if not _is_ready(worker.channel, select.POLLIN):
+            _kill(worker.pidfd)  # it is still connecting
+        self._collect(worker, silent)
+
+
+def _is_ready(fd: int, event: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, event)
+    return bool(poll.poll(0))
+
+
+def _heard(channel: int) -> bytes:
+    try:
+        return os.read(channel, _RESULT.size)
+    except ConnectionResetError:
+        return b""  # it ended before it took its socket
+
+
+def _kill(pidfd: int) -> None:
+    try:
+        libc.pidfd_send_signal(pidfd, libc.SIGKILL)
+    except ProcessLookupError:
+        return  # it is reaped, by whoever waits for any child
+
+
+def _reap(pidfd: int) -> None:
+    try:
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    except ChildProcessError:
+        return  # it is reaped
+
+
+def start(plan: Plan, *, verbose: bool = False) -> Broker | None:
+    """The broker that the plan asks for, if it does. Raises OSError."""
+    return Broker(plan, verbose=verbose) if plan.broker_filter else None
+
+
+def parse(given: bytes) -> tuple[bytes, bytes, int]:
+    """Of a struct sockaddr: one to connect to, the host as it will be met, of 4 or 16 bytes, and the port.
+
+    An IPv4-mapped host is that of IPv4. No address in particular is the loopback interface's (ip(7)); it is written
+    out, since the kernel would choose only when it connects. The host is b"" for AF_UNSPEC, which ends a connection.
+    Raises OSError, as connect(2) would.
+    """
+    if len(given) < 2:
+        raise OSError(errno.EINVAL, "too short for an address")
+    (family,) = struct.unpack_from("=H", given)
+    if family == _AF_UNSPEC:
+        return _DISCONNECT, b"", 0
+    if family not in (_AF_INET, _AF_INET6):
+        raise OSError(errno.EAFNOSUPPORT, "not of TCP")
+    if len(given) < (_SOCKADDR_IN if family == _AF_INET else _SHORTEST_IN6):
+        raise OSError(errno.EINVAL, "too short for an address")
+    (port,) = struct.unpack_from(">H", given, 2)
+    if family == _AF_INET:
+        host = given[4:8] if any(given[4:8]) else _LOOPBACK
+        return given[:4] + host + bytes(8), host, port
+    host, rest = given[8:24], given[24:_SOCKADDR_IN6].ljust(4, b"\0")
+    if not any(host):
+        host = _LOOPBACK6
+    elif host == _MAPPED + bytes(4):
+        host = _MAPPED + _LOOPBACK
+    return given[:8] + host + rest, host[12:] if host.startswith(_MAPPED) else host, port
+
+
+def find(rules: Sequence[_Rule], host: bytes, port: int) -> str:
+    """The text of the first of these rules (see `broker_rules` of the Plan) that speaks of this host and port, else ""."""
+    number = int.from_bytes(host)
+    for ports, _, span, text in rules:
+        size = len(span) // 2
+        network, mask = int.from_bytes(span[:size]), int.from_bytes(span[size:])
+        if size == len(host) and number & mask == network and ports >> 16 <= port <= ports & 0xFFFF:
+            return text.decode("ascii")
+    return ""
+
+
+def place(host: bytes, port: int) -> str:
+    """`HOST:PORT`, in the usual spelling (RFC 5952)."""
+    if len(host) == 4:
+        return f"{'.'.join(map(str, host))}:{port}"
+    text = "".join(f":{group:x}" for group in struct.unpack(">8H", host)) + ":"
+    for length in range(8, 1, -1):
+        zeros = ":" + "0:" * length
+        if zeros in text:
+            head, _, tail = text.partition(zeros)
+            return f"[{head[1:]}::{tail[:-1]}]:{port}"
+    return f"[{text[1:-1]}]:{port}"
+
+
+def _work(listener: int, number: int, address: bytes, channel: int) -> NoReturn:
+    """Connect the socket that arrives, answer the call, tell the supervisor; a supervisor that is gone sends none."""
+    try:
+        libc.prctl(libc.PR_SET_PDEATHSIG, libc.SIGKILL)
+        first = 0
+        for kept in sorted((listener, channel)):
+            if kept > first:
+                libc.close_range(first, kept - 1)
+            first = kept + 1
+        libc.close_range(first, _LAST_FD)
+        poll = select.poll()
+        poll.register(channel, select.POLLIN)
+        poll.poll()
+        error = _connect(libc.receive_fd(channel), address)
+        os.write(channel, _RESULT.pack(error))
+        os.write(channel, _HEARD if notify.answer(listener, number, error) else _UNHEARD)
+    finally:
+        os._exit(0)
+
+
+def _connect(socket: int, address: bytes) -> int:
+    """The errno of connect(2), EACCES for all but a plain TCP socket: others read the address in their own way."""
+    try:
+        if libc.getsockopt(socket, _SOL_SOCKET, _SO_DOMAIN) not in (_AF_INET, _AF_INET6):
+            return errno.EACCES
+        if libc.getsockopt(socket, _SOL_SOCKET, _SO_TYPE) != _SOCK_STREAM:
+            return errno.EACCES
+        if libc.getsockopt(socket, _SOL_SOCKET, _SO_PROTOCOL) != _IPPROTO_TCP:
+            return errno.EACCES
+        libc.connect(socket, address)
+    except OSError as error:
+        return error.errno or errno.EACCES
+    return 0
+
+
+class _Record:
+    """What was connected to and what was refused, as `egress.record` has it; the bytes are not known here."""
+
+    __slots__ = ("_endpoints", "_others", "_refused", "_verbose")
+
+    def __init__(self, *, verbose: bool) -> None:
+        self._endpoints: dict[str, tuple[int, int, str]] = {}
+        self._refused: dict[tuple[str, str], int] = {}
+        self._others = 0
+        self._verbose = verbose
+
+    def connected(self, endpoint: str, error: int) -> None:
+        """A connection that was granted was asked for, with this outcome."""
+        if error in _REPEATED:
+            return
+        made, failed, why = self._endpoints.get(endpoint, (0, 0, ""))
+        if error not in _UNDER_WAY:
+            failed, why = failed + 1, os.strerror(error)
+        self._endpoints[endpoint] = made + 1, failed, why
+
+    def refused(self, target: str, reason: str) -> None:
+        row = target, reason
+        if row in self._refused:
+            self._refused[row] += 1
+        elif len(self._refused) < MOST_REFUSED:
+            self._refused[row] = 1
+            if self._verbose:
+                _say(f"sandrun: refused: connect {target} ({reason})\n")
+        else:
+            self._others += 1
+
+    def text(self) -> bytes:
+        """JSON, made by hand: its texts are of plain ASCII, from the plan or made here."""
+        endpoints = (
+            f'{{"endpoint":"{name}","connections":{made},"failed":{failed},"error":"{why}","sent":null,"received":null}}'
+            for name, (made, failed, why) in sorted(self._endpoints.items(), key=lambda item: -item[1][0])
+        )
+        refused = (
+            f'{{"what":"connect","target":"{target}","reason":"{reason}","count":{count}}}'
+            for (target, reason), count in self._refused.items()
+        )
+        rows = f'"endpoints":[{",".join(endpoints)}],"refused":[{",".join(refused)}],"published":[]'
+        return f'{{{rows},"others":{self._others}}}'.encode("ascii")
+
+
+def _say(line: str) -> None:
+    try:
+        if _is_ready(2, select.POLLOUT):  # a caller that does not read must not hold up the deadline
+            os.write(2, line.encode("ascii"))
+    except OSError:
+        return  # the caller has closed its side
