@@ -65,16 +65,8 @@ def resolve_filesystem(draft: Draft, kernel: Kernel, host: Host, argv: Sequence[
     Raises CommandError if the command cannot be found (127) or executed (126).
     """
     fields = draft.fields
-    home = home_of(host, account)
-    start = _find_command(draft, host, argv, account, home)
-    uid = account.uid if account else host.uid
-    context = Context(
-        host,
-        uid,
-        home,
-        start,
-        beyond_modes=uid == 0 or bool(fields.get("permitted", 0) & (DAC_OVERRIDE | DAC_READ_SEARCH)),
-    )
+    context = context_of(draft, host, argv, account)
+    start = context.start
     request = collect(draft, context, *shown.why_not(draft, kernel))
     abi = min(kernel.landlock_abi, NEWEST_ABI)
     handled = fs_mask(abi)
@@ -127,6 +119,15 @@ def resolve_filesystem(draft: Draft, kernel: Kernel, host: Host, argv: Sequence[
     _record(request, "landlock")
     if not draft.problems:
         draft.warnings += obstacles(start, lambda path: allowed(rules, path), host)
+
+
+def context_of(draft: Draft, host: Host, argv: Sequence[str], account: Account | None) -> Context:
+    """Whom the groups of paths are for. Raises CommandError if the command cannot be found (127) or executed (126)."""
+    home = home_of(host, account)
+    start = _find_command(draft, host, argv, account, home)
+    uid = account.uid if account else host.uid
+    kept = draft.fields.get("permitted", 0) & (DAC_OVERRIDE | DAC_READ_SEARCH)
+    return Context(host, uid, home, start, beyond_modes=uid == 0 or bool(kept))
 
 
 def allowed(rules: Iterable[tuple[int, int, bytes]], path: str, host: Host | None = None) -> int:
