@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from sandrun.host import Account, Host
     from sandrun.kernel import Kernel
+    from sandrun.plan.draft import Guard
     from sandrun.profile.model import Profile, Value
 
 COMPARISONS = (">=", "<=", "==", ">", "<")
@@ -45,6 +46,8 @@ class Resolution(NamedTuple):
     enforcement: tuple[Protection, ...]
     warnings: tuple[str, ...]
     account: Account | None
+    guards: tuple[Guard, ...] = ()
+    """What the protections besides the syscall lists have seccomp refuse."""
 
 
 def resolve(profile: Profile, kernel: Kernel, host: Host, argv: Sequence[str]) -> Resolution:
@@ -77,7 +80,13 @@ def resolve(profile: Profile, kernel: Kernel, host: Host, argv: Sequence[str]) -
     if draft.problems:
         raise UnsupportedError(list(dict.fromkeys(draft.problems)))
     draft.fields["argv"] = tuple(_encode(word) for word in argv)
-    return Resolution(Plan(**draft.fields), tuple(draft.protections), tuple(dict.fromkeys(draft.warnings)), account)
+    return Resolution(
+        Plan(**draft.fields),
+        tuple(draft.protections),
+        tuple(dict.fromkeys(draft.warnings)),
+        account,
+        tuple(draft.guards),
+    )
 
 
 def _encode(word: str) -> bytes:
