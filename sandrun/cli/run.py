@@ -51,11 +51,14 @@ def main(argv: Sequence[str]) -> int:
         raise
 
 
-def run(request: Request, record: Record) -> int:
-    """The way of a launch from its options to its exit status; `--dry-run` leaves it once the plan is made."""
+def run(request: Request, record: Record, profile: Profile | None = None) -> int:
+    """The way of a launch from its options to its exit status; `--dry-run` leaves it once the plan is made.
+
+    `profile` takes the place of what the options mean.
+    """
     from sandrun.plan import environment  # noqa: PLC0415 (what a wrong command line does without is imported here)
 
-    prepared = prepare(request, request.command, assume=not request.dry_run)
+    prepared = prepare(request, request.command, assume=not request.dry_run, profile=profile)
     profile, resolution = prepared.profile, prepared.resolution
     record.planned(profile, resolution)
     if request.dry_run:
@@ -112,8 +115,10 @@ def _workspace(plan: Plan, request: Request) -> Session | None:
     return workspace.prepare(plan, request.command, request.overlay_size)
 
 
-def prepare(request: Request, command: Sequence[str], *, assume: bool = False) -> Prepared:
-    """What the options mean here, for `command`. Raises SandrunError.
+def prepare(
+    request: Request, command: Sequence[str], *, assume: bool = False, profile: Profile | None = None
+) -> Prepared:
+    """What the options mean here, for `command`; or what `profile` does. Raises SandrunError.
 
     `assume`: do not try namespaces, 4 ms, if the launch itself may find out: if it makes nothing of the host's before it
     makes them. Its plan is then of a kernel that has them all.
@@ -123,7 +128,7 @@ def prepare(request: Request, command: Sequence[str], *, assume: bool = False) -
     from sandrun.plan.shown import view_wanted  # noqa: PLC0415
     from sandrun.profile import load  # noqa: PLC0415
 
-    profile = load(
+    profile = profile or load(
         request.profiles,
         request.overrides,
         replace=request.replace,

@@ -11,7 +11,7 @@ from sandrun.profile.find import NONE, Found, locate
 from sandrun.profile.layer import Layer, check_fact, check_key, flag_values, read_document, read_flags
 from sandrun.profile.merge import EMPTY, drop, merge
 from sandrun.profile.model import COMMAND_LINE, Origin, Value
-from sandrun.profile.source import read
+from sandrun.profile.source import lines, parse, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +23,8 @@ DEFAULT = ("default",)
 MAX_DEPTH = 16
 """Profiles in a chain of `extends`."""
 PASSED = "environment.pass"
+NO_FILE = (-1, -1)
+"""The identity of a text: no device and inode."""
 
 
 class _Loader:
@@ -39,7 +41,10 @@ class _Loader:
         return self.found(locate(word, base))
 
     def found(self, found: Found) -> Profile:
-        layer, identity = read_layer(found)
+        return self.layered(found, *read_layer(found))
+
+    def layered(self, found: Found, layer: Layer, identity: tuple[int, int]) -> Profile:
+        """What a layer means on top of what it extends; `found` is where it stands."""
         if identity in self.done:
             return self.done[identity]
         names = [source for _, source in self.chain]
@@ -84,6 +89,17 @@ def load_file(found: Found) -> Profile:
     """The effective profile of one file. Raises ProfileError."""
     try:
         return _Loader().found(found)
+    except Bad as bad:
+        raise bad.as_error(found.source) from None
+
+
+def load_text(found: Found, text: str) -> Profile:
+    """The effective profile if this text stood in a file. Raises ProfileError."""
+    layer, problems = read_document(parse(text, found.source), found.source, found.directory, lines(text))
+    if problems:
+        raise ProfileError(problems)
+    try:
+        return _Loader().layered(found, layer, NO_FILE)
     except Bad as bad:
         raise bad.as_error(found.source) from None
 

@@ -44,13 +44,18 @@ def read(path: str, shown: str, *, trusted_owner: bool = False) -> Document:
     Raises ProfileError: the file cannot be read, is no regular file, too large, writable by others when read by root,
     no UTF-8 or no TOML. Never waits for a FIFO or device.
     """
-    data, identity = _read_bytes(path, shown, trusted_owner=trusted_owner)
-    text = _decode(data, shown)
+    text, identity = read_text(path, shown, trusted_owner=trusted_owner)
     document = parse(text, shown)
     try:
         return Document(document, lines(text), identity)
     except RecursionError:
         raise _fail(shown, TOO_DEEP) from None
+
+
+def read_text(path: str, shown: str, *, trusted_owner: bool = False) -> tuple[str, tuple[int, int]]:
+    """The text of a profile, and which file it is (device and inode). Raises ProfileError as `read` does."""
+    data, identity = _read_bytes(path, shown, trusted_owner=trusted_owner)
+    return _decode(data, shown), identity
 
 
 def _fail(shown: str, message: str, hint: str | None = None) -> ProfileError:
@@ -143,7 +148,21 @@ def lines(text: str) -> dict[Place, int]:
 
     Places that this small scanner gets wrong would only misplace a message, never change a value.
     """
-    return _Scanner(text.replace("\r\n", "\n")).run()
+    return _Scanner(text).run()
+
+
+class Spans(NamedTuple):
+    """Where things stand in a text: from and to which character. `keys` has a key before its `=`, or a header."""
+
+    keys: Mapping[Place, tuple[int, int]]
+    values: Mapping[Place, tuple[int, int]]
+
+
+def spans(text: str) -> Spans:
+    """The place of every key, header, value and array item of a text that `parse` accepted."""
+    scanner = _Scanner(text)
+    scanner.run()
+    return Spans(scanner.keys, scanner.values)
 
 
 class _Scanner:
@@ -153,6 +172,8 @@ class _Scanner:
         self.text = text
         self.at = 0
         self.lines: dict[Place, int] = {}
+        self.keys: dict[Place, tuple[int, int]] = {}
+        self.values: dict[Place, tuple[int, int]] = {}
         self.counted = 0
         self.line = 1
         self.arrays: dict[Place, int] = {}
@@ -172,6 +193,7 @@ class _Scanner:
                 index = self.arrays.get(header, -1) + 1
                 self.arrays[header] = index
                 header = (*header, index)
+            self.keys[header] = start, self.at
             self.note_all(header, 1, start)
         return self.lines
 
@@ -202,7 +224,7 @@ class _Scanner:
             if char == "#":
                 end = text.find("\n", self.at)
                 self.at = len(text) if end < 0 else end
-            elif char in " \t\n":
+            elif char in " \t\r\n":
                 self.at += 1
             else:
                 return True
@@ -236,12 +258,14 @@ class _Scanner:
         start = self.at
         key = self.key()
         self.note_all((*header, *key), len(header) + 1, start)
+        self.keys[*header, *key] = start, self.at
         self.at += 1
         self.value((*header, *key))
 
     def value(self, place: Place) -> None:
         self.skip_blank()
-        char = self.text[self.at]
+        start = self.at
+        char = self.text[start]
         if char in "\"'":
             self.string()
         elif char == "[":
@@ -258,6 +282,7 @@ class _Scanner:
         else:
             while self.text[self.at : self.at + 1] not in ("", ",", "]", "}", "\n", "#"):
                 self.at += 1
+        self.values[place] = start, start + len(self.text[start : self.at].rstrip())
 
     def more(self, closing: str) -> bool:
         """Whether another item follows before `closing`, which is then passed."""
