@@ -37,7 +37,7 @@ SWEEP_MS = 500
 """How long a worker may go on for a caller that has given up."""
 _AT_ONCE = 8
 """Calls dealt with before signals and the deadline are looked at again."""
-_MOST_UNHEARD = 256
+_MOST_INTERRUPTED = 256
 
 _AF_UNSPEC, _AF_UNIX, _AF_INET, _AF_INET6 = 0, 1, 2, 10
 _SOCK_STREAM, _SOCK_SEQPACKET, _SOCK_CLOEXEC = 1, 5, 0o2000000
@@ -49,25 +49,26 @@ _MAPPED = bytes(10) + b"\xff\xff"
 _LOOPBACK, _LOOPBACK6 = bytes((127, 0, 0, 1)), bytes(15) + b"\x01"
 _DISCONNECT = struct.pack("=H14x", _AF_UNSPEC)
 _RESULT = struct.Struct("=i")
-"""From a worker: the errno, before it answers; then HEARD or UNHEARD."""
+"""From a worker: the errno, before it answers; then whether it was heard."""
 _HEARD, _UNHEARD = b"h", b"u"
 _UNDER_WAY = (0, errno.EINPROGRESS)
+_AGAIN = {errno.EISCONN: 0, errno.EALREADY: errno.EINPROGRESS}
 _REPEATED = (errno.EALREADY, errno.EISCONN)
 """A call about a connection that is counted already."""
 _LAST_FD = 2**32 - 1
 
 
 class _Worker:
-    """A child that connects one socket. `request` is the thread, the inode of the socket and the address, as given."""
+    """A child that connects one socket, for the thread `tid`, to the address `given`."""
 
-    __slots__ = ("channel", "endpoint", "number", "pidfd", "request", "tid")
+    __slots__ = ("channel", "endpoint", "given", "number", "pidfd", "tid")
 
-    def __init__(self, number: int, tid: int, endpoint: str) -> None:
+    def __init__(self, number: int, tid: int, given: bytes, endpoint: str) -> None:
         self.channel = self.pidfd = -1
         self.number = number
         self.tid = tid
+        self.given = given
         self.endpoint = endpoint
-        self.request = (0, 0, b"")
 
 
 class Broker:
@@ -76,13 +77,13 @@ class Broker:
     __slots__ = (
         "_calls",
         "_deny",
+        "_interrupted",
         "_is_over",
         "_listener",
         "_listens",
         "_ours",
         "_record",
         "_rules",
-        "_unheard",
         "_workers",
         "channel",
         "poll",
@@ -95,7 +96,7 @@ class Broker:
         self._listener, self._listens, self._is_over = -1, False, False
         self._calls = select.poll()
         self._workers: dict[int, _Worker] = {}
-        self._unheard: dict[tuple[int, int, bytes], int] = {}
+        self._interrupted: set[tuple[int, bytes]] = set()
         self.poll = select.epoll()
 
     def handed_over(self) -> None:
@@ -183,17 +184,14 @@ class Broker:
         fd, pointer, length = arguments[0] & 0xFFFFFFFF, arguments[1], arguments[2] & 0xFFFFFFFF
         given = caller.read(pointer, length)
         address, endpoint = self._judge(given)
-        worker = _Worker(number, tid, endpoint)
-        self._fork(worker, address)
+        worker = _Worker(number, tid, given, endpoint)
+        is_again = (tid, given) in self._interrupted
+        self._interrupted.discard((tid, given))
+        self._fork(worker, address, is_again=is_again)
         try:
             socket = caller.descriptor(fd)
             try:
-                worker.request = tid, os.fstat(socket).st_ino, given
-                unheard = self._unheard.pop(worker.request, None)
-                if unheard is None:
-                    libc.send_fd(worker.channel, b"s", socket)
-                else:
-                    self._end(worker, unheard)
+                libc.send_fd(worker.channel, b"s", socket)
             finally:
                 os.close(socket)
         except OSError as error:
@@ -213,16 +211,16 @@ class Broker:
 
     # --- workers ---
 
-    def _fork(self, worker: _Worker, address: bytes) -> None:
+    def _fork(self, worker: _Worker, address: bytes, *, is_again: bool) -> None:
         """Start a worker, which waits for its socket. Sent there before it is closed here, the copy here is not the last.
 
-        Raises OSError, EAGAIN if there can be no more processes.
+        `is_again`: the caller was interrupted before it heard the answer to the same call. Raises OSError, EAGAIN if there can be no more processes.
         """
         worker.channel, theirs = libc.socketpair(_AF_UNIX, _SOCK_SEQPACKET | _SOCK_CLOEXEC)
         try:
             pid = os.fork()
             if not pid:
-                _work(self._listener, worker.number, address, theirs)
+                _work(self._listener, worker.number, address, theirs, is_again=is_again)
             worker.pidfd = os.pidfd_open(pid)
         except OSError:
             os.close(worker.channel)
@@ -242,13 +240,13 @@ class Broker:
             (error,) = _RESULT.unpack(said)
             if worker.endpoint:
                 self._record.connected(worker.endpoint, error)
-            if _heard(worker.channel) == _UNHEARD:
-                # A signal came in between. The caller asks again, and then this is the answer, not EISCONN.
-                if len(self._unheard) >= _MOST_UNHEARD:
-                    self._unheard.clear()
-                self._unheard[worker.request] = error
+            is_heard = _heard(worker.channel) == _HEARD
         else:
-            notify.answer(self._listener, worker.number, silent)
+            is_heard = notify.answer(self._listener, worker.number, silent)
+        if not is_heard:
+            if len(self._interrupted) >= _MOST_INTERRUPTED:
+                self._interrupted.clear()
+            self._interrupted.add((worker.tid, worker.given))
         self.poll.unregister(worker.channel)
         del self._workers[worker.channel]
         os.close(worker.channel)
@@ -346,7 +344,7 @@ def place(host: bytes, port: int) -> str:
     return f"[{text[1:-1]}]:{port}"
 
 
-def _work(listener: int, number: int, address: bytes, channel: int) -> NoReturn:
+def _work(listener: int, number: int, address: bytes, channel: int, *, is_again: bool) -> NoReturn:
     """Connect the socket that arrives, answer the call, tell the supervisor; a supervisor that is gone sends none."""
     try:
         libc.prctl(libc.PR_SET_PDEATHSIG, libc.SIGKILL)
@@ -360,6 +358,8 @@ def _work(listener: int, number: int, address: bytes, channel: int) -> NoReturn:
         poll.register(channel, select.POLLIN)
         poll.poll()
         error = _connect(libc.receive_fd(channel), address)
+        if is_again:
+            error = _AGAIN.get(error, error)  # what was under way came of the call that was interrupted
         os.write(channel, _RESULT.pack(error))
         os.write(channel, _HEARD if notify.answer(listener, number, error) else _UNHEARD)
     finally:

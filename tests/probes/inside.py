@@ -25,6 +25,12 @@ BELOW_ANOTHER_INIT = (
     *("sh", "-c", '"$@"; exit $?', "sh"),
 )
 """A PREFIX with which the control has a process 1 of its own user too, which is not sandrun's."""
+NO_NAMESPACES = (
+    "echo 0 >/proc/sys/user/max_user_namespaces"
+    ' && exec setpriv --bounding-set -all --ambient-caps -all --inh-caps -all "$@"'
+)
+WITHOUT_NAMESPACES = ("unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c", NO_NAMESPACES, "sh")
+"""A PREFIX in a user namespace that allows no other, without capabilities."""
 
 NUMBERS: dict[str, tuple[int, int]] = {
     # syscall: its number on x86_64 and on aarch64, from the kernel's tables and not from sandrun's
