@@ -110,7 +110,7 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
         if watch.relay:
             if init:
                 # First the command's processes: then all that they sent is there to be passed on.
-                killed, init = tree.end_namespace(*init, KILL_SECONDS), None
+                killed, init = tree.end_namespace(*init, KILL_SECONDS, watch.relay.pid), None
             network = run.end_relay(watch.relay)  # before the look for processes, which would find it
         more, survivors = tree.kill_tree(KILL_SECONDS, watch.signal_fd, scoped=watch.scoped, init=init)
         killed += more
@@ -209,8 +209,12 @@ class _Run:
         """Whether anything but the command lives on."""
         any_left = tree.reap()[1]
         if self.child.init:
-            return bool(tree.inside(self.child.init[0]))
-        return tree.has_others(self.watch.relay.pid) if self.watch.relay else any_left
+            return bool(tree.inside(self.child.init[0], self._relay_pid()))
+        return tree.has_others(self._relay_pid()) if self.watch.relay else any_left
+
+    def _relay_pid(self) -> int:
+        """The id of the relay, 0 if there is none: it is none of the command's, nor what it starts."""
+        return self.watch.relay.pid if self.watch.relay else 0
 
     def _wait_ms(self) -> float | None:
         is_busy = self.watch.broker is not None and self.watch.broker.is_busy()
@@ -258,9 +262,9 @@ class _Run:
 
         Orphans of a pid namespace are reaped for an init process that waits for nobody, so their times are lost.
         """
-        if self.child.init and (not self.gone or tree.inside(self.child.init[0])):
-            relay = self.watch.relay
-            counted, living = resource.getrusage(resource.RUSAGE_CHILDREN), tree.times(but=relay.pid if relay else 0)
+        relay = self._relay_pid()
+        if self.child.init and (not self.gone or tree.inside(self.child.init[0], relay)):
+            counted, living = resource.getrusage(resource.RUSAGE_CHILDREN), tree.times(relay)
             self.user = max(self.user, counted.ru_utime + living[0])
             self.system = max(self.system, counted.ru_stime + living[1])
 

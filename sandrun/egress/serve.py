@@ -83,7 +83,10 @@ def _serve(plan: Plan) -> None:
     confine.confine(plan)
     speak = say if os.environ.get(VERBOSE) == "1" else None
     at_work = relay.Relay(plan, delivery.sockets, lookups, say=speak, dialer=dialer, descriptors=descriptors)
-    if at_work.run(control):
+    is_asked = at_work.run(control)
+    if dialer:
+        dialer.close()  # or the supervisor would find it, and take it for a process of the command
+    if is_asked:
         control.settimeout(_RECORD_SECONDS)
         for message in at_work.record.messages():
             control.send(message)

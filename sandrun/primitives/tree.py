@@ -69,8 +69,11 @@ def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def _members() -> dict[int, int]:
-    """Every process below this one and its parent, parents first, as one look at /proc finds them."""
+def _members(but: int = 0) -> dict[int, int]:
+    """Every process below this one and its parent, parents first, as one look at /proc finds them.
+
+    `but` is the pid of a child that does not count, nor what lives below it.
+    """
     parents: dict[int, int] = {}
     for pid in _pids():
         try:
@@ -79,7 +82,7 @@ def _members() -> dict[int, int]:
             continue
     members: dict[int, int] = {}
     wave = {os.getpid()}
-    while wave := {pid for pid, parent in parents.items() if parent in wave}:
+    while wave := {pid for pid, parent in parents.items() if parent in wave and pid != but}:
         members.update((pid, parents[pid]) for pid in wave)
     return members
 
@@ -220,30 +223,31 @@ def reap(but: int = 0) -> tuple[int, bool]:
 
 
 def has_others(but: int) -> bool:
-    """Whether anything lives below this process besides its child `but`."""
-    return any(pid != but and _is_alive(pid) for pid in _members())
+    """Whether anything lives below this process besides its child `but` and what lives below that."""
+    return any(map(_is_alive, _members(but)))
 
 
-def inside(init: int) -> int:
-    """How many processes live in a pid namespace, besides its init process and our own children."""
+def inside(init: int, but: int = 0) -> int:
+    """How many processes live in a pid namespace, besides its init process and our own children.
+
+    `but` is the pid of a child that lives outside of it, and so does what lives below that.
+    """
     try:
         with open(f"/proc/{init}/task/{init}/children", "rb") as file:
             if not file.read():
                 return 0  # an orphan is init's child, so nothing lives below one either
     except OSError:
         pass  # a kernel without CONFIG_PROC_CHILDREN
-    return sum(parent != os.getpid() and _is_alive(pid) for pid, parent in _members().items())
+    return sum(parent != os.getpid() and _is_alive(pid) for pid, parent in _members(but).items())
 
 
 def times(but: int = 0) -> tuple[float, float]:
     """The processor time, user and system in seconds, of all below this process and of what that has waited for.
 
-    `but` is the pid of a child that does not count.
+    `but` is the pid of a child that does not count, nor what lives below it.
     """
     user = system = 0
-    for pid in _members():
-        if pid == but:
-            continue
+    for pid in _members(but):
         try:
             own_user, own_system, waited_user, waited_system = map(int, _stat(pid)[_TIMES])
         except OSError:
@@ -306,13 +310,13 @@ def kill_tree(
     return killed, tuple(pid for pid in _pids() if _is_living_child(pid)) if any_left else ()
 
 
-def end_namespace(init: int, pidfd: int, seconds: float) -> int:
+def end_namespace(init: int, pidfd: int, seconds: float, but: int = 0) -> int:
     """Kill an init process, and wait until its namespace is empty. Returns how many others that killed.
 
     Our own children in there must be reaped meanwhile: init ends after all others. They and init itself are counted when
-    they are reaped, so init is taken off here.
+    they are reaped, so init is taken off here. `but` is as for `inside`.
     """
-    others = inside(init)
+    others = inside(init, but)
     try:
         libc.pidfd_send_signal(pidfd, libc.SIGKILL)
     except ProcessLookupError:
