@@ -1,0 +1,240 @@
+"""`sandrun shrink`: take away from a profile's file what a test command can do without.
+
+Exit status: 0 nothing more can go, 1 something could (with --check, or once the tries are used up), 2 wrong usage, 125
+could not tell.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from sandrun import report
+from sandrun.errors import CommandError, SandrunError, UsageError
+from sandrun.profile.bad import Bad, escaped
+from sandrun.profile.find import Found
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sandrun.profile.model import Profile
+    from sandrun.progress import Progress
+    from sandrun.shrink.work import Result, Shrinking
+
+EXIT_MORE = 1
+LONGER = 10
+"""A run may take so many times as long as the one under the whole profile, since several share the machine."""
+SHORTEST = 10.0
+"""Seconds that every run may take."""
+
+
+class Test(NamedTuple):
+    """The test command, and how it is run."""
+
+    command: tuple[str, ...]
+    timeout: float
+    jobs: int
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what the words after `sandrun shrink` say and return the exit status.
+
+    Raises click.UsageError and SandrunError.
+    """
+    status = shrink.main(args=list(argv), prog_name="sandrun shrink", standalone_mode=False)
+    return status if isinstance(status, int) else 0
+
+
+def _seconds(_context: click.Context, _option: click.Parameter, text: str | None) -> float:
+    from sandrun.profile.units import seconds  # noqa: PLC0415 (--help does without it)
+
+    try:
+        return float(seconds(text)) if text is not None else 0.0
+    except Bad as bad:
+        raise UsageError(f"--timeout {text}: {bad.message}", hint=bad.hint) from None
+
+
+@click.command()
+@click.argument("file", metavar="FILE")
+@click.argument("command", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--jobs", "-j", metavar="N", type=click.IntRange(1, 256), default=1, help="Run N tests at a time.")
+@click.option("--tries", metavar="N", type=click.IntRange(1), default=1000, help="Run at most N tests (default: 1000).")
+@click.option("--timeout", metavar="TIME", callback=_seconds, help="A test that takes longer than TIME fails.")
+@click.option("--state", metavar="STATE", default="", help="Keep the answers in the file STATE, and go on from there.")
+@click.option("--check", is_flag=True, help="Change nothing; the status is 1 if something could go.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def shrink(
+    file: str, command: tuple[str, ...], jobs: int, tries: int, timeout: float, state: str, check: bool, as_json: bool
+) -> int:
+    """Take from the profile FILE every grant that COMMAND, run under it, passes without (exit status 0).
+
+    Whole grants go, or become narrower: writing becomes reading. What denies or limits stays.
+    """
+    from sandrun.profile.source import UnreadableError, read_text  # noqa: PLC0415 (--help does without all this)
+    from sandrun.progress import Progress  # noqa: PLC0415
+
+    found = Found(file, os.path.realpath(file), escaped(file))
+    try:
+        text, _ = read_text(found.path, found.source)
+    except UnreadableError as error:
+        raise SandrunError(error.problems[0].message) from None
+    with Progress() as progress:
+        work, result = _shrunk(found, text, Test(command, timeout, jobs), tries, state, progress)
+    changed = bool(result.taken)
+    if changed and not check:
+        replace(found.path, text, result.text)
+    facts = document(work, result, command, written=changed and not check)
+    report.emit(report.to_json(facts, indent=2) if as_json else lines(work, result))
+    if not result.complete:
+        report.say([f"stopped after {work.runs} runs of the test: more may be possible", "hint: --tries allows more"])
+    return EXIT_MORE if not result.complete or (check and changed) else 0
+
+
+def _shrunk(
+    found: Found, text: str, test: Test, tries: int, state: str, progress: Progress
+) -> tuple[Shrinking, Result]:
+    """The work, done and tried once more. Raises SandrunError."""
+    from sandrun.cli import trial  # noqa: PLC0415 (--help does without all this)
+    from sandrun.cli.record import ReportFile  # noqa: PLC0415
+    from sandrun.profile.write import profile_text  # noqa: PLC0415
+    from sandrun.shrink import state as states  # noqa: PLC0415
+    from sandrun.shrink.search import Answers  # noqa: PLC0415
+    from sandrun.shrink.work import Shrinking  # noqa: PLC0415
+
+    file = ReportFile(state)
+    limit = test.timeout
+
+    def attempt(profiles: Sequence[Profile]) -> list[bool]:
+        gone = f"{len(work.taken)} of {steps} steps taken"
+        progress.show(f"sandrun: shrinking {found.source}: run {work.runs} of the test, {gone}")
+        return [status == 0 for status in trial.statuses(profiles, test.command, limit)]
+
+    work = Shrinking(found, text, attempt, Answers(), tries)
+    steps = sum(len(grant.forms) - 1 for grant in work.grants)
+    about = states.digest(text, profile_text(work.profile), work.grants, test.command)
+    if state:
+        work.answers = states.load(state, about)
+    progress.show(f"sandrun: shrinking {found.source}: the first run of the test")
+    try:
+        trial.check(work.profile, test.command)
+    except CommandError as error:
+        raise SandrunError(error.message, hint=error.hint) from None
+    limit = _first(found, work.profile, test)
+    try:
+        result = work.shrink(test.jobs)
+    finally:
+        if state:
+            file.write(states.document(work.answers, about))
+    if result.taken:
+        _last(found, result, test, limit)
+    return work, result
+
+
+def _first(found: Found, profile: Profile, test: Test) -> float:
+    """Run the test under the profile as it is. The longest that it may take from now on. Raises SandrunError."""
+    from sandrun.cli import trial  # noqa: PLC0415 (--help does without it)
+
+    began = time.monotonic()
+    status = trial.statuses([profile], test.command, test.timeout)[0]
+    if status:
+        file = found.word if "/" in found.word else f"./{found.word}"
+        raise SandrunError(
+            f"the test does not pass under the profile as it is: {found.source}: exit status {status}",
+            hint=f"this shows why: sandrun -p {shlex.join([file, '--', *test.command])}",
+        )
+    return test.timeout or max(SHORTEST, LONGER * (time.monotonic() - began))
+
+
+def _last(found: Found, result: Result, test: Test, limit: float) -> None:
+    """Run the test under what is left. Raises SandrunError."""
+    from sandrun.cli import trial  # noqa: PLC0415 (--help does without it)
+    from sandrun.profile.loader import load_text  # noqa: PLC0415
+
+    if trial.statuses([load_text(found, result.text)], test.command, limit)[0]:
+        raise SandrunError(
+            f"the test passed without some grants, and now it does not: {found.source} is left as it was",
+            hint="it has to give the same answer each time, whatever earlier runs left behind; perhaps --jobs 1 helps",
+        )
+
+
+def replace(path: str, before: str, after: str) -> None:
+    """Put another text in the place of a profile's, whole or not at all, with its mode and owner.
+
+    Raises SandrunError, also if somebody else changed the file meanwhile.
+    """
+    from sandrun.profile.source import read_text  # noqa: PLC0415 (--help does without it)
+
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.urandom(8).hex()}")
+    try:
+        status = os.stat(path)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            with open(fd, "wb") as file:
+                file.write(after.encode())
+                if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+                    os.fchown(fd, status.st_uid, status.st_gid)
+                os.fchmod(fd, stat.S_IMODE(status.st_mode))
+                file.flush()
+                os.fsync(fd)
+            if read_text(path, path)[0] != before:
+                raise SandrunError(f"cannot write: {path}: it was changed meanwhile")
+            os.rename(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise SandrunError(f"cannot write: {path}: {report.reason(error)}") from None
+
+
+# --- what is told --------------------------------------------------------------------------------------------------
+
+
+def lines(work: Shrinking, result: Result) -> str:
+    """The text to print: each grant that went or became narrower, and a count."""
+    shown = "".join(f"{report.printable(line)}\n" for line in _lines(work, result))
+    fates = [fate for _, fate, _ in _fates(work, result)]
+    counts = f"{fates.count('removed')} removed, {fates.count('narrowed')} narrowed, {fates.count('needed')} needed"
+    return f"{shown}{len(fates)} grants: {counts}, after {work.runs} runs of the test\n"
+
+
+def _lines(work: Shrinking, result: Result) -> Iterator[str]:
+    from sandrun.shrink.grants import where  # noqa: PLC0415 (--help does without it)
+
+    for grant, fate, form in _fates(work, result):
+        right = f" of {grant.rule}" if grant.rule else ""
+        to = f" is now {form}" if fate == "narrowed" else ""
+        if fate != "needed":
+            yield f"{fate:8}  {where(work.found.source, grant)}: {grant.text}{right}{to}"
+
+
+def _fates(work: Shrinking, result: Result) -> Iterator[tuple[Any, str, str]]:
+    """Each grant, what became of it, and its form."""
+    from sandrun.shrink.grants import GONE, forms  # noqa: PLC0415 (--help does without it)
+
+    for grant, form in forms(work.grants, result.taken):
+        fate = "needed" if form == grant.forms[0] else "removed" if form == GONE else "narrowed"
+        yield grant, fate, form
+
+
+def document(work: Shrinking, result: Result, command: Sequence[str], *, written: bool) -> dict[str, Any]:
+    """The JSON to print."""
+    found: dict[str, list[dict[str, Any]]] = {"removed": [], "narrowed": [], "needed": []}
+    for grant, fate, form in _fates(work, result):
+        entry: dict[str, Any] = {"key": grant.key, "entry": grant.text, "line": grant.line}
+        entry |= {"path": grant.rule} if grant.rule else {}
+        found[fate].append(entry | ({"to": form} if fate == "narrowed" else {}))
+    return {
+        "sandrun": report.SCHEMA,
+        "profile": work.found.path,
+        "command": list(command),
+        **found,
+        "runs": work.runs,
+        "complete": result.complete,
+        "written": written,
+    }

@@ -1,0 +1,108 @@
+"""Shrinking one profile: which grants the test can do without, held to this: nothing that is tried ever grants more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sandrun.errors import ProfileError
+from sandrun.profile.diff import LESS, diff
+from sandrun.profile.loader import load_text
+from sandrun.shrink.grants import grants, ladders, render
+from sandrun.shrink.search import Answers, Search
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sandrun.profile.find import Found
+    from sandrun.profile.model import Profile
+    from sandrun.shrink.grants import Grant
+
+    Attempt = Callable[[Sequence[Profile]], list[bool]]
+
+
+class SpentError(Exception):
+    """No run of the test is left."""
+
+
+class Result(NamedTuple):
+    """What became of a profile. `complete`: nothing was left to try."""
+
+    text: str
+    taken: frozenset[int]
+    complete: bool
+
+
+class Shrinking:
+    """The work on one profile. `answers`, `runs` and `taken` may be looked at while it goes on."""
+
+    def __init__(self, found: Found, text: str, attempt: Attempt, answers: Answers, tries: int) -> None:
+        """`text` is what stands in the file `found`; `attempt` runs the test under several profiles at once.
+
+        `answers` are those of an earlier run with the same text; at most `tries` runs are made.
+        Raises ProfileError if the text is no valid profile.
+        """
+        self.found = found
+        self.text = text
+        self.profile = load_text(found, text)
+        self.attempt = attempt
+        self.answers = answers
+        self.tries = tries
+        self.runs = 0
+        self.grants = self._that_only_lessen(grants(text))
+        self.taken: frozenset[int] = frozenset()
+
+    def _that_only_lessen(self, candidates: Sequence[Grant]) -> tuple[Grant, ...]:
+        """The grants with those of their forms that, by themselves, allow nothing more than the profile does."""
+        kept = []
+        for grant in candidates:
+            first, *others = grant.forms
+            forms = (first, *(form for form in others if self._lessens(grant._replace(forms=(first, form)))))
+            kept += [grant._replace(forms=forms)] if len(forms) > 1 else []
+        return tuple(kept)
+
+    def _lessens(self, grant: Grant) -> bool:
+        try:
+            profile = load_text(self.found, render(self.text, (grant,), frozenset((0,))))
+        except ProfileError:
+            return True  # by itself; together with others it may be right
+        return self._is_less(profile)
+
+    def _is_less(self, profile: Profile) -> bool:
+        return all(change.sign == LESS for change in diff(self.profile, profile))
+
+    def shrink(self, width: int) -> Result:
+        """Take away what can be, `width` runs at a time. Raises SandrunError if a run cannot be made."""
+        search = Search(ladders(self.grants), self._ask, width)
+        complete = True
+        try:
+            search.run()
+        except SpentError:
+            complete = False
+        return Result(render(self.text, self.grants, search.taken), search.taken, complete)
+
+    def _ask(self, several: Sequence[frozenset[int]]) -> list[bool]:
+        todo: dict[frozenset[int], Profile] = {}
+        for taken in dict.fromkeys(several):
+            if self.answers.known(taken) is None:
+                profile = self._candidate(taken)
+                if profile:
+                    todo[taken] = profile
+                else:
+                    self.answers.add(taken, passed=False)
+        asked = list(todo)[: max(0, self.tries - self.runs)]
+        if asked:
+            self.runs += len(asked)
+            for taken, passed in zip(asked, self.attempt([todo[taken] for taken in asked]), strict=True):
+                self.answers.add(taken, passed=passed)
+        if len(asked) < len(todo):
+            raise SpentError
+        self.taken = max((taken for taken in several if self.answers.known(taken)), key=len, default=self.taken)
+        return [bool(self.answers.known(taken)) for taken in several]
+
+    def _candidate(self, taken: frozenset[int]) -> Profile | None:
+        """The profile without these; None if it contradicts itself, or would allow more than before."""
+        try:
+            profile = load_text(self.found, render(self.text, self.grants, taken))
+        except ProfileError:
+            return None
+        return profile if self._is_less(profile) else None
