@@ -44,6 +44,10 @@ _LOOPBACKS = (
     (netns.AF_INET6, struct.pack("=H", netns.AF_INET6), bytes(4) + bytes(15) + b"\x01" + bytes(4)),
 )
 """By family: what stands before the port and behind it in the address of the loopback interface."""
+_HINTS = {
+    errno.EADDRINUSE: "another program of this machine has it: grant another port with --bind",
+    errno.EACCES: "ports below 1024 are root's (net.ipv4.ip_unprivileged_port_start): grant another one with --bind",
+}
 
 
 class Relay:
@@ -169,6 +173,6 @@ def _published(plan: Plan, opened: list[int]) -> list[int]:
                     continue
                 raise SandrunError(
                     f"cannot publish port {port} on the loopback interface: {libc.strerror(error.errno or 0)}",
-                    hint="another program of this machine has it: grant another port with --bind",
+                    hint=_HINTS.get(error.errno or 0),
                 ) from None
     return listeners

@@ -46,3 +46,13 @@ def test_none_is_waited_for(who: support.Who, options: list[str], isolated: str)
     found = outcome(who, who.home / "report.json", *words, "--", "/usr/bin/sleep", "30")
     assert time.monotonic() - began < 15
     assert found["killed"] == 0
+
+
+def test_a_port_that_only_root_publishes(who: support.Who, options: list[str]) -> None:
+    """The hint says why the port cannot be had, not that somebody has it."""
+    with open("/proc/sys/net/ipv4/ip_unprivileged_port_start") as file:
+        support.need(not who.is_root and int(file.read()) > 1, "a user who may not bind every port")
+    done = who.run([*who.sandrun, *options, "--bind", "tcp:1", "--", "/usr/bin/true"])
+    assert done.returncode == 125
+    assert "cannot publish port 1 on the loopback interface: Permission denied (EACCES)" in done.stderr
+    assert "ip_unprivileged_port_start" in done.stderr
