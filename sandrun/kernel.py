@@ -114,6 +114,11 @@ def probe() -> Kernel:
     )
 
 
+def with_landlock(kernel: Kernel, abi: int) -> Kernel:
+    """`kernel` as if it had this Landlock ABI, 0 for none: to plan with, not to launch."""
+    return kernel._replace(landlock_abi=abi, landlock_state="available" if abi else "missing")
+
+
 def with_cgroup(kernel: Kernel) -> Kernel:
     """`kernel` with what is known of control groups; some calls more, for profiles that limit resources."""
     return kernel._replace(cgroup=cgroup_probe.probe())

@@ -61,10 +61,11 @@ def _run(program: bytes, data: bytes) -> int:
         elif operation == JUMP:
             at += operand
         else:
-            at += when_true if _holds(operation, accumulator, operand) else when_false
+            at += when_true if holds(operation, accumulator, operand) else when_false
 
 
-def _holds(operation: int, accumulator: int, operand: int) -> bool:
+def holds(operation: int, accumulator: int, operand: int) -> bool:
+    """Whether a conditional jump is taken. Raises ValueError for an instruction that is not known here."""
     if operation == JUMP_EQUAL:
         return accumulator == operand
     if operation == JUMP_GREATER:

@@ -116,14 +116,21 @@ def _workspace(plan: Plan, request: Request) -> Session | None:
 
 
 def prepare(
-    request: Request, command: Sequence[str], *, assume: bool = False, profile: Profile | None = None
+    request: Request,
+    command: Sequence[str],
+    *,
+    assume: bool = False,
+    profile: Profile | None = None,
+    abi: int | None = None,
 ) -> Prepared:
     """What the options mean here, for `command`; or what `profile` does. Raises SandrunError.
+
+    `abi`: as if the kernel had this one of Landlock.
 
     `assume`: do not try namespaces, 4 ms, if the launch itself may find out: if it makes nothing of the host's before it
     makes them. Its plan is then of a kernel that has them all.
     """
-    from sandrun.kernel import assume_namespaces, probe, with_broker, with_cgroup, with_namespaces  # noqa: PLC0415
+    from sandrun.kernel import assume_namespaces, probe, with_broker, with_cgroup, with_landlock, with_namespaces  # noqa: PLC0415
     from sandrun.plan import egress, namespaces  # noqa: PLC0415
     from sandrun.plan.shown import view_wanted  # noqa: PLC0415
     from sandrun.profile import load  # noqa: PLC0415
@@ -135,7 +142,7 @@ def prepare(
         optional=request.optional,
         require=request.require,
     )
-    kernel = probe()
+    kernel = probe() if abi is None else with_landlock(probe(), abi)
     if any(key.startswith("resources.") for key in profile.values):
         kernel = with_cgroup(kernel)
     if namespaces.wanted(profile) or view_wanted(profile):

@@ -7,7 +7,18 @@ the rules of the relay, and the seccomp programs. The profile is asked only for 
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from sandrun.policy.guards import CLONE_NEW
+from sandrun.primitives import caps
+from sandrun.primitives.landlock import FS
+from sandrun.why.answer import Answer
+from sandrun.why.calls import Calls
+from sandrun.why.entries import Entries, Entry
+from sandrun.why.files import ACTS, Files
+from sandrun.why.modes import Person
+from sandrun.why.network import ABSTRACT, Network
+from sandrun.why.seen import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,51 +28,16 @@ if TYPE_CHECKING:
     from sandrun.plan.resolve import Resolution
     from sandrun.profile.model import Profile
 
-ACTS = ("read", "write", "execute", "create", "remove")
-"""What `Judge.file` is asked. `write` of what is absent is `create`; `read` of a directory is to list it."""
+__all__ = ["ACTS", "Answer", "Entry", "Judge"]
 NO_WAYS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
-
-
-class Entry(NamedTuple):
-    """One entry of the profile that decides.
-
-    `origin` is `FILE:LINE: key[0]` or the flag. `through` are the profiles that were extended on the way to that file,
-    the one that was asked for first; () for flags and for the file that was asked for itself.
-    """
-
-    key: str
-    text: str
-    origin: str
-    through: tuple[str, ...] = ()
-
-
-class Answer(NamedTuple):
-    """The answer to one question."""
-
-    act: str
-    """What was asked: `write /etc/hosts`, `connect tcp:example.org:443`, `bind tcp:80`, `syscall ptrace`."""
-    granted: bool
-    """The plan does not refuse it."""
-    reason: str
-    """One sentence for people, lower case, without a full stop."""
-    entries: tuple[Entry, ...] = ()
-    """What grants it, or what denies it, the deciding one first; () where no entry grants it."""
-    mechanisms: tuple[str, ...] = ()
-    """What refuses it ("landlock", "mount", "seccomp", "relay", ...); () if it is granted."""
-    ordinary: str = ""
-    """Why ordinary permissions (owner, mode, what is there at all) refuse it anyway; "" if they do not."""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def allowed(self) -> bool:
-        """Whether it would work: neither the plan nor ordinary permissions refuse it."""
-        return self.granted and not self.ordinary
+BIND_LOW = caps.mask(("CAP_NET_BIND_SERVICE",))
 
 
 class Judge:
     """The questions, of one resolution of one profile on one kernel and host.
 
-    `ways` are the chains of `extends` by source, as `why.ways.ways` finds them.
+    `ways` are the chains of `extends` by source, as `why.ways.ways` finds them. `groups` are the supplementary groups of
+    the caller (getgroups(2)); without them those of group(5).
     """
 
     def __init__(
@@ -71,31 +47,47 @@ class Judge:
         kernel: Kernel,
         host: Host,
         ways: Mapping[str, tuple[str, ...]] = NO_WAYS,
+        groups: Sequence[int] | None = None,
     ) -> None:
-        raise NotImplementedError
+        plan = resolution.plan
+        self._calls = Calls(profile, resolution, kernel.arch, ways)
+        person = Person(plan, host, resolution.account, groups)
+        in_user_namespace = bool(plan.namespaces & CLONE_NEW["CLONE_NEWUSER"])
+        may_bind_low = bool(plan.permitted & BIND_LOW) and not in_user_namespace
+        self._network = Network(profile, plan, host, self._calls, ways, may_bind_low=may_bind_low)
+        entries = Entries(profile, resolution, kernel, host, ways)
+        self._files = Files(plan, Seen(plan, host), host, person, entries, self._calls.refused)
 
     def file(self, act: str, path: str, rights: int = 0) -> Answer:
         """Whether the command may do `act` (one of ACTS) to `path`, as it names it; relative: from its directory.
 
+        `write` of what is absent is `create`, of a directory to make a file in it; `read` of a directory is to list it.
         `rights`: ask for these Landlock rights instead of those that follow from the act and from what is there.
         """
-        raise NotImplementedError
+        return self._files.ask(act, path, rights)
 
     def connect(self, target: str, port: int, protocol: str = "tcp") -> Answer:
-        """Whether the command may connect (udp: send) to a name or an address, on this port."""
-        raise NotImplementedError
+        """Whether the command may connect (udp: send) to a name or an address, on this port.
+
+        Raises profile.bad.Bad for what is neither.
+        """
+        return self._network.connect(target, port, protocol)
 
     def bind(self, port: int, protocol: str = "tcp") -> Answer:
-        """Whether the command may bind a socket to this port."""
-        raise NotImplementedError
+        """Whether the command may bind a socket to this port, and listen if it is one of TCP."""
+        return self._network.bind(port, protocol)
 
     def unix(self, path: str) -> Answer:
         """Whether the command may connect to the unix socket at `path`; `abstract:NAME` is an abstract one."""
-        raise NotImplementedError
+        answer = self._network.unix(path)
+        if not answer.granted or path.startswith(ABSTRACT):
+            return answer
+        at_path = self._files.ask("write", path, FS["resolve_unix"])._replace(act=answer.act)
+        return at_path if not at_path.granted or at_path.ordinary or not answer.entries else answer
 
     def syscall(self, name: str, arguments: Sequence[int] = ()) -> Answer:
         """Whether the filters let a syscall through: with these arguments, or, without, with any at all.
 
         Raises ValueError for a name that no architecture has.
         """
-        raise NotImplementedError
+        return self._calls.ask(name, arguments)

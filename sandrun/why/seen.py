@@ -131,6 +131,8 @@ class Seen:
                 name = posixpath.dirname(name)
                 self._folders.add(name)
         self._mounts.setdefault("/", WHOLE)
+        self.points = frozenset(self._mounts) - {"/"}
+        """Where something is mounted, as far as the view does it."""
         self.cwd = os.fsdecode(plan.cwd) or host.cwd or "/"
 
     def at(self, path: str) -> Spot:
