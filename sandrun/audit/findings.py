@@ -195,6 +195,8 @@ class Audit:
             walls = (*ask.against_sockets(*inet, kinds=(kind,)), *own)
             if protocol in relayed:
                 what, walls = f"{name}, to what the relay lets through", ()
+            elif protocol in ask.brokered():
+                what = f"{name}, to what the supervisor connects"
             yield self._judge("sockets", what, walls, self._ports(), self._who_wrote(*NETWORK))
         raw = (*ask.against_sockets(*inet, kinds=(SOCK_RAW,)), *ask.lacks("CAP_NET_RAW"), *own)
         yield self._judge("sockets", "raw IP", raw, ("socket(2)",), self._who_wrote(*NETWORK, *CAPABILITIES))

@@ -21,7 +21,7 @@ from sandrun.plan.format import KEEP, TTY_INHERIT, TTY_NEW_SESSION, TTY_PTY, Pla
 from sandrun.plan.limits import dumps_are_piped
 from sandrun.plan.siblings import is_below
 from sandrun.policy import syscalls
-from sandrun.policy.guards import CLONE_NEW, SOCK_STREAM, TIOCLINUX, TIOCSTI
+from sandrun.policy.guards import CLONE_NEW, IPPROTO_TCP, SOCK_STREAM, TIOCLINUX, TIOCSTI
 from sandrun.primitives import caps
 from sandrun.primitives.landlock import FS, SCOPES
 from sandrun.primitives.seccomp import ALLOW, LOG
@@ -165,6 +165,10 @@ class Questions:
         if not self.plan.egress:
             return frozenset()
         return frozenset(number for number, _, _, _ in Plan.from_bytes(self.plan.egress).relay_rules)
+
+    def brokered(self) -> frozenset[int]:
+        """The protocols in which the supervisor makes the connections, and the command none."""
+        return frozenset((IPPROTO_TCP,)) if self.plan.broker_filter else frozenset()
 
     def against_abstract(self) -> Walls:
         """Against connecting to unix sockets without a path."""
