@@ -194,8 +194,12 @@ class Relay:
 
     def _open(self, near: socket.socket, counters: record.Counters | None, *, is_commands: bool) -> flow.Flow | None:
         """A flow for a connection, or None if it was reset because there are too many."""
-        if len(self._flows) >= self._most:
-            self._limit(f"{self._most} connections")
+        is_full = len(self._flows) >= self._most
+        if not is_commands and not is_full:
+            # Whoever is on this machine may connect to a published port: the command's own are to be possible still.
+            is_full = sum(not own for own in self._flows.values()) >= max(1, self._most // 2)
+        if is_full:
+            self._limit(f"{self._most} connections" if is_commands else "connections to published ports")
             flow.reset(near)
             return None
 

@@ -56,3 +56,26 @@ def test_the_end_comes_while_connections_come() -> None:
         serving.start()
         serving.join(5)
     assert not serving.is_alive()
+
+
+def test_peers_of_published_ports_leave_room() -> None:
+    """However many connect to a published port, the command has half of the connections for itself."""
+    with nothing_left():
+        at_work = relay.Relay(Plan(), relay.Sockets(), resolver.Resolver(), descriptors=64)
+        far = []
+
+        def opened(*, is_commands: bool) -> bool:
+            near, other = socket.socketpair()
+            far.append(other)
+            return at_work._open(near, None, is_commands=is_commands) is not None
+
+        published = [opened(is_commands=False) for _ in range(64)].count(True)
+        own = [opened(is_commands=True) for _ in range(64)].count(True)
+        at_work.close()
+        for sock in far:
+            sock.close()
+    assert 0 < published <= own
+    assert {row["target"] for row in at_work.record.document()["refused"]} == {  # type: ignore[attr-defined]
+        "connections to published ports",
+        f"{published + own} connections",
+    }
