@@ -135,10 +135,12 @@ _sandrun_command() {
         else
             mapfile -t COMPREPLY < <(compgen -W "$(sandrun workspace list --ids 2>/dev/null)" -- "$cur")
         fi
+    elif ((at == 1 && COMP_CWORD > 1)) && [[ ' doctor shrink ' == *" ${COMP_WORDS[1]} "* ]]; then
+        _sandrun_verb "$cur"
     elif ((COMP_CWORD == at)); then
         mapfile -t COMPREPLY < <(compgen -c -- "$cur")
         if ((at == 1)); then
-            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'doctor profile workspace' -- "$cur")
+            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'doctor profile shrink workspace' -- "$cur")
         fi
         compopt -o filenames
         mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <([[ $cur == */* ]] && compgen -f -- "$cur")
@@ -146,6 +148,26 @@ _sandrun_command() {
         _comp_command_offset "$at"
     elif declare -F _command_offset >/dev/null; then
         _command_offset "$at"
+    else
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+    fi
+}
+
+_sandrun_verb() {
+    local cur=$1 i=0 options=''
+    for ((i = 2; i < COMP_CWORD; i++)); do
+        if [[ ${COMP_WORDS[i]} == -- ]]; then
+            _sandrun_command "$((i + 1))" "$cur"
+            return
+        fi
+    done
+    case ${COMP_WORDS[1]} in
+        doctor) options='--json' ;;
+        shrink) options='--jobs -j --tries --timeout --state --check --json' ;;
+    esac
+    if [[ $cur == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
     else
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")

@@ -53,7 +53,20 @@ end
 
 function __sandrun_verb
     set -l tokens (commandline -opc)
-    contains -- "$tokens[2]" profile workspace
+    contains -- "$tokens[2]" profile workspace doctor shrink
+end
+
+# Whether the command line is of this verb, before the -- of its command.
+function __sandrun_plain_verb
+    set -l tokens (commandline -opc)
+    test "$tokens[2]" = "$argv[1]"; and not contains -- -- $tokens
+end
+
+# Complete the command behind the -- of a verb.
+function __sandrun_complete_behind
+    set -l tokens (commandline -opc) (commandline -ct)
+    set -l at (contains -i -- -- $tokens)
+    __fish_complete_subcommand --commandline $tokens[(math $at + 1)..]
 end
 
 function __sandrun_verb_is
@@ -72,11 +85,21 @@ end
 
 complete -c sandrun -f
 complete -c sandrun -n 'not __sandrun_verb' -x -a '(__sandrun_complete_command)'
-complete -c sandrun -n __sandrun_first -f -a 'doctor profile workspace'
+complete -c sandrun -n __sandrun_first -f -a 'doctor profile shrink workspace'
 complete -c sandrun -n '__sandrun_verb_is profile; and test (count (commandline -opc)) -eq 2' -f -a 'list show check schema diff audit'
 complete -c sandrun -n '__sandrun_verb_is profile; and test (count (commandline -opc)) -gt 2' -f -a '(__sandrun_profiles)'
 complete -c sandrun -n '__sandrun_verb_is workspace; and test (count (commandline -opc)) -eq 2' -f -a 'list diff commit discard'
 complete -c sandrun -n '__sandrun_verb_is workspace; and test (count (commandline -opc)) -gt 2' -f -a '(sandrun workspace list --ids 2>/dev/null)'
+complete -c sandrun -n '__sandrun_verb; and contains -- -- (commandline -opc)' -x -a '(__sandrun_complete_behind)'
+complete -c sandrun -n '__sandrun_plain_verb doctor' -F
+complete -c sandrun -n '__sandrun_plain_verb doctor' -l json -d 'Print JSON.'
+complete -c sandrun -n '__sandrun_plain_verb shrink' -F
+complete -c sandrun -n '__sandrun_plain_verb shrink' -l jobs -s j -r -d 'Run N tests at a time.'
+complete -c sandrun -n '__sandrun_plain_verb shrink' -l tries -r -d 'Run at most N tests (default: 1000).'
+complete -c sandrun -n '__sandrun_plain_verb shrink' -l timeout -r -d 'A test that takes longer than TIME fails.'
+complete -c sandrun -n '__sandrun_plain_verb shrink' -l state -r -d 'Keep the answers in the file STATE, and go on from there.'
+complete -c sandrun -n '__sandrun_plain_verb shrink' -l check -d 'Change nothing; the status is 1 if something could go.'
+complete -c sandrun -n '__sandrun_plain_verb shrink' -l json -d 'Print JSON.'
 complete -c sandrun -n __sandrun_options -s p -l profile -x -a '(__sandrun_profiles)' -d 'Start from this profile; repeatable. Without it: default. `none` is empty.'
 complete -c sandrun -n __sandrun_options -l replace -x -a 'filesystem.read filesystem.write filesystem.create filesystem.execute filesystem.deny filesystem.deny_write filesystem.rules filesystem.tmp filesystem.home filesystem.root filesystem.proc filesystem.dev filesystem.overlay network.connect network.bind network.unix network.loopback network.private network.families network.deny syscalls.default syscalls.allow syscalls.deny syscalls.promises syscalls.rules privileges.user privileges.group privileges.groups privileges.capabilities privileges.ambient privileges.no_new_privs privileges.securebits privileges.apparmor privileges.selinux process.isolate process.tty process.hostname process.umask process.nice process.cwd process.pass_fds process.namespaces environment.pass environment.set environment.unset rlimits resources.memory resources.pids resources.cpu resources.io time.timeout time.grace' -d 'Drop what the profiles say for KEY before the flags add to it.'
 complete -c sandrun -n __sandrun_options -l optional -x -a 'filesystem.read filesystem.write filesystem.create filesystem.execute filesystem.deny filesystem.deny_write filesystem.rules filesystem.tmp filesystem.home filesystem.root filesystem.proc filesystem.dev filesystem.overlay network.connect network.bind network.unix network.loopback network.private network.families network.deny syscalls.default syscalls.allow syscalls.deny syscalls.promises syscalls.rules privileges.user privileges.group privileges.groups privileges.capabilities privileges.ambient privileges.no_new_privs privileges.securebits privileges.apparmor privileges.selinux process.isolate process.tty process.hostname process.umask process.nice process.cwd process.pass_fds process.namespaces environment.pass environment.set environment.unset rlimits resources.memory resources.pids resources.cpu resources.io time.timeout time.grace' -d 'Run even where this kernel cannot keep the protection KEY.'

@@ -7,7 +7,10 @@ holds three shells' templates, which are to be compared with each other.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
+
+import click
 
 from sandrun.cli import VERBS
 from sandrun.cli.options import Option, all_options
@@ -70,6 +73,16 @@ def names(option: Option) -> list[str]:
 def key_paths() -> list[str]:
     """The keys that --optional and --replace take."""
     return [key.path for key in KEYS]
+
+
+def verb_options() -> dict[str, list[click.Option]]:
+    """The options of each verb that has no verbs of its own; its other words are files, and a command behind `--`."""
+    commands = {verb: getattr(import_module(module), verb, None) for verb, module in VERBS.items()}
+    return {
+        verb: [option for option in command.params if isinstance(option, click.Option)]
+        for verb, command in commands.items()
+        if isinstance(command, click.Command) and not isinstance(command, click.Group)
+    }
 
 
 BASH = r"""# bash completion for sandrun(1). @HEADER@
@@ -147,6 +160,8 @@ _sandrun_command() {
         else
             mapfile -t COMPREPLY < <(compgen -W "$(sandrun workspace list --ids 2>/dev/null)" -- "$cur")
         fi
+    elif ((at == 1 && COMP_CWORD > 1)) && [[ ' @PLAIN_VERBS@ ' == *" ${COMP_WORDS[1]} "* ]]; then
+        _sandrun_verb "$cur"
     elif ((COMP_CWORD == at)); then
         mapfile -t COMPREPLY < <(compgen -c -- "$cur")
         if ((at == 1)); then
@@ -158,6 +173,25 @@ _sandrun_command() {
         _comp_command_offset "$at"
     elif declare -F _command_offset >/dev/null; then
         _command_offset "$at"
+    else
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+    fi
+}
+
+_sandrun_verb() {
+    local cur=$1 i=0 options=''
+    for ((i = 2; i < COMP_CWORD; i++)); do
+        if [[ ${COMP_WORDS[i]} == -- ]]; then
+            _sandrun_command "$((i + 1))" "$cur"
+            return
+        fi
+    done
+    case ${COMP_WORDS[1]} in
+@VERB_CASES@
+    esac
+    if [[ $cur == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
     else
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
@@ -198,6 +232,10 @@ def bash() -> str:
         BASH,
         CASES="\n".join(lines),
         VALUED=" | ".join(valued),
+        VERB_CASES="\n".join(
+            f"        {verb}) options='{' '.join(name for option in options for name in option.opts)}' ;;"
+            for verb, options in verb_options().items()
+        ),
         OPTIONS=" ".join(options),
         VERBS=" ".join(VERBS),
         PROFILE_VERBS=" ".join(PROFILE_VERBS),
@@ -233,6 +271,22 @@ _sandrun() {
             compadd -- @WORKSPACE_VERBS@
         else
             compadd -- ${(f)"$(_call_program workspaces sandrun workspace list --ids 2>/dev/null)"}
+        fi
+        return
+    fi
+    local -A verb_options=(
+@VERB_PAIRS@
+    )
+    if (( CURRENT > 2 )) && (( $+verb_options[$words[2]] )); then
+        if (( $words[(i)--] < CURRENT )); then
+            local -i end=$words[(i)--]
+            shift $end words
+            (( CURRENT -= end ))
+            _normal
+        elif [[ $words[CURRENT] == -* ]]; then
+            compadd -- ${=verb_options[$words[2]]}
+        else
+            _files
         fi
         return
     fi
@@ -282,6 +336,10 @@ def zsh() -> str:
             specs.append(f"        '{many}{name}{mark}{spec}' \\")
     return _fill(
         ZSH,
+        VERB_PAIRS="\n".join(
+            f"        {verb} '{' '.join(name for option in options for name in option.opts)}'"
+            for verb, options in verb_options().items()
+        ),
         SPECS="\n".join(specs),
         KEYS=" ".join(key_paths()),
         VERBS=" ".join(VERBS),
@@ -344,7 +402,20 @@ end
 
 function __sandrun_verb
     set -l tokens (commandline -opc)
-    contains -- "$tokens[2]" profile workspace
+    contains -- "$tokens[2]" profile workspace @PLAIN_VERBS@
+end
+
+# Whether the command line is of this verb, before the -- of its command.
+function __sandrun_plain_verb
+    set -l tokens (commandline -opc)
+    test "$tokens[2]" = "$argv[1]"; and not contains -- -- $tokens
+end
+
+# Complete the command behind the -- of a verb.
+function __sandrun_complete_behind
+    set -l tokens (commandline -opc) (commandline -ct)
+    set -l at (contains -i -- -- $tokens)
+    __fish_complete_subcommand --commandline $tokens[(math $at + 1)..]
 end
 
 function __sandrun_verb_is
@@ -368,6 +439,8 @@ complete -c sandrun -n '__sandrun_verb_is profile; and test (count (commandline 
 complete -c sandrun -n '__sandrun_verb_is profile; and test (count (commandline -opc)) -gt 2' -f -a '(__sandrun_profiles)'
 complete -c sandrun -n '__sandrun_verb_is workspace; and test (count (commandline -opc)) -eq 2' -f -a '@WORKSPACE_VERBS@'
 complete -c sandrun -n '__sandrun_verb_is workspace; and test (count (commandline -opc)) -gt 2' -f -a '(sandrun workspace list --ids 2>/dev/null)'
+complete -c sandrun -n '__sandrun_verb; and contains -- -- (commandline -opc)' -x -a '(__sandrun_complete_behind)'
+@VERB_SPECS@
 @SPECS@
 """
 
@@ -397,6 +470,7 @@ def fish() -> str:
     valued = [name for option in all_options() if option.metavar for name in names(option)]
     return _fill(
         FISH,
+        VERB_SPECS="\n".join(line for verb in verb_options() for line in _fish_verb(verb)),
         SPECS="\n".join(specs),
         VALUED=" ".join(valued),
         KEYS=" ".join(key_paths()),
@@ -405,9 +479,21 @@ def fish() -> str:
     )
 
 
+def _fish_verb(verb: str) -> list[str]:
+    """The options of a verb, and files."""
+    condition = f"complete -c sandrun -n '__sandrun_plain_verb {verb}'"
+    lines = [f"{condition} -F"]
+    for option in verb_options()[verb]:
+        flags = " ".join(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in option.opts)
+        text = (option.help or "").replace("'", "\\'")
+        lines.append(f"{condition} {flags}{'' if option.is_flag else ' -r'} -d '{text}'")
+    return lines
+
+
 def _fill(template: str, **values: str) -> str:
     for name, value in values.items():
         template = template.replace(f"@{name}@", value)
+    template = template.replace("@PLAIN_VERBS@", " ".join(verb_options()))
     template = template.replace("@WORKSPACE_VERBS@", " ".join(WORKSPACE_VERBS))
     return template.replace("@KEYS@", " ".join(key_paths())).replace("@HEADER@", HEADER)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 VERBS = {
     "doctor": "sandrun.cli.doctor",
     "profile": "sandrun.cli.profile",
+    "shrink": "sandrun.cli.shrink",
     "workspace": "sandrun.cli.workspace",
 }
 """Each verb and the module whose `main(argv)` it is."""

@@ -66,6 +66,7 @@ USAGE = "sandrun [OPTIONS] [--] COMMAND [ARGS]..."
 VERB_USAGE = (
     "sandrun profile list|show|check|schema|diff|audit",
     "sandrun doctor",
+    "sandrun shrink",
     "sandrun workspace list|diff|commit|discard",
 )
 

@@ -31,6 +31,18 @@ LINES = [
     pytest.param("sandrun profile sch", "sandrun profile schema", id="verb of a verb"),
     pytest.param("sandrun profile show aprof", "sandrun profile show aprofile", id="profile name of a verb"),
     pytest.param("sandrun doct", "sandrun doctor", id="verb"),
+    pytest.param("sandrun shrink --che", "sandrun shrink --check", id="option of a verb"),
+    pytest.param("sandrun shrink some-fi", "sandrun shrink some-file", id="file of a verb"),
+    pytest.param(
+        "sandrun shrink some-file -- wrapped_comm",
+        "sandrun shrink some-file -- wrapped_command",
+        id="command of a verb",
+    ),
+    pytest.param(
+        "sandrun shrink some-file -- wrapped_command cho",
+        "sandrun shrink some-file -- wrapped_command chosen",
+        id="words of the command of a verb",
+    ),
     pytest.param("sandrun wrapped_comm", "sandrun wrapped_command", id="command"),
     pytest.param("sandrun -- wrapped_comm", "sandrun -- wrapped_command", id="command after --"),
     pytest.param("sandrun wrapped_command cho", "sandrun wrapped_command chosen", id="the command's own words"),
