@@ -34,6 +34,7 @@ HINTS: dict[tuple[str, int], str] = {
     ("set the security label", errno.EACCES): "the policy that confines sandrun itself does not let it",
     ("enter the Landlock ruleset", errno.E2BIG): "16 rulesets are in force already: too many sandboxes in one another",
     ("enter the Landlock ruleset", errno.EPERM): "it takes no_new_privs or CAP_SYS_ADMIN",
+    ("show system calls to the supervisor", errno.EBUSY): "another process watches the calls of this one already",
     ("load the seccomp filter", errno.EACCES): "it takes no_new_privs or CAP_SYS_ADMIN",
     ("load the seccomp filter", errno.EINVAL): "this kernel lacks an action or a flag that the filter uses",
     ("load the seccomp filter", errno.ENOMEM): "the filters in force already are too long together",
