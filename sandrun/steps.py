@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing import NoReturn, Protocol
 
     from sandrun.broker import Broker
+    from sandrun.observe.observer import Observer
     from sandrun.plan.format import Plan
     from sandrun.relaying import Relay
 
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
         """The control group that the command enters."""
         relay: Relay | None
         """Where the sockets of the network namespace are handed over."""
-        broker: Broker | None
+        broker: Broker | Observer | None
         """Where the listener of the first filter is handed over."""
 
 
@@ -84,7 +85,6 @@ class Job:
         "argument",
         "asking",
         "awaited",
-        "broker_filter",
         "caps",
         "close",
         "error_fd",
@@ -95,6 +95,7 @@ class Job:
         "limits",
         "plan",
         "ruleset_fd",
+        "shown",
         "supervisor",
         "view",
         "watch",
@@ -126,9 +127,9 @@ class Job:
             self.init = namespaces.Init()
             opened += self.init.descriptors
             kept.append(self.init.reader)
-        self.broker_filter = None
+        self.shown = None
         if watch.broker:
-            self.broker_filter = libc.SockFprog(plan.broker_filter)
+            self.shown = libc.SockFprog(plan.observe or plan.broker_filter)
             kept.append(watch.broker.channel)
         self.asking = id_maps.Asking() if plan.id_helpers else None
         opened += (self.asking.reader, self.asking.writer) if self.asking else ()
@@ -308,9 +309,9 @@ def _landlock(job: Job) -> None:
 
 
 def _hand_over_calls(job: Job) -> None:
-    if job.watch.broker and job.broker_filter:
+    if job.watch.broker and job.shown:
         flags = job.plan.seccomp_flags | notify.LISTENER_FLAG
-        listener = libc.seccomp(libc.SECCOMP_SET_MODE_FILTER, flags, job.broker_filter)
+        listener = libc.seccomp(libc.SECCOMP_SET_MODE_FILTER, flags, job.shown)
         libc.send_fd(job.watch.broker.channel, b"l", listener)
 
 
@@ -372,7 +373,7 @@ CHILD_STEPS = (
     # As late as possible: the working directory above may be one that the ruleset does not grant.
     ("enter the Landlock ruleset", _landlock),
     # Before the other filters, which may refuse what it takes. Both descriptors are closed by execve.
-    ("let the supervisor make the connections", _hand_over_calls),
+    ("show system calls to the supervisor", _hand_over_calls),
     # Last, so that the filter need not allow anything above: only execve, write and exit_group.
     ("load the seccomp filter", _seccomp),
     ("execute", _execve),

@@ -17,6 +17,7 @@ from sandrun.primitives import cgroup, landlock, tree, tty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sandrun.observe.observer import Observer
     from sandrun.plan.format import Plan
 
 KEPT_IGNORED = (libc.SIGHUP, libc.SIGINT, libc.SIGQUIT)
@@ -31,7 +32,8 @@ class Watch:
     `ignored`: mask of the signals whose disposition stays "ignore". `link` leads to the proxy, if there is one.
     `group` is the command's control group, if the plan asks for one; a guardian watches over it.
     `held` is a descriptor that the init process of the command's pid namespace keeps open as long as it lives, or -1.
-    `relay` serves the command's connections, if the plan asks for one; `broker` makes them, if it asks for that.
+    `relay` serves the command's connections, if the plan asks for one. `broker` is what the command's calls are shown
+    to: the broker, which makes its connections, if the plan asks for that, or the caller's observer.
     """
 
     __slots__ = (
@@ -50,7 +52,7 @@ class Watch:
         "terminal",
     )
 
-    def __init__(self, plan: Plan, *, verbose: bool) -> None:
+    def __init__(self, plan: Plan, *, verbose: bool, observer: Observer | None) -> None:
         self.terminal = tty.controlling()
         is_pty = plan.tty == TTY_PTY and self.terminal >= 0
         self.link = proxy.split(self.terminal) if is_pty else None
@@ -68,7 +70,7 @@ class Watch:
         try:
             # Where the group has us step aside, so that it is in nobody's way either.
             self.relay = relaying.start(plan, verbose=verbose)
-            self.broker = broker.start(plan, verbose=verbose)
+            self.broker = observer or broker.start(plan, verbose=verbose)
         except SandrunError:
             if self.group:
                 self.group.remove()
@@ -87,7 +89,7 @@ class Watch:
         self.cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
 
 
-def begin(plan: Plan, *, verbose: bool = False) -> Watch:
+def begin(plan: Plan, *, verbose: bool = False, observer: Observer | None = None) -> Watch:
     """Make this process a supervisor. Call it once, in a process with one thread, right before `launch`.
 
     It may be called again after a launch that failed, of a plan without TTY_PTY and control group that has a mount
@@ -95,7 +97,7 @@ def begin(plan: Plan, *, verbose: bool = False) -> Watch:
 
     With TTY_PTY and a terminal, this process splits: the original becomes the proxy between the two terminals and ends
     with the supervisor's exit status, and the supervisor that returns from here is its child.
-    `verbose`: what the relay refuses is told on stderr at once. Raises SandrunError. Irreversible: all signals stay
+    `verbose`: what the relay refuses is told on stderr at once. `observer`: of a plan that `observe` made. Raises SandrunError. Irreversible: all signals stay
     blocked, and the process stays non-dumpable.
     """
     _open_standard_descriptors()
@@ -112,7 +114,7 @@ def begin(plan: Plan, *, verbose: bool = False) -> Watch:
     # A caller that ignores SIGCHLD would make the kernel reap the command and throw its status away (wait(2)).
     libc.rt_sigaction(libc.SIGCHLD, libc.SIGACTION_DEFAULT)
     try:
-        watch = Watch(plan, verbose=verbose)
+        watch = Watch(plan, verbose=verbose, observer=observer)
     except OSError as error:
         raise SandrunError(f"cannot supervise: {libc.strerror(error.errno or 0)}") from None
     libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)

@@ -6,7 +6,10 @@ nobody is told how it ends. What the plan's rules say to it is `why.judge`'s to 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    Key = tuple[str, str, tuple["Place", ...], "Address | None", int]
 
 FILE, DIRECTORY, ABSENT, OTHER, UNKNOWN = "file", "directory", "absent", "other", "unknown"
 """What a Place is, as found right before the call; OTHER are devices, sockets and pipes."""
@@ -21,8 +24,8 @@ class Place(NamedTuple):
     """The same with symlinks followed as this call does; of what is ABSENT, the real directory and the name."""
     kind: str
     act: str
-    """One of `why.judge.ACTS`, or "look" for what only asks about the file (stat(2), readlink(2), chdir(2)), or
-    "change" for its attributes (chmod(2), chown(2), utimensat(2), setxattr(2))."""
+    """One of `why.judge.ACTS`; or "look" for what only asks about the file (stat(2), readlink(2), chdir(2)), "change"
+    for its attributes (chmod(2), chown(2), utimensat(2), setxattr(2)), "connect" for a unix socket."""
     rights: int
     """The Landlock access rights that it takes; of making and removing an entry they are rights on its directory."""
 
@@ -57,18 +60,26 @@ class Event(NamedTuple):
     """The errno with which the plan's filters refuse the call; 0: they let it through, as far as they go."""
 
     @property
-    def key(self) -> tuple[str, str, tuple[Place, ...], Address | None, int, int]:
-        """Events that say the same have the same key: who did what, to what."""
-        return self.program, self.syscall, self.places, self.address, self.refused, self.pid
+    def key(self) -> Key:
+        """Events that say the same have the same key: which program did what, to what."""
+        return self.program, self.syscall, self.places, self.address, self.refused
 
 
 class Seen(NamedTuple):
-    """Events with the same key."""
+    """Events with the same key. `first` and `last` may be of different processes."""
 
     first: Event
-    count: int
-    last: float
-    """When it was seen for the last time, as `Event.when`."""
+    last: Event
+    times: int
+
+
+class Variant(NamedTuple):
+    """Calls of one syscall that no filter in question would tell apart; arguments that do not matter are 0."""
+
+    syscall: str
+    number: int
+    arguments: tuple[int, ...]
+    times: int
 
 
 class Record(NamedTuple):
@@ -77,7 +88,11 @@ class Record(NamedTuple):
     calls: dict[str, int]
     """How often each syscall was observed, by name; a number of none that is known is `#NUMBER`."""
     seen: tuple[Seen, ...]
-    """In the order of the first."""
+    """In the order of the first; of the calls that were asked for, and those that the filters refuse."""
+    first: dict[str, Event]
+    """The first call of each syscall."""
+    variants: tuple[Variant, ...] = ()
+    """Where it was asked for: the calls, told apart by the arguments that matter."""
     others: int = 0
     """Events that are missing from `seen`, since there were too many different ones."""
     gap: str = ""

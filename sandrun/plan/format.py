@@ -86,6 +86,8 @@ FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("broker_filter", "b", b""),
     ("broker_rules", "V", ()),
     ("broker_deny", "V", ()),
+    # The program that shows the supervisor what it is to see, loaded first; "" = nothing. Never beside a broker_filter.
+    ("observe", "b", b""),
     ("view", "V", ()),  # what is mounted in the new mount namespace, in order: (VIEW_*, flags, path, source)
     ("view_rules", "P", ()),  # as path_rules, on places that exist only in the view
     ("apparmor", "b", b""),  # the profile that the command changes to at execve; "" = none
@@ -164,6 +166,7 @@ class Plan:
     broker_filter: bytes
     broker_rules: tuple[tuple[int, int, bytes, bytes], ...]
     broker_deny: tuple[tuple[int, int, bytes, bytes], ...]
+    observe: bytes
     view: tuple[tuple[int, int, bytes, bytes], ...]
     view_rules: tuple[tuple[int, int, bytes], ...]
     apparmor: bytes

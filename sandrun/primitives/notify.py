@@ -25,7 +25,8 @@ MOST_ADDRESS = 128
 """sizeof(struct sockaddr_storage): the kernel takes no longer address."""
 
 # linux/seccomp.h. The requests carry the sizes of their structs, so a kernel with other structs has other requests.
-_RECV, _SEND, _ID_VALID = 0xC0502100, 0xC0182101, 0x40082102
+_RECV, _SEND, _ID_VALID, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x40082102, 0x40082104
+_FLAG_CONTINUE, _FD_SYNC_WAKE_UP = 1, 1
 _NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 _RESPONSE = struct.Struct("=QqiI")
 _AUDIT_ARCH = {"x86_64": (0xC000003E, 42), "aarch64": (0xC00000B7, 203)}
@@ -54,13 +55,27 @@ def connect_filter(machine: str) -> bytes:
 def receive(listener: int) -> tuple[int, int, tuple[int, ...]] | None:
     """The next call: its notification's id, the caller's thread id, 0 if it is not in our pid namespace or below, and
     the arguments. None if the caller has given up. Only where poll(2) says that there is one, else it waits."""
+    call = receive_call(listener)
+    return (call[0], call[1], call[3]) if call else None
+
+
+def receive_call(listener: int) -> tuple[int, int, int, tuple[int, ...]] | None:
+    """As `receive`, with the number of the syscall before the arguments."""
     buffer = bytearray(_NOTIFICATION.size)
     try:
         fcntl.ioctl(listener, _RECV, buffer)
     except (FileNotFoundError, InterruptedError):
         return None
-    number, tid, _, _, _, _, *arguments = _NOTIFICATION.unpack(buffer)
-    return number, tid, tuple(arguments)
+    number, tid, _, syscall, _, _, *arguments = _NOTIFICATION.unpack(buffer)
+    return number, tid, syscall & 0xFFFFFFFF, tuple(arguments)
+
+
+def wake_at_once(listener: int) -> None:
+    """Have the caller run on the same processor as soon as it is answered, which is faster (Linux 6.6)."""
+    try:
+        fcntl.ioctl(listener, _SET_FLAGS, _FD_SYNC_WAKE_UP)
+    except OSError:
+        return  # an older kernel
 
 
 def is_waiting(listener: int, number: int) -> bool:
@@ -76,6 +91,18 @@ def answer(listener: int, number: int, error: int) -> bool:
     """Let the call return: 0, or with this errno. Whether the caller was still there to hear it."""
     try:
         fcntl.ioctl(listener, _SEND, _RESPONSE.pack(number, 0, -error, 0))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def resume(listener: int, number: int) -> bool:
+    """Let the call go on as if it had not been notified of. Whether the caller was still there.
+
+    Its memory may be another by now, so this is no way to allow anything (seccomp_unotify(2)).
+    """
+    try:
+        fcntl.ioctl(listener, _SEND, _RESPONSE.pack(number, 0, 0, _FLAG_CONTINUE))
     except FileNotFoundError:
         return False
     return True

@@ -1,0 +1,175 @@
+"""A thread whose call waits for us: its memory, its files as it names them, its sockets.
+
+Nothing of this decides anything, so what the thread's fellows change meanwhile makes an observation wrong, not a grant
+wide. Everything is reached through one descriptor of /proc/TID: once the thread is gone it answers nothing, also if
+its number is given to another.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import stat
+from typing import NamedTuple
+
+from sandrun import libc
+from sandrun.observe.events import ABSENT, DIRECTORY, FILE, OTHER, UNKNOWN
+
+MOST_PATH = 4096
+"""PATH_MAX, with the null byte."""
+RESOLVE_IN_ROOT = 0x10  # openat2(2)
+AT_FDCWD = libc.AT_FDCWD & 0xFFFFFFFF
+_LAST_ADDRESS = 2**63 - 1
+_SOL_SOCKET, _SO_TYPE, _SO_PROTOCOL, _SO_DOMAIN = 1, 3, 38, 39  # socket(7)
+_MOST_LINKS = 8
+
+
+class Found(NamedTuple):
+    """What stands behind a path: see `Place`. `is_link`: it is a symlink, which was not to be followed."""
+
+    real: str
+    kind: str
+    is_link: bool = False
+
+
+class Tracee:
+    """One thread. Raises OSError wherever something of it cannot be had; close it."""
+
+    __slots__ = ("_memory", "_proc", "_root", "_root_path", "pid", "program", "tid")
+
+    def __init__(self, tid: int) -> None:
+        """Raises OSError: ESRCH, ENOENT if it is gone; EACCES, EPERM if nobody may look into it (PR_SET_DUMPABLE)."""
+        self.tid = tid
+        self._memory = self._root = -1
+        self._proc = os.open(f"/proc/{tid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.pid = int(self._text("status").partition(b"\nTgid:")[2].split(None, 1)[0])
+            self._memory = os.open("mem", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)
+            self._root = os.open("root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._proc)
+            self._root_path = self._link("root")
+            self.program = self._inside(self._link("exe"))
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of it."""
+        for fd in (self._memory, self._root, self._proc):
+            if fd >= 0:
+                os.close(fd)
+        self._memory = self._root = self._proc = -1
+
+    def is_alive(self) -> bool:
+        """Whether the thread is still there, and not another with its number."""
+        try:
+            self._link("cwd")
+        except OSError:
+            return False
+        return True
+
+    def read(self, address: int, length: int) -> bytes:
+        """A copy of its memory, of as much as is there. Raises OSError EFAULT if nothing is."""
+        data = os.pread(self._memory, length, address) if 0 < address <= _LAST_ADDRESS - length else b""
+        if not data:
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+        return data
+
+    def string(self, address: int) -> str:
+        """The path at this address. Raises OSError; ENAMETOOLONG for what is no path."""
+        text, end, _ = self.read(address, MOST_PATH).partition(b"\0")
+        if not end:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        return os.fsdecode(text)
+
+    def descriptor(self, fd: int) -> str:
+        """The path of what is open as `fd`; AT_FDCWD (also of 32 bits): of the working directory."""
+        return self._inside(self._link("cwd" if fd & 0xFFFFFFFF == AT_FDCWD else f"fd/{fd & 0xFFFFFFFF}"))
+
+    def absolute(self, dir_fd: int, path: str) -> str:
+        """A path as it means it, from its root; nothing is resolved."""
+        return path if path.startswith("/") else posixpath.join(self.descriptor(dir_fd), path)
+
+    def find(self, path: str, *, follows: bool, links: int = _MOST_LINKS) -> Found:
+        """What stands behind an absolute path of its. Raises no error: what cannot be found out is UNKNOWN."""
+        lexical = posixpath.normpath("/" + path.lstrip("/"))
+        try:
+            fd = self._open(self._own_proc(lexical), follows=follows)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return self._find_absent(lexical, follows=follows, links=links)
+            return Found(lexical, UNKNOWN)
+        try:
+            mode = os.fstat(fd).st_mode
+            real = lexical if _is_proc(lexical) else self._inside(os.readlink(f"/proc/self/fd/{fd}"))
+        except OSError:
+            return Found(lexical, UNKNOWN)
+        finally:
+            os.close(fd)
+        kind = DIRECTORY if stat.S_ISDIR(mode) else FILE if stat.S_ISREG(mode) else OTHER
+        return Found(real, kind, stat.S_ISLNK(mode))
+
+    def socket(self, fd: int) -> tuple[int, int, int]:
+        """Domain, type and protocol of an open socket (socket(2)). Raises OSError."""
+        pidfd = os.pidfd_open(self.pid)
+        try:
+            copy = libc.pidfd_getfd(pidfd, fd & 0xFFFFFFFF)
+        finally:
+            os.close(pidfd)
+        try:
+            domain, kind, protocol = (libc.getsockopt(copy, _SOL_SOCKET, name) for name in _SOCKET_OPTIONS)
+        finally:
+            os.close(copy)
+        return domain, kind, protocol
+
+    def _find_absent(self, path: str, *, follows: bool, links: int) -> Found:
+        """Of what is not there: where it would be made. A symlink that leads nowhere is followed, as open(2) does."""
+        folder, name = posixpath.split(path)
+        try:
+            fd = self._open(folder, follows=True)
+        except OSError:
+            return Found(path, ABSENT)
+        real = folder
+        try:
+            real = self._inside(os.readlink(f"/proc/self/fd/{fd}"))
+            target = os.readlink(name, dir_fd=fd) if follows and links else ""
+        except OSError:
+            target = ""
+        finally:
+            os.close(fd)
+        if target:
+            return self.find(posixpath.join(real, target), follows=True, links=links - 1)
+        return Found(posixpath.join(real, name), ABSENT)
+
+    def _open(self, path: str, *, follows: bool) -> int:
+        flags = os.O_PATH | os.O_CLOEXEC | (0 if follows else os.O_NOFOLLOW)
+        return libc.openat2(os.fsencode(path.lstrip("/") or "."), flags, resolve=RESOLVE_IN_ROOT, dir_fd=self._root)
+
+    def _own_proc(self, path: str) -> str:
+        """proc(5) shows everybody another /proc/self."""
+        head, _, rest = path.removeprefix("/proc/").partition("/")
+        own = {"self": str(self.pid), "thread-self": f"{self.pid}/task/{self.tid}"}.get(head, "")
+        return f"/proc/{own}/{rest}" if own and _is_proc(path) else path
+
+    def _inside(self, path: str) -> str:
+        """A path of this process's, as the tracee sees it: from its own root."""
+        if self._root_path != "/" and path.startswith(self._root_path + "/"):
+            return path.removeprefix(self._root_path)
+        return "/" if path == self._root_path else path
+
+    def _link(self, name: str) -> str:
+        return os.readlink(name, dir_fd=self._proc)
+
+    def _text(self, name: str) -> bytes:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)
+        try:
+            return os.read(fd, MOST_PATH)
+        finally:
+            os.close(fd)
+
+
+_SOCKET_OPTIONS = (_SO_DOMAIN, _SO_TYPE, _SO_PROTOCOL)
+
+
+def _is_proc(path: str) -> bool:
+    return path.startswith("/proc/")
