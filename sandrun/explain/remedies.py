@@ -1,0 +1,103 @@
+"""The smallest flag, and the same as a line of a profile, that would let a refused thing through. Pure."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import shlex
+from typing import TYPE_CHECKING, NamedTuple
+
+from sandrun.plan.groups import DNS, TEMPORARY
+from sandrun.plan.siblings import is_below
+from sandrun.profile.paths import literal
+
+if TYPE_CHECKING:
+    from sandrun.explain.denials import Denial
+
+DENYING = ("filesystem.deny", "filesystem.deny_write", "network.deny", "syscalls.deny", "syscalls.rules")
+FILE_KEYS = {
+    "read": "read",
+    "look": "read",
+    "write": "write",
+    "create": "write",
+    "remove": "write",
+    "change": "write",
+    "execute": "execute",
+}
+INTERNET = ("inet", "inet6")
+
+
+class Remedy(NamedTuple):
+    """What to do. `flag` and `toml` say the same; both are "" where only `text` can say it."""
+
+    flag: str = ""
+    toml: str = ""
+    text: str = ""
+
+
+def remedy(denial: Denial) -> Remedy:
+    """The smallest grant that covers what was refused; of a denial by the profile itself, the entry to take out.
+
+    Nothing says that it would be wise to grant it.
+    """
+    against = next((entry for entry in denial.entries if entry.key in DENYING), None)
+    if against is not None:
+        return Remedy(text=f"take out {against.key} {against.text} ({against.origin}): it wins over every grant")
+    if denial.act in FILE_KEYS:
+        return _of_file(denial)
+    if denial.act == "connect":
+        return _listed("network.connect", "--connect", denial.target)
+    if denial.act == "name":
+        return _listed("network.connect", "--connect", f"{denial.target}:443", "with the port that it is meant for")
+    if denial.act == "bind":
+        return _listed("network.bind", "--bind", denial.target)
+    if denial.act == "unix":
+        path = denial.target if denial.target.startswith("abstract:") else _written(denial.target)
+        return _listed("network.unix", "--unix", path)
+    if denial.act == "syscall":
+        return _of_syscall(denial)
+    return Remedy()
+
+
+def _of_file(denial: Denial) -> Remedy:
+    path = posixpath.normpath(denial.target)
+    key = FILE_KEYS[denial.act]
+    if key == "read" and path in DNS:
+        return _listed("filesystem.read", "--read", "@dns")
+    if key == "write" and any(is_below(path, place) for place in TEMPORARY[:2]) and denial.act == "create":
+        return Remedy("--tmp private", 'filesystem.tmp = "private"', "TMPDIR then names a directory of its own")
+    if denial.act in ("create", "remove"):
+        # Landlock asks for making and removing of the directory; a grant of what is not there would have to make it.
+        path = posixpath.dirname(path)
+    return _listed(f"filesystem.{key}", f"--{key}", _written(path))
+
+
+def _of_syscall(denial: Denial) -> Remedy:
+    name, _, about = denial.target.partition(" ")
+    if name in ("socket", "socketpair") and about:
+        family = about.split(" ")[0]
+        if family in INTERNET:
+            text = "with the endpoint that it is meant for"
+            return Remedy("--connect HOST:PORT", 'network.connect = ["HOST:PORT"]', text)
+        if family == "unix":
+            return Remedy("--unix PATH", 'network.unix = ["PATH"]', "with the socket that it is meant for")
+        return _listed("network.families", "--family", family)
+    others = [entry for entry in denial.entries if not entry.key.startswith("syscalls.")]
+    if others:
+        return Remedy(text=f"it is refused for the sake of {others[0].key} ({others[0].origin})")
+    return _listed("syscalls.allow", "--allow-syscall", name)
+
+
+def raised(name: str, limit: int) -> Remedy:
+    """A higher limit of resources: how much is enough, nobody knows, so twice as much."""
+    return Remedy(f"--rlimit {name}={limit * 2}", f"rlimits.{name} = {limit * 2}", "or more")
+
+
+def _listed(key: str, flag: str, item: str, text: str = "") -> Remedy:
+    return Remedy(f"{flag} {shlex.quote(item)}", f"{key} = [{json.dumps(item, ensure_ascii=False)}]", text)
+
+
+def _written(path: str) -> str:
+    """A path as the grammar of paths has it: no character of it is a wildcard."""
+    text = literal(path)
+    return text if text.startswith("/") else f"./{text}"
