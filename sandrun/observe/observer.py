@@ -50,6 +50,8 @@ class Job(NamedTuple):
     """What is to be seen: see `observe`."""
 
     calls: frozenset[str] = NAMED
+    also: frozenset[str] = frozenset()
+    """Calls that name nothing, of which each is to be an Event all the same."""
     reads: bool = True
     variants: Verdicts | None = None
 
@@ -61,8 +63,8 @@ def observe(plan: Plan, arch: str, job: Job = EVERYTHING_NAMED) -> tuple[Plan, O
     """The same plan, observed, and the observer to give to `watch.begin(plan, observer=...)`.
 
     `job.calls`: names and @sets of the syscalls to see; by default those that name files, sockets and programs
-    (`calls.NAMED`; `calls.DOING` does without stat(2) and the like); `program.EVERY` is every call. Calls that the
-    plan's filters refuse are seen in any case. `job.reads`: make an Event of each, else they are only counted.
+    (`calls.NAMED`; `calls.DOING` does without stat(2) and the like) and `job.also`; `program.EVERY` is every call. Calls
+    that the plan's filters refuse are seen in any case. `job.reads`: make an Event of each, else they are only counted.
     `job.variants`: count apart what these programs would tell apart (`Record.variants`).
 
     Call it right before `watch.begin`. Raises SandrunError (125) if this plan cannot be observed here. That somebody
@@ -76,7 +78,7 @@ def observe(plan: Plan, arch: str, job: Job = EVERYTHING_NAMED) -> tuple[Plan, O
     channels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours, theirs = (channel.detach() for channel in channels)
     try:
-        calls = job.calls if job.calls == program.EVERY else job.calls | _EXECUTING
+        calls = job.calls if job.calls == program.EVERY else job.calls | job.also | _EXECUTING
         filter_ = program.merged(plan.seccomp, arch, calls, own_code(), theirs)
     except (ValueError, OSError) as error:
         os.close(ours)
@@ -109,7 +111,8 @@ class Observer:
     """Of one run. `watch`, `launch` and `supervise` call all but `record`.
 
     `channel` is what the child sends the listener over; `poll` is readable when there is work to `serve`. `sink`, if
-    set, is called with each event as it happens, also with those that repeat others; it must neither block nor raise.
+    set, is called with each event as it happens, also with those that repeat others; `peek` is called before its caller
+    goes on, perhaps twice for a call that is interrupted. They must neither block nor raise.
     """
 
     __slots__ = (
@@ -130,6 +133,7 @@ class Observer:
         "_unread",
         "_verdicts",
         "channel",
+        "peek",
         "poll",
         "sink",
     )
@@ -147,6 +151,7 @@ class Observer:
         self._seen: dict[Key, Seen] = {}
         self._others = self._unread = 0
         self._gap = ""
+        self.peek: Callable[[Event], None] | None = None
         self.sink: Callable[[Event], None] | None = None
         self.poll = select.epoll()
 
@@ -218,8 +223,11 @@ class Observer:
         refused = errno.EPERM  # until it is known
         try:
             refused = self._verdicts.refusal(number, arguments)
-            if refused or number not in self._first or (self._job.reads and name in SHAPES):
+            is_wanted = name in SHAPES or name in self._job.also
+            if refused or number not in self._first or (self._job.reads and is_wanted):
                 event = self._look(waiting, tid, number, arguments, refused)
+                if self.peek:
+                    self.peek(event)
         finally:
             if refused:
                 was_there = notify.answer(self._listener, waiting, refused)
