@@ -91,8 +91,8 @@ def answer(listener: int, number: int, error: int) -> bool:
     """Let the call return: 0, or with this errno. Whether the caller was still there to hear it."""
     try:
         fcntl.ioctl(listener, _SEND, _RESPONSE.pack(number, 0, -error, 0))
-    except FileNotFoundError:
-        return False
+    except (FileNotFoundError, BlockingIOError):
+        return False  # it gave up; or another answer is under way to it (EINPROGRESS)
     return True
 
 

@@ -17,7 +17,7 @@ import pytest
 from sandrun.primitives import notify
 from tests.escape.outside import is_quiet, python
 from tests.integration.brokered import brokered, record
-from tests.support import Who, descendants, in_child, need_landlock
+from tests.support import Who, descendants, in_child, need_landlock, need_namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,6 +177,33 @@ def test_threads_and_children(who: Who, servers: Servers) -> None:
     libc.pthread_exit(None)
     """
     assert ran(who, servers, code) == ["150 {'ok'}", "0", "ok"]
+
+
+def test_in_a_pid_namespace(who: Who, servers: Servers) -> None:
+    """Where only the network namespace is missing, the command's processes are served in a pid namespace of their own."""
+    need_namespaces(who)
+    if who.is_root:
+        pytest.skip("an uid 0 without CAP_SETFCAP cannot be mapped once more (user_namespaces(7))")
+    code = """
+    print(os.getpid() < 10, fresh(inet("127.0.0.1", port)), fresh(inet("127.0.0.1", other)))
+    """
+    words = argv(who, servers, code, "--isolate", "true")
+    done = who.run([word.replace("max_user_namespaces", "max_net_namespaces") for word in words])
+    assert (done.returncode, done.stdout) == (0, "True ok EACCES\n"), done.stderr
+
+
+def test_denials_win(who: Who, servers: Servers) -> None:
+    """What is denied stays closed in every spelling, within a network that is granted."""
+    code = """
+    def mapped(host):
+        return struct.pack("=H", 10) + struct.pack(">HI", port, 0) + bytes(10) + b"\\xff\\xff" + socket.inet_aton(host) + bytes(4)
+    with socket.socket(socket.AF_INET6) as client:
+        print([raw(client.fileno(), mapped(host)) for host in ("127.0.0.1", "0.0.0.0")])
+    print([fresh(inet(host, port)) for host in ("127.0.0.1", "0.0.0.0", "127.0.0.2")])
+    """
+    port = servers.ports[0]
+    words = ("--connect", f"0.0.0.0/0:{port}", "--deny-endpoint", "127.0.0.1")
+    assert ran(who, servers, code, *words) == ["['EACCES', 'EACCES']", "['EACCES', 'EACCES', 'ECONNREFUSED']"]
 
 
 # --- waiting ---------------------------------------------------------------------------------------------------------
