@@ -92,14 +92,17 @@ AMOUNTS = frozenset(("resources.memory", "resources.pids", "resources.cpu", "res
 """Scalars where more is more, and absence is no limit."""
 
 
-def diff(first: Profile, second: Profile) -> list[Change]:
-    """The changes from `first` to `second`, in the order of the declaration of keys; none if both allow the same."""
+def diff(first: Profile, second: Profile, *, exact: bool = False) -> list[Change]:
+    """The changes from `first` to `second`, in the order of the declaration of keys; none if both allow the same.
+
+    `exact`: none only if both say the same, the order of lists aside. What covers what is then not asked, since a link
+    may lead an entry out of the directory that seems to cover it.
+    """
     changes: dict[Change, None] = {}
     for key in KEYS:
-        changes.update(dict.fromkeys(_key_changes(key, first, second)))
-    for key in KEYS:
-        if key.protection:
-            changes.update(dict.fromkeys(_optional_changes(key.path, first, second)))
+        changes.update(dict.fromkeys(_key_changes(key, first, second, exact=exact)))
+    for path in optional_paths(first, second):
+        changes.update(dict.fromkeys(_optional_changes(path, first, second)))
     ours, theirs = _required(first), _required(second)
     changes.update(dict.fromkeys(Change(LESS, f"needs {name}") for name in theirs if name not in ours))
     changes.update(dict.fromkeys(Change(MORE, f"no longer needs {name}") for name in ours if name not in theirs))
@@ -110,24 +113,38 @@ def _required(profile: Profile) -> list[str]:
     return [str(value.value) for value in profile.require]
 
 
-def _key_changes(key: Key, first: Profile, second: Profile) -> Iterator[Change]:
+def optional_paths(*profiles: Profile) -> list[str]:
+    """The key paths that `optional` may name: those of the declaration, and each name that is in a table."""
+    paths: dict[str, None] = {}
+    for key in KEYS:
+        names = [name for profile in profiles for name in profile.names(key.path)] if key.merge == TABLE else []
+        if key.protection:
+            paths.update(dict.fromkeys((key.path, *(f"{key.path}.{name}" for name in names))))
+    return list(paths)
+
+
+def _key_changes(key: Key, first: Profile, second: Profile, *, exact: bool) -> Iterator[Change]:
     if key.merge == TABLE:
         yield from _table_changes(key, first, second)
-    elif key.merge != UNION:
-        yield from _scalar_changes(key, first.scalar(key.path), second.scalar(key.path))
-    elif key.path in GRANTS:
-        gained, lost = _entries(key, second, first), _entries(key, first, second)
+        return
+    if key.merge != UNION:
+        yield from _scalar_changes(key, first.scalar(key.path), second.scalar(key.path), exact=exact)
+        return
+    gained, lost = _entries(key, second, first, exact=exact), _entries(key, first, second, exact=exact)
+    if exact and not (gained or lost) and (key.path in first.values) != (key.path in second.values):
+        # The list is empty where it is written. That a table says anything can matter by itself.
+        yield Change(OTHER, f"{key.path} is {'written' if key.path in second.values else 'no longer written'}, as []")
+    if key.path in GRANTS:
         yield from (Change(MORE, "may " + GRANTS[key.path].format(entry)) for entry in gained)
         yield from (Change(LESS, "may no longer " + GRANTS[key.path].format(entry)) for entry in lost)
         yield from _default_changes(key, first, second)
     elif key.path not in DENIES:
         # An action for an argument of a syscall may loosen or tighten, depending on everything else.
-        yield from (Change(OTHER, f"{key.path} has {entry}") for entry in _entries(key, second, first))
-        yield from (Change(OTHER, f"{key.path} no longer has {entry}") for entry in _entries(key, first, second))
+        yield from (Change(OTHER, f"{key.path} has {entry}") for entry in gained)
+        yield from (Change(OTHER, f"{key.path} no longer has {entry}") for entry in lost)
     else:
-        gained, lost = _entries(key, first, second), _entries(key, second, first)
-        yield from (Change(MORE, f"is no longer kept from: {DENIES[key.path].format(entry)}") for entry in gained)
-        yield from (Change(LESS, f"may never {DENIES[key.path].format(entry)}") for entry in lost)
+        yield from (Change(MORE, f"is no longer kept from: {DENIES[key.path].format(entry)}") for entry in lost)
+        yield from (Change(LESS, f"may never {DENIES[key.path].format(entry)}") for entry in gained)
 
 
 def _default_changes(key: Key, first: Profile, second: Profile) -> Iterator[Change]:
@@ -145,8 +162,11 @@ def _default_changes(key: Key, first: Profile, second: Profile) -> Iterator[Chan
     )
 
 
-def _entries(key: Key, having: Profile, lacking: Profile) -> list[str]:
+def _entries(key: Key, having: Profile, lacking: Profile, *, exact: bool) -> list[str]:
     """The entries of a list in `having` that nothing in `lacking` covers, as text."""
+    if exact:
+        written = {to_toml(value, key) for value in lacking.items(key.path)}
+        return [_entry(value, key) for value in having.items(key.path) if to_toml(value, key) not in written]
     covering = [value for path in IMPLIED.get(key.path, (key.path,)) for value in lacking.items(path)]
     return [
         _entry(value, key)
@@ -158,7 +178,8 @@ def _entries(key: Key, having: Profile, lacking: Profile) -> list[str]:
 
 def _entry(value: Value, key: Key) -> str:
     if isinstance(value.value, AccessRule):
-        return escaped(f"the rights {', '.join(value.value.access)} on {value.value.path.text}")
+        at = f", shown at {value.value.at}" if value.value.at else ""
+        return escaped(f"the rights {', '.join(value.value.access)} on {value.value.path.text}{at}")
     if isinstance(value.value, PathEntry):
         return escaped(value.value.text)
     return escaped(to_toml(value, key).strip('"'))
@@ -211,8 +232,8 @@ def _set_covers(group: str, entry: str) -> bool:
     return True
 
 
-def _scalar_changes(key: Key, first: Value | None, second: Value | None) -> Iterator[Change]:
-    default = SAME.get(key.path)
+def _scalar_changes(key: Key, first: Value | None, second: Value | None, *, exact: bool) -> Iterator[Change]:
+    default = None if exact else SAME.get(key.path)
     ours = first.value if first else default
     theirs = second.value if second else default
     if ours == theirs and type(ours) is type(theirs):

@@ -93,9 +93,12 @@ class _Collector:
 
 
 def read_document(
-    data: Mapping[str, object], source: str, directory: str, lines: Mapping[Place, int]
+    data: Mapping[str, object], source: str, directory: str, lines: Mapping[Place, int], *, merged: bool = False
 ) -> tuple[Layer, list[Problem]]:
-    """The layer of a parsed file. A layer that comes with problems is not to be used."""
+    """The layer of a parsed file. A layer that comes with problems is not to be used.
+
+    `merged`: it holds what several files and flags said, so that one may deny what another grants.
+    """
     into = _Collector(source, directory, lines)
     top = _TopKeys(into)
     for name, raw in data.items():
@@ -108,6 +111,9 @@ def read_document(
         elif name not in TOP_NAMES:
             into.bad(into.origin((name,)), _unknown_key(name, (*TABLES, *TOP_NAMES), ""))
     profile = into.profile()._replace(description=top.description, require=tuple(top.lists["require"]))
+    layer = Layer(profile, tuple(top.lists["extends"]), tuple(top.lists["replace"]), tuple(top.lists["optional"]))
+    if merged:
+        return layer, into.problems
     into.problems += contradictions(profile.values)
     for value in top.lists["optional"]:
         key = str(value.value)
@@ -115,7 +121,6 @@ def read_document(
             message = f"{key} is not set in this file, and what others ask for stays required"
             hint = f"set it here too, or drop the inherited value: replace = [{quoted(key)}]"
             into.problems.append(Problem(str(value.origin), message, hint))
-    layer = Layer(profile, tuple(top.lists["extends"]), tuple(top.lists["replace"]), tuple(top.lists["optional"]))
     return layer, into.problems
 
 

@@ -13,7 +13,7 @@ from sandrun.profile.source import BARE
 from sandrun.profile.units import SIZE_UNITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from sandrun.profile.keys import Key
     from sandrun.profile.layer import Layer
@@ -29,9 +29,9 @@ def layer_text(layer: Layer) -> str:
     profile = layer.profile
     head = _head(profile.description)
     for name, values in (("extends", layer.extends), ("replace", layer.replace), ("optional", layer.optional)):
-        head += _array(name, [_string(str(value.value)) for value in values]) if values else []
-    head += _array("require", [_string(str(value.value)) for value in profile.require]) if profile.require else []
-    return _text(head + _tables(profile.values, origins=False))
+        head += array(name, [string(str(value.value)) for value in values]) if values else []
+    head += array("require", [string(str(value.value)) for value in profile.require]) if profile.require else []
+    return _text(head + tables(profile.values))
 
 
 def profile_text(profile: Profile) -> str:
@@ -42,26 +42,27 @@ def profile_text(profile: Profile) -> str:
     head = _head(profile.description)
     head += [f"# replaced: {value.value} ({value.origin})" for value in profile.replaced]
     optional = [key for key in profile.asked if profile.is_optional(key)]
-    head += _array("optional", [_string(key) for key in optional]) if optional else []
+    head += array("optional", [string(key) for key in optional]) if optional else []
     if profile.require:
         origins = [str(value.origin) for value in profile.require]
-        head += _array("require", [_string(str(value.value)) for value in profile.require], origins)
-    return _text(head + _tables(profile.values, origins=True))
+        head += array("require", [string(str(value.value)) for value in profile.require], origins)
+    return _text(head + tables(profile.values, lambda value: str(value.origin)))
 
 
 def _head(description: str) -> list[str]:
-    return [f"schema = {SCHEMA}", *([f"description = {_string(description)}"] if description else [])]
+    return [f"schema = {SCHEMA}", *([f"description = {string(description)}"] if description else [])]
 
 
 def _text(lines: Iterable[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _tables(values: Mapping[str, tuple[Value, ...]], *, origins: bool) -> list[str]:
+def tables(values: Mapping[str, tuple[Value, ...]], comment: Callable[[Value], str] | None = None) -> list[str]:
+    """The lines of these values, table by table; `comment` gives what stands behind each of them."""
     lines: list[str] = []
     table = ""
     for key in KEYS:
-        written = _key_lines(key, values, origins=origins)
+        written = _key_lines(key, values, comment)
         if written and key.table != table:
             table = key.table
             lines += ["", f"[{table}]"]
@@ -69,16 +70,16 @@ def _tables(values: Mapping[str, tuple[Value, ...]], *, origins: bool) -> list[s
     return lines
 
 
-def _key_lines(key: Key, values: Mapping[str, tuple[Value, ...]], *, origins: bool) -> list[str]:
+def _key_lines(key: Key, values: Mapping[str, tuple[Value, ...]], comment: Callable[[Value], str] | None) -> list[str]:
     name = key.path.partition(".")[2]
     if key.merge == TABLE:
         prefix = f"{name}." if name else ""
         entries = {path[len(key.path) + 1 :]: several[-1] for path, several in values.items() if _is_in(path, key)}
         return [
-            f"{prefix}{_name(entry)} = {_string(HIDDEN) if key.kind == 'env-table' else to_toml(value, key)}"
+            f"{prefix}{_name(entry)} = {string(HIDDEN) if key.kind == 'env-table' else to_toml(value, key)}"
             + (
-                f"  # {_hidden(key)}{value.origin}"
-                if origins
+                f"  # {_hidden(key)}{comment(value)}"
+                if comment
                 else "  # the value is not shown" * (key.kind == "env-table")
             )
             for entry, value in entries.items()
@@ -87,10 +88,9 @@ def _key_lines(key: Key, values: Mapping[str, tuple[Value, ...]], *, origins: bo
     if several is None:
         return []
     if key.merge == UNION:
-        comments = [str(value.origin) for value in several] if origins else None
-        return _array(name, [to_toml(value, key) for value in several], comments)
-    comment = f"  # {several[-1].origin}" if origins else ""
-    return [f"{name} = {to_toml(several[-1], key)}{comment}"]
+        return array(name, [to_toml(value, key) for value in several], list(map(comment, several)) if comment else None)
+    behind = f"  # {comment(several[-1])}" if comment else ""
+    return [f"{name} = {to_toml(several[-1], key)}{behind}"]
 
 
 def _hidden(key: Key) -> str:
@@ -101,7 +101,8 @@ def _is_in(path: str, key: Key) -> bool:
     return path.startswith(key.path + ".") and path not in BY_PATH
 
 
-def _array(name: str, items: list[str], comments: list[str] | None = None) -> list[str]:
+def array(name: str, items: list[str], comments: list[str] | None = None) -> list[str]:
+    """The lines of a list: one for each item if there are comments, or if one would be too long."""
     line = f"{name} = [{', '.join(items)}]"
     if not items or (comments is None and len(line) <= WIDTH):
         return [line]
@@ -113,29 +114,29 @@ def to_toml(value: Value, key: Key) -> str:
     """One typed value as its key's reader takes it. An environment value is HIDDEN."""
     typed = value.value
     if isinstance(typed, PathEntry):
-        return _string(_path(typed, value.origin.directory))
+        return string(_path(typed, value.origin.directory))
     if isinstance(typed, AccessRule):
-        fields = {"path": _string(_path(typed.path, value.origin.directory))}
-        fields["access"] = f"[{', '.join(map(_string, typed.access))}]"
-        return _inline(fields | ({"at": _string(typed.at)} if typed.at else {}))
+        fields = {"path": string(_path(typed.path, value.origin.directory))}
+        fields["access"] = f"[{', '.join(map(string, typed.access))}]"
+        return _inline(fields | ({"at": string(typed.at)} if typed.at else {}))
     if isinstance(typed, SyscallRule):
-        fields = {"syscall": _string(typed.syscall), "arg": str(typed.arg), "op": _string(typed.op)}
+        fields = {"syscall": string(typed.syscall), "arg": str(typed.arg), "op": string(typed.op)}
         fields["value"] = _word(typed.value)
         fields |= {"mask": _word(typed.mask)} if typed.op == "masked_eq" else {}
-        return _inline(fields | {"action": _string(typed.action)})
+        return _inline(fields | {"action": string(typed.action)})
     if isinstance(typed, Endpoint):
-        return _string(typed.text)
+        return string(typed.text)
     if isinstance(typed, Limit):
         return _limit(typed, value.origin.key.rpartition(".")[2])
     if isinstance(typed, bool):
         return "true" if typed else "false"
     if key.kind == "octal" and isinstance(typed, int):
-        return _string(f"{typed:03o}")
+        return string(f"{typed:03o}")
     if key.kind == "percent":
-        return _string(f"{typed}%")
+        return string(f"{typed}%")
     if key.kind == "size" and isinstance(typed, int):
         return _size(typed)
-    return str(typed) if isinstance(typed, int | float) else _string(str(typed))
+    return str(typed) if isinstance(typed, int | float) else string(str(typed))
 
 
 def _path(entry: PathEntry, directory: str) -> str:
@@ -150,21 +151,21 @@ def _inline(fields: Mapping[str, str]) -> str:
 
 
 def _word(number: int) -> str:
-    return str(number) if number < 2**63 else _string(hex(number))
+    return str(number) if number < 2**63 else string(hex(number))
 
 
 def _size(number: int) -> str:
     for unit, factor in reversed(SIZE_UNITS.items()):
         if number and number % factor == 0:
-            return _string(f"{number // factor}{unit}")
+            return string(f"{number // factor}{unit}")
     return str(number)
 
 
 def _limit(limit: Limit, name: str) -> str:
     soft = _one_limit(limit.soft, name)
     if limit.has_hard:
-        return _string(f"{soft}:{_one_limit(limit.hard, name)}")
-    return soft if soft.isdecimal() else _string(soft)
+        return string(f"{soft}:{_one_limit(limit.hard, name)}")
+    return soft if soft.isdecimal() else string(soft)
 
 
 def _one_limit(number: int | None, name: str) -> str:
@@ -174,10 +175,10 @@ def _one_limit(number: int | None, name: str) -> str:
 
 
 def _name(name: str) -> str:
-    return name if name and BARE.issuperset(name) else _string(name)
+    return name if name and BARE.issuperset(name) else string(name)
 
 
-def _string(text: str) -> str:
+def string(text: str) -> str:
     """A TOML basic string; what is not UTF-8 (a directory's name) cannot be said in TOML and is shown replaced."""
     text = os.fsencode(text).decode("utf-8", "replace")
     return '"' + "".join(_ESCAPES.get(char) or (char if char.isprintable() else _code(char)) for char in text) + '"'
