@@ -1,0 +1,98 @@
+"""A launch held to the lock of its profile: before it, by the policy; after it, by what the run used.
+
+The lock is read before the command starts and never again, so nothing that the command does to the file counts.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sandrun import __version__
+from sandrun.errors import SandrunError, UsageError
+from sandrun.lock import uses
+from sandrun.lock.document import Lock, changes, load
+from sandrun.lock.meanings import meanings
+from sandrun.lock.portable import portable
+from sandrun.profile.bad import escaped
+from sandrun.profile.find import SUFFIX, Found
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sandrun.profile.model import Profile
+
+ENDING = ".lock"
+
+
+class LockError(SandrunError):
+    """The policy is not the one of the lock. The lines of the difference stand between message and hint."""
+
+    def __init__(self, message: str, difference: Sequence[str], hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.difference = tuple(difference)
+
+    def lines(self) -> list[str]:
+        return [self.message, *self.difference, f"hint: {self.hint}"]
+
+
+class Held(NamedTuple):
+    """A launch that is held to `lock`, the file `shown`; `file` is its profile as it was named."""
+
+    lock: Lock
+    shown: str
+    file: str
+
+    def needed(self, record: bytes | None) -> list[str]:
+        """What the run used that no recorded run did, one line each; none if the lock holds no runs.
+
+        `record` is what the relay or the broker left, None where there was neither.
+        """
+        if self.lock.uses is None:
+            return []
+        used, gap = uses.of_record(record)
+        return [*uses.news(used, self.lock.uses), *([f"~ not all is known: {gap}"] if gap else [])]
+
+    def ending(self, needed: Sequence[str]) -> list[str]:
+        """The lines for stderr about what was needed."""
+        if not needed:
+            return []
+        hint = f"hint: if it is right, add what a run used: sandrun lock {self.file} --used REPORT (of --report REPORT)"
+        return [f"the run needed what it had not before: {self.shown}", *needed, hint]
+
+    def document(self, needed: Sequence[str]) -> dict[str, Any]:
+        """What `--report` holds of it."""
+        return {"lock": self.shown, "runs": self.lock.uses is not None, "needed": list(needed)}
+
+
+def path_of(file: str) -> str:
+    """The lock of a profile's file, beside it."""
+    return file.removesuffix(SUFFIX) + ENDING
+
+
+def current(profile: Profile, file: str) -> Lock:
+    """The lock as it would be made now, without runs. Raises SandrunError."""
+    made = portable(profile, Found(file, file, file).directory)
+    return Lock(made, __version__, meanings(made))
+
+
+def hold(profile: Profile, words: Sequence[str]) -> Held:
+    """Hold the launch of `profile` to its lock; `words` are those of `-p`, and the first file of them has the lock.
+
+    Raises LockError if the policy is another one; UsageError; ProfileError or SandrunError if there is no such lock.
+    """
+    file = next((word for word in words if "/" in word), None)
+    if file is None:
+        raise UsageError(
+            "--locked needs a profile that is a file", hint="as in -p ./app.toml, whose lock is ./app.lock"
+        )
+    path = path_of(file)
+    lock, shown = load(path, escaped(path)), escaped(path)
+    difference = changes(lock, current(profile, file))
+    if difference:
+        raise LockError(
+            f"the policy is not the one that was locked: {shown}",
+            difference,
+            f"if it is meant: sandrun lock {escaped(os.fspath(file))}, with the same options, and review the change of {shown}",
+        )
+    return Held(lock, shown, escaped(file))
