@@ -1,0 +1,1 @@
+"""learn: what a command was seen to do → a profile that grants that and little more."""

@@ -1,0 +1,95 @@
+"""Addresses that were named, and what the relay saw → the entries of `[network]`: what was asked for and used. Pure.
+
+Nothing is granted here that was not granted in the learning run: the network is as asked, never as tried.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from sandrun.learn.collapse import Evidence
+from sandrun.learn.derive import Entry
+from sandrun.profile.bad import Bad
+from sandrun.profile.endpoints import covers, parse
+from sandrun.profile.model import Endpoint, PathEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from sandrun.learn.uses import Peer
+    from sandrun.profile.model import Profile
+
+
+def derive_network(
+    peers: Sequence[Peer], traffic: Iterable[dict[str, Any]], asked: Profile, spell: Callable[[str], str]
+) -> tuple[list[Entry], list[str]]:
+    """The entries, and what was tried and is not granted. `traffic` are the relay's rows of endpoints.
+
+    `spell` says how the profile writes a path.
+    """
+    entries: list[Entry] = []
+    refused: list[str] = []
+    rows = {row["endpoint"]: row for row in traffic if row["connections"]}
+    for name, row in rows.items():
+        entries.append(Entry("network.connect", name, Evidence(("the relay",), row["connections"], 0.0)))
+    for peer in peers:
+        key, endpoint = _entry(peer, spell)
+        grants = [value.value for value in asked.items(key)]
+        if not endpoint or (key == "network.connect" and rows):
+            continue
+        if _is_granted(endpoint, key, peer, grants):
+            entries.append(Entry(key, endpoint, peer.evidence))
+        elif not _by_loopback(peer, asked):
+            refused.append(f"{key} = {endpoint}: {peer.evidence}")
+    loopback = asked.scalar("network.loopback")
+    if loopback is not None and loopback.value is True and peers:
+        entries.append(Entry("network.loopback", "true", peers[0].evidence))
+    return entries, refused
+
+
+def _entry(peer: Peer, spell: Callable[[str], str]) -> tuple[str, str]:
+    """The key and the text that would grant it; "" where there is none."""
+    address = peer.address
+    if address.protocol == "unix":
+        if address.act == "bind" or not address.host:
+            return "network.unix", ""
+        host = address.host
+        return "network.unix", host if host.startswith("abstract:") else spell(host)
+    if address.protocol not in ("tcp", "udp"):
+        return "network.connect", ""
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    if address.act != "bind":
+        return "network.connect", f"{address.protocol}:{host}:{address.port}" if address.port else ""
+    whole = not host or _is_any(address.host)
+    return (
+        "network.bind",
+        f"{address.protocol}:{address.port}" if whole else f"{address.protocol}:{host}:{address.port}",
+    )
+
+
+def _is_any(host: str) -> bool:
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _is_granted(text: str, key: str, peer: Peer, grants: Iterable[object]) -> bool:
+    if key == "network.unix":
+        names = [grant.path or grant.group if isinstance(grant, PathEntry) else str(grant) for grant in grants]
+        return "@all" in names or peer.address.host in names
+    try:
+        wanted = parse(text, bind=key == "network.bind")
+    except Bad:
+        return False
+    return any(isinstance(grant, Endpoint) and covers(grant, wanted) for grant in grants)
+
+
+def _by_loopback(peer: Peer, asked: Profile) -> bool:
+    """Whether it stays on a loopback of the command's own, which needs no grant."""
+    value = asked.scalar("network.loopback")
+    try:
+        return value is not None and value.value is True and ip_address(peer.address.host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,165 @@
+"""Events of one run → what was done to each place, once: the noun that a profile is derived from.
+
+What the run made itself is told apart from what was there: the one is granted by a directory, the other by its path.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from typing import TYPE_CHECKING, NamedTuple
+
+from sandrun.learn.collapse import Evidence
+from sandrun.observe.events import ABSENT, DIRECTORY
+from sandrun.primitives.landlock import FS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sandrun.observe.events import Address, Event, Place
+
+MOST_PLACES = 200_000
+"""Places of one run; a command that names more is told so."""
+READ, LIST, EXECUTE, WRITE, CHANGE, MAKE, ENTER = "read", "list", "execute", "write", "change", "make", "enter"
+"""What is done: read a file, list a directory, execute, write what is there, change its attributes, make a file by
+opening it, make or remove anything else in a directory (that directory is the place)."""
+_FLAGS = {"open": 1, "openat": 2}
+_ONLY_MAKE = ("mkdir", "mknod", "symlink", "link")
+
+
+class Use(NamedTuple):
+    """What was done to one place, and the evidence."""
+
+    path: str
+    done: str
+    kind: str
+    """What it was before the first time; one of the kinds of `observe.events`."""
+    evidence: Evidence
+
+
+class Peer(NamedTuple):
+    """An address that the command named, and the evidence."""
+
+    address: Address
+    evidence: Evidence
+
+
+class _Count:
+    __slots__ = ("count", "first", "kind", "programs")
+
+    def __init__(self, kind: str, first: float) -> None:
+        self.kind, self.first, self.count = kind, first, 0
+        self.programs: dict[str, None] = {}
+
+    def add(self, program: str) -> None:
+        self.count += 1
+        self.programs.setdefault(program)
+
+    def evidence(self) -> Evidence:
+        return Evidence(tuple(self.programs), self.count, self.first)
+
+
+class Uses:
+    """Takes events as they happen (`see`), and has the sums at the end.
+
+    `granted(path, rights)` says whether what holds during the run lets these Landlock rights be used there. What it
+    refuses is not evidence that the command can do it: `refused` has it.
+    """
+
+    def __init__(self, granted: Callable[[str, int], bool]) -> None:
+        self._granted = granted
+        self._places: dict[tuple[str, str], _Count] = {}
+        self._refused: dict[tuple[str, str], _Count] = {}
+        self._addresses: dict[Address, _Count] = {}
+        self._made: set[str] = set()
+        self.others = 0
+        """Events of places for which there was no room."""
+        self.blocked: dict[str, int] = {}
+        """Syscalls that the filters refused, with how often."""
+
+    def see(self, event: Event) -> None:
+        """Take one event; what a filter refuses did not happen."""
+        if event.refused:
+            self.blocked[event.syscall] = self.blocked.get(event.syscall, 0) + 1
+            return
+        if not event.places and event.address is None:
+            return
+        program = posixpath.basename(event.program) or "?"
+        if event.address is not None:
+            self._addresses.setdefault(event.address, _Count("", event.when)).add(program)
+        for place in event.places:
+            done = _done(place, event)
+            if done:
+                self._place(place, done, event.when, program)
+
+    def _place(self, place: Place, done: str, when: float, program: str) -> None:
+        path, kind = place.real, place.kind
+        makes = place.act == "create"
+        if done == ENTER and not (makes and kind == DIRECTORY):  # O_TMPFILE names the directory itself
+            path, kind = posixpath.dirname(path), DIRECTORY
+        rights = FS["write_file"] if done == CHANGE else place.rights
+        if not self._granted(path, rights):
+            self._refused.setdefault((place.real, done), _Count(place.kind, when)).add(program)
+            return
+        if makes and place.kind == ABSENT:
+            self._made.add(place.real)
+        if done in (ENTER, EXECUTE):
+            # What the run made is granted by the directory that was there before.
+            while path in self._made and path != "/":
+                path, kind = posixpath.dirname(path), DIRECTORY
+        if done == MAKE or path not in self._made:
+            if (path, done) not in self._places and len(self._places) >= MOST_PLACES:
+                self.others += 1
+                return
+            self._places.setdefault((path, done), _Count(kind, when)).add(program)
+
+    @property
+    def made(self) -> frozenset[str]:
+        """The canonical paths that the run made, whether they are there still or not."""
+        return frozenset(self._made)
+
+    @property
+    def places(self) -> tuple[Use, ...]:
+        """What was done to which place, in the order of the first time."""
+        return _rows(self._places)
+
+    @property
+    def refused(self) -> tuple[Use, ...]:
+        """What was tried and not granted in this run."""
+        return _rows(self._refused)
+
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        """The addresses, in the order of the first time."""
+        return tuple(Peer(address, count.evidence()) for address, count in self._addresses.items())
+
+
+def _rows(counts: dict[tuple[str, str], _Count]) -> tuple[Use, ...]:
+    return tuple(Use(path, done, count.kind, count.evidence()) for (path, done), count in counts.items())
+
+
+def _done(place: Place, event: Event) -> str:
+    """What an event does to a place; "" if no rule is needed for it."""
+    if place.act in ("look", "connect"):
+        return ""
+    if place.act == "execute":
+        return EXECUTE if place.kind != ABSENT else ""
+    if place.act == "create":
+        if place.kind != ABSENT and event.syscall.startswith(_ONLY_MAKE):
+            return ""  # EEXIST: mkdir -p asks like this
+        return MAKE if _makes_by_opening(place, event) else ENTER
+    if place.act == "remove":
+        return ENTER if place.kind != ABSENT else ""
+    if place.kind == ABSENT:
+        return ""
+    if place.act == "read":
+        return LIST if place.kind == DIRECTORY else READ
+    return WRITE if place.act == "write" else CHANGE
+
+
+def _makes_by_opening(place: Place, event: Event) -> bool:
+    """Whether it would have done to find an empty file there already: open(2) with O_CREAT and without O_EXCL."""
+    if event.syscall == "creat":
+        return True
+    index = _FLAGS.get(event.syscall)
+    return index is not None and not event.arguments[index] & (os.O_EXCL | os.O_TMPFILE & ~os.O_DIRECTORY)
