@@ -30,7 +30,7 @@ class Progress:
             return
         self._shown = time.monotonic()
         try:
-            width = max(20, os.get_terminal_size(2).columns - 1)
+            width = (os.get_terminal_size(2).columns or 80) - 1
         except OSError:
             width = 79
         self._write(f"\r{printable(text)[:width]}\x1b[K")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import stat
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from sandrun import report
-from sandrun.errors import CommandError, SandrunError, UsageError
+from sandrun.errors import SandrunError, UsageError
 from sandrun.profile.bad import Bad, escaped
 from sandrun.profile.find import Found
 
@@ -83,6 +84,8 @@ def shrink(
         text, _ = read_text(found.path, found.source)
     except UnreadableError as error:
         raise SandrunError(error.problems[0].message) from None
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     with Progress() as progress:
         work, result = _shrunk(found, text, Test(command, timeout, jobs), tries, state, progress)
     changed = bool(result.taken)
@@ -93,6 +96,11 @@ def shrink(
     if not result.complete:
         report.say([f"stopped after {work.runs} runs of the test: more may be possible", "hint: --tries allows more"])
     return EXIT_MORE if not result.complete or (check and changed) else 0
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    """As Ctrl-C: the runs of the test are ended before this process is."""
+    raise KeyboardInterrupt
 
 
 def _shrunk(
@@ -120,10 +128,6 @@ def _shrunk(
     if state:
         work.answers = states.load(state, about)
     progress.show(f"sandrun: shrinking {found.source}: the first run of the test")
-    try:
-        trial.check(work.profile, test.command)
-    except CommandError as error:
-        raise SandrunError(error.message, hint=error.hint) from None
     limit = _first(found, work.profile, test)
     try:
         result = work.shrink(test.jobs)
@@ -140,7 +144,12 @@ def _first(found: Found, profile: Profile, test: Test) -> float:
     from sandrun.cli import trial  # noqa: PLC0415 (--help does without it)
 
     began = time.monotonic()
-    status = trial.statuses([profile], test.command, test.timeout)[0]
+    status, errors = trial.first(profile, test.command, test.timeout)
+    if errors:
+        hints = [line.removeprefix("hint: ") for line in errors if line.startswith("hint: ")]
+        raise SandrunError(
+            "; ".join(line for line in errors if not line.startswith("hint: ")), hint="; ".join(hints) or None
+        )
     if status:
         file = found.word if "/" in found.word else f"./{found.word}"
         raise SandrunError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 # What a launch imports: here once, so that not every process has to.
@@ -27,14 +28,9 @@ if TYPE_CHECKING:
 
     from sandrun.profile.model import Profile
 
-GRACE = 5.0
-"""Seconds from asking a launch to end to ending it."""
-
-
-def check(profile: Profile, command: Sequence[str]) -> None:
-    """Say what a launch would warn of. Raises SandrunError if there can be none."""
-    resolution = runs.prepare(Request(), command, profile=profile).resolution
-    report.warn([*resolution.warnings, *report.not_enforced(resolution.enforcement)])
+GRACE = 3.0
+"""Seconds that a launch has to end after each of the ways in which it is ended."""
+MOST_ERRORS = 1 << 16
 
 
 def limited(profile: Profile, seconds: float) -> Profile:
@@ -46,14 +42,28 @@ def limited(profile: Profile, seconds: float) -> Profile:
     return merge(profile, read_flags([flag])[0])
 
 
-def statuses(profiles: Iterable[Profile], command: Sequence[str], seconds: float = 0) -> list[int]:
+def first(profile: Profile, command: Sequence[str], seconds: float = 0) -> tuple[int, list[str]]:
+    """The exit status of the command under one profile, and if there was no launch the lines that say why.
+
+    Raises SandrunError if no process can be made.
+    """
+    errors = os.memfd_create("errors")
+    try:
+        status = statuses([profile], command, seconds, errors)[0]
+        return status, os.pread(errors, MOST_ERRORS, 0).decode().splitlines()
+    finally:
+        os.close(errors)
+
+
+def statuses(profiles: Iterable[Profile], command: Sequence[str], seconds: float = 0, errors: int = -1) -> list[int]:
     """The exit status of the command under each profile, all at the same time; `seconds` 0 is no timeout.
 
-    A status is what `sandrun` would have exited with. Raises SandrunError if no process can be made.
+    A status is what `sandrun` would have exited with. Why there was no launch is written to the file `errors`.
+    Raises SandrunError if no process can be made.
     """
     running: list[int] = []
     try:
-        running += (_start(limited(profile, seconds), command) for profile in profiles)
+        running += (_start(limited(profile, seconds), command, errors) for profile in profiles)
         found = []
         while running:
             found.append(os.waitstatus_to_exitcode(os.waitpid(running[0], 0)[1]))
@@ -65,17 +75,16 @@ def statuses(profiles: Iterable[Profile], command: Sequence[str], seconds: float
         _end(running)
 
 
-def _start(profile: Profile, command: Sequence[str]) -> int:
+def _start(profile: Profile, command: Sequence[str], errors: int) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid:
         return pid
     status = EXIT_SANDRUN
     try:
-        # The launch ends its command when it gets this, so nothing runs on if this verb is killed.
-        libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGTERM)
+        # The launch ends with this process, and its command with the launch, as if sandrun itself was killed.
+        libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == parent:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.setsid()
             null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
             for fd in range(3):
@@ -84,17 +93,45 @@ def _start(profile: Profile, command: Sequence[str]) -> int:
             status = runs.run(request, Record(request), profile)
     except SandrunError as error:
         status = error.status
+        if errors >= 0:
+            os.write(errors, "\n".join(map(report.printable, error.lines())).encode())
     finally:
         os._exit(status)
 
 
 def _end(running: Sequence[int]) -> None:
-    """End these launches: by a signal that they pass on, then by force."""
-    for number, until in ((signal.SIGTERM, time.monotonic() + GRACE), (signal.SIGKILL, time.monotonic() + 2 * GRACE)):
-        left = [pid for pid in running if os.waitpid(pid, os.WNOHANG)[0] == 0]
-        for pid in left:
-            os.kill(pid, number)
-        while left and time.monotonic() < until:
+    """End these launches: by a signal that they pass on; by the end of their commands, after which they clear away all
+    that is left; and at last by force.
+    """
+    for stage in (_ask, _end_commands, _kill):
+        for pid in running:
+            with suppress(ProcessLookupError):
+                stage(pid)
+        end = time.monotonic() + GRACE
+        while (running := [pid for pid in running if not _has_ended(pid)]) and time.monotonic() < end:
             time.sleep(0.02)
-            left = [pid for pid in left if os.waitpid(pid, os.WNOHANG)[0] == 0]
-        running = left
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return True  # an interrupt came between its end and the note of it
+
+
+def _ask(pid: int) -> None:
+    os.kill(pid, signal.SIGTERM)
+
+
+def _end_commands(pid: int) -> None:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            children = file.read().split()
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
+    except OSError:
+        return  # gone meanwhile, or another user's
+
+
+def _kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
