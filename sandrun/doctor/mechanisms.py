@@ -51,7 +51,7 @@ def usable(kernel: Kernel, facts: Facts) -> Kernel:
     reason = ": ".join(why_no_namespace(missing[0], kernel, facts)) if missing else ""
     found: dict[str, Any] = {name: trial.works for name, trial in facts.namespaces}
     probed = (("cgroup", facts.cgroup.usable),)
-    return kernel._replace(probed=probed, cgroup=facts.cgroup, namespace_reason=reason, **found)
+    return kernel._replace(probed=probed, cgroup=facts.cgroup, namespace_reason=reason, broker=facts.broker, **found)
 
 
 def _landlock(kernel: Kernel, facts: Facts) -> Row:

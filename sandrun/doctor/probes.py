@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sandrun import libc
 from sandrun.doctor.surroundings import SYSCTLS, container, hidepid, read, security_modules, sysctl
 from sandrun.errors import SandrunError
-from sandrun.kernel import NAMESPACES, PROBED, Kernel, with_namespaces
+from sandrun.kernel import NAMESPACES, PROBED, Kernel, with_broker, with_namespaces
 from sandrun.policy import syscalls
 from sandrun.primitives import cgroup_probe, namespaces, seccomp
 from sandrun.primitives.landlock import FS
@@ -68,6 +68,8 @@ class Facts(NamedTuple):
     sysctls: tuple[tuple[str, str], ...] = ()
     hidepid: str = ""
     container: str = ""
+    broker: str = "it was not tried"
+    """As in Kernel."""
 
     def namespace(self, name: str) -> Trial:
         """What came of trying this fact of `kernel.NAMESPACES`."""
@@ -95,6 +97,7 @@ def probe(kernel: Kernel) -> Facts:
         sysctls=tuple((name, value) for name in SYSCTLS if (value := sysctl(name))),
         hidepid=hidepid(),
         container=container(),
+        broker=with_broker(kernel).broker,
     )
 
 
