@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sandrun.explain.remedies import Remedy
 
 CAUSE, POSSIBLE, SHRUGGED = "cause", "possible", "shrugged"
+MINOR, COMMON, SERIOUS = range(3)
+"""How much harm a refusal does, as a rule."""
 WENT_ON = 10
 """A process that did so many other things after it can do without what was refused."""
 MINOR_PLACES = (
@@ -57,7 +59,8 @@ class _Rank(NamedTuple):
 
     is_last_word: bool
     """The kernel or the supervisor itself ended the command for it."""
-    is_serious: bool
+    seriousness: int
+    """MINOR, COMMON or SERIOUS."""
     has_failed: bool
     """A process that tried it is not known to have ended well."""
     is_sure: bool
@@ -84,7 +87,7 @@ def findings(denials: Iterable[Denial], exits: Mapping[int, int], *, failed: boo
     for first, *more in groups.values():
         standing = SHRUGGED if first.shrugged and all(one.shrugged for one in more) else POSSIBLE
         if failed and not found:
-            standing = CAUSE if first.rank.is_serious else POSSIBLE
+            standing = CAUSE if first.rank.seriousness else POSSIBLE
         same = (first.denial, *(one.denial for one in more))
         found.append(Finding(same, first.remedy, standing if failed else SHRUGGED))
     return tuple(sorted(found, key=lambda one: (CAUSE, POSSIBLE, SHRUGGED).index(one.standing)))
@@ -102,11 +105,21 @@ def is_minor(denial: Denial) -> bool:
     return False
 
 
+def _is_common(denial: Denial) -> bool:
+    """What libraries try by the way, and go on without: interpreters list the directories that they search, the C library
+    asks caches of names by unix sockets and the kernel for its addresses by netlink."""
+    return denial.words.startswith("list ") or denial.target.startswith(("socket unix ", "socket netlink "))
+
+
 def _rank(denial: Denial, exits: Mapping[int, int]) -> _Ranked:
     failing = [who for who in denial.who if exits.get(who.pid, 1)]
     is_last_word = denial.act == LIMIT and denial.sure
-    is_serious = is_last_word or (not is_minor(denial) and bool(failing or not denial.who))
+    seriousness = MINOR
+    if is_last_word:
+        seriousness = SERIOUS
+    elif not is_minor(denial) and (failing or not denial.who):
+        seriousness = COMMON if _is_common(denial) else SERIOUS
     last = max((who.last for who in failing or denial.who), default=0.0)
-    rank = _Rank(is_last_word, is_serious, bool(failing), denial.sure, last)
+    rank = _Rank(is_last_word, seriousness, bool(failing), denial.sure, last)
     went_on = all(who.after >= WENT_ON for who in failing)
-    return _Ranked(rank, not is_serious or (went_on and not is_last_word), denial, denial.remedy or remedy(denial))
+    return _Ranked(rank, not seriousness or (went_on and not is_last_word), denial, denial.remedy or remedy(denial))

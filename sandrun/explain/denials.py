@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun import elf
 from sandrun.observe.events import ABSENT, DIRECTORY
+from sandrun.plan.siblings import is_below
 from sandrun.plan.syscalls import FALLBACKS
 from sandrun.policy.families import FAMILIES
 
@@ -79,12 +80,15 @@ class Denial(NamedTuple):
     """If what helps does not follow from the rest (`remedies.remedy`)."""
 
 
-def find(attempts: Attempts, judge: Judge, host: Host, *, relayed: bool = False) -> tuple[Denial, ...]:
+def find(
+    attempts: Attempts, judge: Judge, host: Host, *, own: tuple[str, ...] = (), relayed: bool = False
+) -> tuple[Denial, ...]:
     """The denials of a run, in the order of their first attempt.
 
-    `relayed`: a relay made the connections; its own record says what it refused, and by name.
+    `own`: directories that the launch made for the command, which no question is about. `relayed`: a relay made the
+    connections; its own record says what it refused, and by name.
     """
-    asking = _Asking(judge, host, attempts, relayed=relayed)
+    asking = _Asking(judge, host, attempts, own=own, relayed=relayed)
     merged: dict[tuple[str, str], Denial] = {}
     for event, last, times, after in attempts.made:
         for denial in asking.denials(event):
@@ -100,9 +104,10 @@ def find(attempts: Attempts, judge: Judge, host: Host, *, relayed: bool = False)
 class _Asking:
     """The judge, asked for each thing once: many processes try the same."""
 
-    def __init__(self, judge: Judge, host: Host, attempts: Attempts, *, relayed: bool) -> None:
+    def __init__(self, judge: Judge, host: Host, attempts: Attempts, *, own: tuple[str, ...], relayed: bool) -> None:
         self._judge = judge
         self._host = host
+        self._own = own
         self._relayed = relayed
         self._files: dict[tuple[str, str, int], Answer] = {}
         self._bound = frozenset(
@@ -129,6 +134,8 @@ class _Asking:
         return self._files[key]
 
     def _place(self, place: Place) -> Iterator[Denial]:
+        if any(is_below(place.real, top) for top in self._own):
+            return
         if place.act in (LOOK, CHANGE):
             # Neither is Landlock's business: the one fails where a mount hides the file, the other on a read-only one.
             if place.act == CHANGE or place.kind == ABSENT:

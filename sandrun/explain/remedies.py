@@ -8,7 +8,6 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun.plan.groups import DNS, TEMPORARY
-from sandrun.plan.siblings import is_below
 from sandrun.profile.paths import literal
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def _of_file(denial: Denial) -> Remedy:
     key = FILE_KEYS[denial.act]
     if key == "read" and path in DNS:
         return _listed("filesystem.read", "--read", "@dns")
-    if key == "write" and any(is_below(path, place) for place in TEMPORARY[:2]) and denial.act == "create":
+    if denial.act == "create" and posixpath.dirname(path) in TEMPORARY:
         return Remedy("--tmp private", 'filesystem.tmp = "private"', "TMPDIR then names a directory of its own")
     if denial.act in ("create", "remove"):
         # Landlock asks for making and removing of the directory; a grant of what is not there would have to make it.
@@ -77,10 +76,9 @@ def _of_syscall(denial: Denial) -> Remedy:
     if name in ("socket", "socketpair") and about:
         family = about.split(" ")[0]
         if family in INTERNET:
-            text = "with the endpoint that it is meant for"
-            return Remedy("--connect HOST:PORT", 'network.connect = ["HOST:PORT"]', text)
+            return Remedy(text="grant the endpoint that it is meant for: --connect HOST:PORT, or --bind PORT")
         if family == "unix":
-            return Remedy("--unix PATH", 'network.unix = ["PATH"]', "with the socket that it is meant for")
+            return Remedy(text="grant the socket that it is meant for: --unix PATH")
         return _listed("network.families", "--family", family)
     others = [entry for entry in denial.entries if not entry.key.startswith("syscalls.")]
     if others:

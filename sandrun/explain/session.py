@@ -1,0 +1,86 @@
+"""One launch that is observed, from its plan to the findings."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sandrun import traffic
+from sandrun.explain import limits, render
+from sandrun.explain.attempts import EXITS, Collector
+from sandrun.explain.causes import findings
+from sandrun.explain.denials import find, of_relay
+from sandrun.observe.observer import Job, observe
+from sandrun.why.judge import Judge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sandrun.explain.causes import Finding
+    from sandrun.host import Host
+    from sandrun.kernel import Kernel
+    from sandrun.observe.observer import Observer
+    from sandrun.plan.format import Plan
+    from sandrun.plan.resolve import Resolution
+    from sandrun.profile.model import Profile
+    from sandrun.supervise import Outcome
+
+
+class Explained(NamedTuple):
+    """What a run was refused. `failed`: the command did not exit with 0; `gap`: why something may be missing."""
+
+    findings: tuple[Finding, ...]
+    failed: bool
+    gap: str = ""
+
+    def text(self) -> list[str]:
+        """Lines for stderr."""
+        return render.text(self.findings, failed=self.failed, gap=self.gap)
+
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        return render.document(self.findings, failed=self.failed, gap=self.gap)
+
+
+class Session:
+    """Of one launch."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        resolution: Resolution,
+        kernel: Kernel,
+        host: Host,
+        ways: Mapping[str, tuple[str, ...]],
+    ) -> None:
+        self._profile = profile
+        self._plan = resolution.plan
+        self._host = host
+        self._arch = kernel.arch
+        # Before the command changes what it may: it is judged by what was there when the plan was made.
+        self._judge = Judge(profile, resolution, kernel, host, ways, os.getgroups())
+        self._limits = limits.Watcher(resolution.plan)
+        self._collector = Collector()
+        self._observer: Observer | None = None
+
+    def observed(self, plan: Plan) -> tuple[Plan, Observer]:
+        """The plan to launch instead, and the observer for `watch.begin`. Raises SandrunError."""
+        watched, observer = observe(plan, self._arch, Job(also=EXITS | limits.calls(plan)))
+        observer.sink = self._collector
+        observer.peek = self._limits
+        self._observer = observer
+        return watched, observer
+
+    def finish(self, outcome: Outcome, private: Sequence[bytes] = ()) -> Explained:
+        """What was refused. `private` are the directories that the launch made for the command alone."""
+        attempts = self._collector.attempts()
+        own = tuple(map(os.fsdecode, private))
+        found = list(find(attempts, self._judge, self._host, own=own, relayed=bool(self._plan.egress)))
+        record = traffic.read(outcome.network) if outcome.network else None
+        found += of_relay(record.refused, outcome.wall) if record else ()
+        found += limits.denials(self._plan, self._profile, outcome, self._limits.reached.values())
+        failed = bool(outcome.status or outcome.signal or outcome.timed_out)
+        gap = self._observer.record().gap if self._observer else ""
+        if attempts.others:
+            gap = gap or f"{attempts.others} calls were too many different ones to be kept"
+        return Explained(findings(found, attempts.exits, failed=failed), failed, gap)
