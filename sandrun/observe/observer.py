@@ -53,7 +53,7 @@ class Job(NamedTuple):
     also: frozenset[str] = frozenset()
     """Calls that name nothing, of which each is to be an Event all the same."""
     reads: bool = True
-    variants: Verdicts | None = None
+    variants: Callable[[int], tuple[int, ...]] | None = None
 
 
 EVERYTHING_NAMED = Job()
@@ -65,7 +65,7 @@ def observe(plan: Plan, arch: str, job: Job = EVERYTHING_NAMED) -> tuple[Plan, O
     `job.calls`: names and @sets of the syscalls to see; by default those that name files, sockets and programs
     (`calls.NAMED`; `calls.DOING` does without stat(2) and the like) and `job.also`; `program.EVERY` is every call. Calls
     that the plan's filters refuse are seen in any case. `job.reads`: make an Event of each, else they are only counted.
-    `job.variants`: count apart what these programs would tell apart (`Record.variants`).
+    `job.variants`: count apart what differs in these arguments of a call, by its number (`Record.variants`).
 
     Call it right before `watch.begin`. Raises SandrunError (125) if this plan cannot be observed here. That somebody
     else listens already shows when the command is launched: a StepError that says so.
@@ -211,7 +211,7 @@ class Observer:
     def _variants(self) -> Iterator[Variant]:
         if self._job.variants:
             for key, times in self._counts.items():
-                arguments = dict(zip(self._job.variants.indices(key[0]), key[1:], strict=False))
+                arguments = dict(zip(self._job.variants(key[0]), key[1:], strict=False))
                 yield Variant(self._name(key[0]), key[0], tuple(arguments.get(index, 0) for index in range(6)), times)
 
     def _name(self, number: int) -> str:
@@ -245,7 +245,7 @@ class Observer:
 
     def _count(self, number: int, arguments: tuple[int, ...]) -> None:
         variants = self._job.variants
-        key = (number, *[arguments[index] for index in variants.indices(number)]) if variants else (number,)
+        key = (number, *[arguments[index] for index in variants(number)]) if variants else (number,)
         if key not in self._counts and len(self._counts) >= MOST_VARIANTS:
             key = (number,)
             self._gap = self._gap or "there were too many different calls to tell them all apart"

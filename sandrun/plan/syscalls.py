@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from sandrun.plan.draft import Arg
+from sandrun.plan.draft import Arg, Draft
 from sandrun.policy import promises, syscalls
 from sandrun.primitives.seccomp import ALLOW, ERRNO, KILL_PROCESS, LOG, errno_action
 from sandrun.primitives.seccomp_compile import Refusal, compile_filter
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sandrun.kernel import Kernel
-    from sandrun.plan.draft import Draft, Guard
+    from sandrun.plan.draft import Guard
     from sandrun.primitives.seccomp_match import Condition, Cube
-    from sandrun.profile.model import SyscallRule, Value
+    from sandrun.profile.model import Profile, SyscallRule, Value
 
 KEYS = tuple(f"syscalls.{name}" for name in ("default", "allow", "deny", "promises", "rules"))
 ACTIONS = {"allow": ALLOW, "errno": errno_action(errno.EPERM), "kill-process": KILL_PROCESS, "log": LOG}
@@ -89,6 +89,14 @@ def resolve_syscalls(draft: Draft, kernel: Kernel) -> None:
     if asked:
         who = tuple(dict.fromkeys(origin for key in asked for origin in draft.profile.origins(key)))
         draft.record("syscalls", "seccomp", notes=(*_summary(table), *dict.fromkeys(table.notes)), requested=who)
+
+
+def let_through(profile: Profile, guards: Sequence[Guard], arch: str) -> frozenset[str]:
+    """The names of the syscalls that the filters of a resolved profile let through, for some arguments at least."""
+    table = _profile_filter(Draft(profile), arch)
+    _apply_guards(table, guards)
+    passing = {number for number, answer in table.answers.items() if answer in {ALLOW, LOG}}
+    return frozenset(name for name, number in syscalls.numbers(arch).items() if number in passing)
 
 
 def _lose(draft: Draft, kernel: Kernel, asked: Sequence[str]) -> None:

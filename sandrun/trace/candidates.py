@@ -1,0 +1,31 @@
+"""The built-in profiles, resolved for this command on this kernel: what their filters would be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sandrun.errors import SandrunError
+from sandrun.observe.verdicts import Verdicts
+from sandrun.plan.resolve import resolve
+from sandrun.plan.syscalls import let_through
+from sandrun.profile import load
+from sandrun.profile.find import builtin_directory, names_in
+from sandrun.trace.coverage import Candidate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sandrun.host import Host
+    from sandrun.kernel import Kernel
+
+
+def candidates(kernel: Kernel, host: Host, command: Sequence[str]) -> Iterator[Candidate]:
+    """Those that could run the command here at all."""
+    for name in names_in(builtin_directory()):
+        try:
+            profile = load((f"builtin:{name}",))
+            resolution = resolve(profile, kernel, host, command)
+        except SandrunError:
+            continue
+        verdicts = Verdicts(resolution.plan.seccomp, kernel.arch)
+        yield Candidate(name, verdicts, let_through(profile, resolution.guards, kernel.arch))
