@@ -28,6 +28,9 @@ class Machine:
         self.limits = rlimits or {}
         self.core_pattern = core_pattern
 
+    def fd_stat(self, fd):
+        return None
+
     def account(self, user):
         known = {
             "daemon": Account("daemon", 1, 1, "/usr/sbin", "/usr/sbin/nologin"),
