@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING, NamedTuple
 
-from sandrun.explain.denials import LIMIT, LOOK
+from sandrun.explain.denials import LOOK
 from sandrun.explain.remedies import remedy
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ class Finding(NamedTuple):
 class _Rank(NamedTuple):
     """What makes one likelier than another, the weightiest first."""
 
-    is_last_word: bool
-    """The kernel or the supervisor itself ended the command for it."""
+    is_fatal: bool
     seriousness: int
     """MINOR, COMMON or SERIOUS."""
     has_failed: bool
@@ -113,13 +112,12 @@ def _is_common(denial: Denial) -> bool:
 
 def _rank(denial: Denial, exits: Mapping[int, int]) -> _Ranked:
     failing = [who for who in denial.who if exits.get(who.pid, 1)]
-    is_last_word = denial.act == LIMIT and denial.sure
     seriousness = MINOR
-    if is_last_word:
+    if denial.fatal:
         seriousness = SERIOUS
     elif not is_minor(denial) and (failing or not denial.who):
         seriousness = COMMON if _is_common(denial) else SERIOUS
     last = max((who.last for who in failing or denial.who), default=0.0)
-    rank = _Rank(is_last_word, seriousness, bool(failing), denial.sure, last)
+    rank = _Rank(denial.fatal, seriousness, bool(failing), denial.sure, last)
     went_on = all(who.after >= WENT_ON for who in failing)
-    return _Ranked(rank, not seriousness or (went_on and not is_last_word), denial, denial.remedy or remedy(denial))
+    return _Ranked(rank, not seriousness or (went_on and not denial.fatal), denial, denial.remedy or remedy(denial))

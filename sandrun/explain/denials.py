@@ -76,6 +76,8 @@ class Denial(NamedTuple):
     times: int = 1
     sure: bool = True
     """False: a program that is told so by design goes another way (ENOSYS)."""
+    fatal: bool = False
+    """The kernel, or the supervisor, ended a process for it."""
     remedy: Remedy | None = None
     """If what helps does not follow from the rest (`remedies.remedy`)."""
 

@@ -139,7 +139,7 @@ def denials(plan: Plan, profile: Profile, outcome: Outcome, reached: Iterable[Re
     for name, who in whos.items():
         limit = limits[name]
         words = f"exceed the limit of {COUNTS[name]} ({name} = {limit})"
-        yield _made(f"rlimits.{name}", words, profile, raised(name, limit), tuple(who), sure=name == by_signal)
+        yield _made(f"rlimits.{name}", words, profile, raised(name, limit), tuple(who), fatal=name == by_signal)
     if outcome.resources and outcome.resources.oom_kills:
         yield _made("resources.memory", "use more memory", profile, Remedy(text="a higher --memory"))
     if outcome.resources and outcome.resources.pids_refused:
@@ -149,10 +149,10 @@ def denials(plan: Plan, profile: Profile, outcome: Outcome, reached: Iterable[Re
 
 
 def _made(
-    key: str, words: str, profile: Profile, remedy: Remedy, who: tuple[Who, ...] = (), *, sure: bool = True
+    key: str, words: str, profile: Profile, remedy: Remedy, who: tuple[Who, ...] = (), *, fatal: bool = True
 ) -> Denial:
-    """`sure`: the kernel or the supervisor itself said that this limit ended it."""
+    """`fatal`: the kernel or the supervisor itself said that this limit ended it."""
     value = profile.scalar(key)
     entry = (Entry(key, "", str(value.origin)),) if value else ()
     reason = f"limited by {key} ({value.origin})" if value else f"limited by {key}"
-    return Denial(LIMIT, key, words, reason, entry, (key.partition(".")[0],), who=who, sure=sure, remedy=remedy)
+    return Denial(LIMIT, key, words, reason, entry, (key.partition(".")[0],), who=who, fatal=fatal, remedy=remedy)

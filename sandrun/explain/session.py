@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandrun import traffic
-from sandrun.explain import limits, render
+from sandrun.explain import kernel_log, limits, render
 from sandrun.explain.attempts import EXITS, Collector
 from sandrun.explain.causes import findings
 from sandrun.explain.denials import find, of_relay
@@ -61,6 +61,7 @@ class Session:
         self._judge = Judge(profile, resolution, kernel, host, ways, os.getgroups())
         self._limits = limits.Watcher(resolution.plan)
         self._collector = Collector()
+        self._log = kernel_log.KernelLog()
         self._observer: Observer | None = None
 
     def observed(self, plan: Plan) -> tuple[Plan, Observer]:
@@ -79,6 +80,9 @@ class Session:
         record = traffic.read(outcome.network) if outcome.network else None
         found += of_relay(record.refused, outcome.wall) if record else ()
         found += limits.denials(self._plan, self._profile, outcome, self._limits.reached.values())
+        if kernel_log.SIGSYS in (outcome.signal, outcome.status - limits.FROM_SIGNAL):
+            pids = frozenset(attempt.event.pid for attempt in attempts.made)
+            found += kernel_log.denials(self._log, pids, self._judge, self._arch, outcome.wall)
         failed = bool(outcome.status or outcome.signal or outcome.timed_out)
         gap = self._observer.record().gap if self._observer else ""
         if attempts.others:

@@ -298,7 +298,7 @@ def test_what_programs_do_without_comes_last() -> None:
 
 def test_a_limit_that_ended_it_comes_first() -> None:
     """SIGXFSZ is the kernel's own word; nothing that was refused later can be likelier."""
-    limit = denial(LIMIT, "rlimits.fsize", who=(), remedy=raised("fsize", 8))
+    limit = denial(LIMIT, "rlimits.fsize", who=(), fatal=True, remedy=raised("fsize", 8))
     assert order(denial("read", "/a", 5.0), limit)[0] == ("rlimits.fsize", CAUSE)
 
 
