@@ -5,6 +5,7 @@ What the run made itself is told apart from what was there: the one is granted b
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 from typing import TYPE_CHECKING, NamedTuple
@@ -76,11 +77,15 @@ class Uses:
         """Events of places for which there was no room."""
         self.blocked: dict[str, int] = {}
         """Syscalls that the filters refused, with how often."""
+        self.fallen_back: set[str] = set()
+        """Those of them that this kernel seems not to have: programs then make an older one (ENOSYS)."""
 
     def see(self, event: Event) -> None:
         """Take one event; what a filter refuses did not happen."""
         if event.refused:
             self.blocked[event.syscall] = self.blocked.get(event.syscall, 0) + 1
+            if event.refused == errno.ENOSYS:
+                self.fallen_back.add(event.syscall)
             return
         if not event.places and event.address is None:
             return

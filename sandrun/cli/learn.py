@@ -1,0 +1,245 @@
+"""`sandrun learn -o FILE -- COMMAND`: run a command in a cage, and write the profile that it needs.
+
+Exit status: 0 the profile is written, and the command does under it what it did in the cage; 1 it is written, and the
+command does not; 2 wrong usage, 125 could not tell: nothing is written then.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sandrun import report
+from sandrun.cli import options
+from sandrun.errors import EXIT_SANDRUN, SandrunError, UsageError
+from sandrun.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sandrun.learn.compose import Result, Run
+    from sandrun.learn.merge import Old
+
+EXIT_NO = 1
+SHOWN = 8
+"""Things of a kind that are said on the terminal; JSON has all."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what the words after `sandrun learn` say and return the exit status. Raises click.UsageError, SandrunError."""
+    words, command = _split(argv)
+    status = learn.main(args=[*words], prog_name="sandrun learn", standalone_mode=False, obj=command)
+    return status if isinstance(status, int) else 0
+
+
+def _split(argv: Sequence[str]) -> tuple[Sequence[str], tuple[str, ...]]:
+    """The words before the first `--` and the command behind it."""
+    if "--" not in argv:
+        return argv, ()
+    at = list(argv).index("--")
+    return argv[:at], tuple(argv[at + 1 :])
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("words", metavar="[OPTION]... -- COMMAND [ARGS]...", nargs=-1, type=click.UNPROCESSED)
+@click.option("-o", "--output", metavar="FILE", help="Write the profile to FILE.")
+@click.option(
+    "--cage",
+    default="private",
+    metavar="private|home|open",
+    help="What the command may do meanwhile (default: private).",
+)
+@click.option("--merge", "merging", is_flag=True, help="Extend the profile FILE by what this run needs.")
+@click.option("--no-verify", is_flag=True, help="Do not run the command again under the profile.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def learn(
+    command: tuple[str, ...],
+    words: tuple[str, ...],
+    output: str | None,
+    cage: str,
+    merging: bool,
+    no_verify: bool,
+    as_json: bool,
+) -> int:
+    """Run COMMAND in a cage, watch what it does, and write a profile that grants that and little more.
+
+    Each OPTION is one of a launch and widens the cage: --connect and --bind for the network, --read and --write for
+    files. What the command writes into the working directory is discarded, unless the cage is open.
+    """
+    request = _request(words, command)
+    if not output:
+        raise UsageError("no file to write to", hint="sandrun learn -o app.toml -- COMMAND")
+    from sandrun.learn.cage import CAGES  # noqa: PLC0415 (--help does without it)
+
+    if cage not in CAGES:
+        raise UsageError(f"--cage {cage}: not one of {', '.join(CAGES)}")
+    old = _old(output, merging)
+    result, run = _learn(request, cage, old, output)
+    _write(output, result.written)
+    verified = None if no_verify else _verify(output, request, cage, run)
+    if as_json:
+        report.emit(report.to_json(_document(output, result, run, verified)))
+    else:
+        report.say(_text(output, result, run, verified))
+    return 0 if verified is None or verified[0] == run.status else EXIT_NO
+
+
+def _request(words: Sequence[str], command: tuple[str, ...]) -> options.Request:
+    """The options of a launch. Raises UsageError."""
+    if not command:
+        raise UsageError("no command given", hint="sandrun learn -o app.toml -- COMMAND")
+    request = options.parse([*words, "--", *command])
+    if request.command != command:
+        raise UsageError(f"not an option: {request.command[0]}", hint="the command stands behind --")
+    plain = request._replace(
+        command=(),
+        profiles=(),
+        overrides=(),
+        replace=(),
+        optional=(),
+        require=(),
+        overlay_size=0,
+        verbose=False,
+        quiet=False,
+    )
+    if plain != options.Request():
+        raise UsageError("learning takes the options that say what is granted", hint="see sandrun learn --help")
+    return request
+
+
+def _old(output: str, merging: bool) -> Old | None:
+    """The profile that is to be extended. Raises SandrunError."""
+    if not merging:
+        if os.path.lexists(output):
+            raise SandrunError(f"cannot write the profile: {output}: it is there already", hint="--merge extends it")
+        return None
+    from sandrun.learn.merge import Old  # noqa: PLC0415
+    from sandrun.profile.find import Found  # noqa: PLC0415
+    from sandrun.profile.loader import load_file, read_layer  # noqa: PLC0415
+    from sandrun.profile.source import read_text  # noqa: PLC0415
+
+    found = Found(output, output, report.printable(output))
+    layer, _ = read_layer(found)
+    if any(key.startswith("environment.set") for key in layer.profile.values):
+        raise SandrunError(
+            f"cannot extend: {output}: it sets variables, whose values are not written anew",
+            hint="learn into another file, and extend that one: extends = [...]",
+        )
+    return Old(layer, read_text(output, found.source)[0], load_file(found))
+
+
+def _learn(request: options.Request, cage: str, old: Old | None, output: str) -> tuple[Result, Run]:
+    """Run the command in the cage and derive the profile."""
+    from sandrun.cli import learning  # noqa: PLC0415
+    from sandrun.cli import run as runs  # noqa: PLC0415
+    from sandrun.learn.compose import Circumstances, compose  # noqa: PLC0415
+    from sandrun.learn.merge import merge  # noqa: PLC0415
+
+    place = learning.look_around()
+    caged = learning.caged(request, cage, place)
+    prepared = runs.prepare(caged, request.command)
+    scene = learning.scene(prepared, cage, place, request.command)
+    if not request.quiet:
+        report.warn(prepared.resolution.warnings)
+    with Progress() as progress:
+        progress.show(f"learning in the cage {cage}")
+        run = learning.observe(caged, prepared)
+    lost = tuple(protection.key for protection in prepared.resolution.enforcement if protection.lost)
+    asked = Circumstances(
+        request.command,
+        cage,
+        prepared.kernel.arch,
+        prepared.profile,
+        tuple((each.key, each.text, each.flag) for each in request.overrides),
+        lost,
+    )
+    result = compose(run, asked, scene)
+    return (merge(old, result, run.places, scene) if old else result), run
+
+
+def _write(output: str, text: str) -> None:
+    """Put the file in place, whole. Raises SandrunError."""
+    folder, name = os.path.split(output)
+    temporary = ""
+    try:
+        mode = os.stat(output).st_mode & 0o777 if os.path.exists(output) else 0o644
+        fd, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder or ".")
+        with open(fd, "w", encoding="utf-8") as file:
+            os.fchmod(fd, mode & ~0o022)
+            file.write(text)
+        os.rename(temporary, output)
+    except OSError as error:
+        if temporary and os.path.lexists(temporary):
+            os.unlink(temporary)
+        raise SandrunError(f"cannot write the profile: {output}: {report.reason(error)}") from None
+
+
+def _verify(output: str, request: options.Request, cage: str, run: Run) -> tuple[int, list[str]]:
+    """The exit status of a run under the profile, and why there was none. Raises SandrunError."""
+    from sandrun.cli import learning  # noqa: PLC0415
+    from sandrun.profile import load  # noqa: PLC0415
+
+    profile = load([output if "/" in output else f"./{output}"], _variables(request))
+    with Progress() as progress:
+        progress.show("verifying: the command runs again, under the profile")
+        return learning.verify(profile, learning.look_around(), cage, request.command)
+
+
+def _variables(request: options.Request) -> list[tuple[str, str, str]]:
+    """Variables with values: they are not in the profile, and the run had them."""
+    return [
+        (each.key, each.text, each.flag)
+        for each in request.overrides
+        if each.key.startswith("environment.") and "=" in each.text
+    ]
+
+
+def _text(output: str, result: Result, run: Run, verified: tuple[int, list[str]] | None) -> list[str]:
+    lines = [f"learned: {output}: {result.written.count(chr(10))} lines from {sum(run.calls.values())} calls"]
+    if run.gap or run.others:
+        lines.append(f"incomplete: {run.gap or f'{run.others} calls too many to keep'}")
+    for title, items in (
+        ("warning", result.warnings),
+        ("not granted", result.left_out),
+        ("refused in the cage", _refused(run)),
+    ):
+        lines += [f"{title}: {item}" for item in items[:SHOWN]]
+        lines += [f"{title}: and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
+    if run.status:
+        lines.append(f"the command ended with status {run.status} in the cage")
+    if verified is None:
+        lines.append("not verified")
+    elif verified[0] == run.status:
+        lines.append(f"verified: the command ends with status {run.status} under the profile too")
+    else:
+        lines.append(f"differs: the command ends with status {verified[0]} under the profile")
+        lines += verified[1]
+        if verified[0] != EXIT_SANDRUN:
+            lines.append(f"hint: sandrun -p {output} --explain -- COMMAND says what it was refused")
+    return lines
+
+
+def _refused(run: Run) -> list[str]:
+    """What the cage refused."""
+    found = [f"{use.done} {use.path} ({use.evidence})" for use in run.refused]
+    return found + [f"syscall {name} ({times} times)" for name, times in run.blocked.items()]
+
+
+def _document(output: str, result: Result, run: Run, verified: tuple[int, list[str]] | None) -> dict[str, Any]:
+    return {
+        "sandrun": report.SCHEMA,
+        "profile": output,
+        "lines": result.written.count("\n"),
+        "status": run.status,
+        "calls": sum(run.calls.values()),
+        "complete": not (run.gap or run.others),
+        "verified": None if verified is None else verified[0] == run.status,
+        "verified_status": None if verified is None else verified[0],
+        "warnings": list(result.warnings),
+        "not_granted": list(result.left_out),
+        "refused": _refused(run),
+    }

@@ -1,0 +1,247 @@
+"""The runs of `sandrun learn`: one that is observed, in a cage, and one under what was learned of it.
+
+Each is a launch in a process of its own: a supervisor cannot become anything else again.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+from typing import TYPE_CHECKING, NamedTuple
+
+from sandrun import elf, libc, report
+from sandrun.cli import trial
+from sandrun.errors import SandrunError
+from sandrun.host import System, home_of
+from sandrun.learn import cage as cages
+from sandrun.learn.compose import Run
+from sandrun.learn.derive import Scene
+from sandrun.learn.tiers import is_below, tiers
+from sandrun.learn.uses import Uses
+from sandrun.plan.filesystem import allowed
+from sandrun.plan.groups import DEVICES, TEMPORARY, Context, members
+from sandrun.primitives.landlock import READ
+from sandrun.profile.layer import read_flags
+from sandrun.profile.merge import merge
+from sandrun.profile.model import PathEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sandrun.cli.options import Request
+    from sandrun.cli.run import Prepared
+    from sandrun.learn.tiers import Tiers
+    from sandrun.plan.format import Plan
+    from sandrun.profile.model import Profile
+
+FIRST_USER, LAST_USER = 1000, 59999
+"""Uids of people (login.defs(5))."""
+
+
+class Place(NamedTuple):
+    """Where the user is: the host, and what of it is whose."""
+
+    host: System
+    cwd: str
+    home: str
+    tiers: Tiers
+
+
+def look_around() -> Place:
+    """Where this process stands. Raises SandrunError if its working directory is gone."""
+    import pwd  # noqa: PLC0415 (--help does without it)
+
+    host = System()
+    cwd = host.realpath(host.cwd) if host.cwd else ""
+    if not cwd:
+        raise SandrunError("cannot learn: the working directory was deleted", hint="start in another one")
+    home = home_of(host, host.account(host.uid))
+    home = host.realpath(home) if home.startswith("/") else ""
+    people = (entry.pw_dir for entry in pwd.getpwall() if FIRST_USER <= entry.pw_uid <= LAST_USER)
+    others = [host.realpath(path) for path in ("/root", *people) if path.startswith("/")]
+    others = [path for path in dict.fromkeys(others) if path not in (home, "/")]
+    return Place(host, cwd, home, tiers(home, others, cwd))
+
+
+def caged(request: Request, cage: str, place: Place) -> Request:
+    """The options of the user on top of those of a cage."""
+    from sandrun.cli.options import Override  # noqa: PLC0415
+
+    flags = cages.flags(cage, place.cwd, place.home, place.tiers, request.command, place.host)
+    return request._replace(
+        profiles=(cages.PROFILE, *request.profiles),
+        overrides=(*(Override(*flag) for flag in flags), *request.overrides),
+        optional=(*request.optional, *(() if cage == "open" else cages.OPTIONAL)),
+        on_exit="discard",
+    )
+
+
+def scene(prepared: Prepared, cage: str, place: Place, command: Sequence[str]) -> Scene:
+    """What the derivation asks about."""
+    host = place.host
+    executable = os.fsdecode(prepared.resolution.plan.executable)
+    context = Context(host, host.uid, place.home, elf.trace(executable, host, lambda _name: None))
+    temporary = [(host.realpath(path), "filesystem.tmp") for path in TEMPORARY]
+    own_home = [(place.home, "filesystem.home")] if cage == "private" and place.home else []
+    granted = [
+        grant
+        for path in _paths_of(prepared.profile)
+        if (grant := host.realpath(path)) != "/" and host.lstat(grant) is not None
+    ]
+    return Scene(
+        host,
+        place.cwd,
+        place.home,
+        place.tiers,
+        tuple(grant.path for grant in members("@runtime", READ, context)),
+        tuple(host.realpath(path) for path in DEVICES),
+        tuple(grant.path for grant in members("@tty", READ, context)),
+        (*temporary, *own_home),
+        (place.cwd, *cages.inputs(command, place.cwd, place.tiers, host), *granted),
+    )
+
+
+def _paths_of(profile: Profile) -> list[str]:
+    """The absolute paths that the cage grants by name."""
+    keys = ("read", "write", "execute", "create", "overlay")
+    entries = (value.value for key in keys for value in profile.items(f"filesystem.{key}"))
+    return [entry.path for entry in entries if isinstance(entry, PathEntry) and entry.path.startswith("/")]
+
+
+def observe(request: Request, prepared: Prepared) -> Run:
+    """Run the command of `request` in a process of its own, observed. Raises SandrunError if it does not run."""
+    result = os.memfd_create("learned")
+    try:
+        with _interrupts_are_the_commands():
+            pid = os.fork()
+            if not pid:
+                _child(result, lambda: _observed(request, prepared))
+            os.waitpid(pid, 0)
+        with open(os.dup(result), "rb") as file:
+            file.seek(0)
+            # The process that wrote this is a copy of this one, and no other can reach it.
+            found = pickle.load(file) if os.fstat(result).st_size else None  # noqa: S301
+    finally:
+        os.close(result)
+    if isinstance(found, Run):
+        return found
+    if isinstance(found, list):
+        raise SandrunError(found[0], hint="; ".join(line.removeprefix("hint: ") for line in found[1:]) or None)
+    raise SandrunError("cannot learn: the process that observed the command was killed")
+
+
+class _interrupts_are_the_commands:  # noqa: N801 (used as a function)
+    """An interrupt from the terminal reaches the supervisor by itself, and ends this one after it."""
+
+    def __enter__(self) -> None:
+        self.before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def __exit__(self, *_error: object) -> None:
+        signal.signal(signal.SIGINT, self.before)
+
+
+def _child(result: int, work: Callable[[], Run]) -> None:
+    """Do the work in this process, write what comes of it, and end."""
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+        found: Run | list[str]
+        try:
+            found = work()
+        except SandrunError as error:
+            found = error.lines()
+        with open(os.dup(result), "wb") as file:
+            pickle.dump(found, file)
+    finally:
+        os._exit(0)
+
+
+def _observed(request: Request, prepared: Prepared) -> Run:
+    from sandrun import supervise  # noqa: PLC0415 (in the child only)
+    from sandrun.launch import launch  # noqa: PLC0415
+    from sandrun.observe.observer import Job, observe  # noqa: PLC0415
+    from sandrun.observe.program import EVERY  # noqa: PLC0415
+    from sandrun.plan import environment  # noqa: PLC0415
+    from sandrun.watch import begin  # noqa: PLC0415
+    from sandrun.workspace import launch as workspace  # noqa: PLC0415
+
+    profile, kernel, resolution, _ = prepared
+    values = environment.values(profile, resolution.account)
+    session = workspace.prepare(resolution.plan, request.command, request.overlay_size)
+    try:
+        plan, observer = observe(resolution.plan, kernel.arch, Job(calls=EVERY))
+        uses = Uses(_granter(resolution.plan))
+        observer.sink = uses.see
+        watch = begin(plan, verbose=request.verbose, observer=observer)
+        child = launch(plan, values, watch, session.overlays if session else ())
+    except BaseException:
+        if session:
+            session.abandon()
+        raise
+    outcome = supervise.supervise(child, watch, plan)
+    status = report.status(outcome)
+    report.say(report.ending(outcome))
+    if session:
+        session.finish(outcome, status, "discard")
+    record = observer.record()
+    return Run(
+        places=uses.places,
+        peers=uses.peers,
+        calls={name: times for name, times in record.calls.items() if times > uses.blocked.get(name, 0)},
+        traffic=_traffic(outcome.network),
+        status=status,
+        cpu=outcome.user + outcome.system,
+        refused=uses.refused,
+        blocked={name: times for name, times in uses.blocked.items() if name not in uses.fallen_back},
+        others=uses.others + record.others,
+        gap=record.gap,
+    )
+
+
+def _traffic(record: bytes | None) -> tuple[dict[str, object], ...]:
+    from sandrun import traffic  # noqa: PLC0415
+
+    found = traffic.read(record) if record is not None else None
+    return found.endpoints if found else ()
+
+
+def _granter(plan: Plan) -> Callable[[str, int], bool]:
+    """Whether the path rules of the cage give these rights, as far as they are handled at all."""
+    rules = (*plan.path_rules, *plan.view_rules)
+    handled = plan.landlock_fs
+    known: dict[str, int] = {}
+
+    def granted(path: str, rights: int) -> bool:
+        if path not in known:
+            known[path] = allowed(rules, path)
+        return not rights & handled & ~known[path]
+
+    return granted
+
+
+def verify(profile: Profile, place: Place, cage: str, command: Sequence[str]) -> tuple[int, list[str]]:
+    """The exit status of the command under the profile, and if it did not start the lines that say why.
+
+    Nothing that it writes into the working directory stays, unless the cage is open; and no input is there for it.
+    """
+    if cage != "open":
+        profile = merge(profile, read_flags([("filesystem.overlay", ".", "--overlay")])[0])
+    created = [path for path in _created(profile, place) if not os.path.lexists(path)]
+    try:
+        return trial.first(profile, command)
+    finally:
+        for path in created if cage != "open" else ():
+            if os.path.lexists(path) and not os.lstat(path).st_size:
+                os.unlink(path)
+
+
+def _created(profile: Profile, place: Place) -> list[str]:
+    from sandrun.profile.paths import expand  # noqa: PLC0415
+
+    return [
+        path
+        for value in profile.items("filesystem.create")
+        for path in expand(value, place.host, place.home)
+        if is_below(path, place.cwd)
+    ]
