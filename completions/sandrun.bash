@@ -117,7 +117,7 @@ _sandrun() {
     elif [[ $word == --*=* ]]; then
         _sandrun_values "${word%%=*}" "${word#*=}"
     else
-        mapfile -t COMPREPLY < <(compgen -W '-p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --loopback --no-loopback --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --no-new-privs --no-no-new-privs --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --timeout --grace --on-exit --overlay-size -n --dry-run --json --status-fd --report -q --quiet -v --verbose --version -h --help' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W '-p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --loopback --no-loopback --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --no-new-privs --no-no-new-privs --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --timeout --grace --on-exit --overlay-size --locked -n --dry-run --explain --json --status-fd --report -q --quiet -v --verbose --version -h --help' -- "$cur")
     fi
 }
 
@@ -135,12 +135,12 @@ _sandrun_command() {
         else
             mapfile -t COMPREPLY < <(compgen -W "$(sandrun workspace list --ids 2>/dev/null)" -- "$cur")
         fi
-    elif ((at == 1 && COMP_CWORD > 1)) && [[ ' doctor shrink ' == *" ${COMP_WORDS[1]} "* ]]; then
+    elif ((at == 1 && COMP_CWORD > 1)) && [[ ' doctor lock shrink why ' == *" ${COMP_WORDS[1]} "* ]]; then
         _sandrun_verb "$cur"
     elif ((COMP_CWORD == at)); then
         mapfile -t COMPREPLY < <(compgen -c -- "$cur")
         if ((at == 1)); then
-            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'doctor profile shrink workspace' -- "$cur")
+            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'doctor lock profile shrink why workspace' -- "$cur")
         fi
         compopt -o filenames
         mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <([[ $cur == */* ]] && compgen -f -- "$cur")
@@ -164,7 +164,9 @@ _sandrun_verb() {
     done
     case ${COMP_WORDS[1]} in
         doctor) options='--json' ;;
-        shrink) options='--jobs -j --tries --timeout --state --check --json' ;;
+        lock) options='--used --check --json' ;;
+        shrink) options='--jobs -j --tries --timeout --state --inherited --check --json' ;;
+        why) options='--abi --json' ;;
     esac
     if [[ $cur == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")

@@ -53,7 +53,7 @@ end
 
 function __sandrun_verb
     set -l tokens (commandline -opc)
-    contains -- "$tokens[2]" profile workspace doctor shrink
+    contains -- "$tokens[2]" profile workspace doctor lock shrink why
 end
 
 # Whether the command line is of this verb, before the -- of its command.
@@ -85,7 +85,7 @@ end
 
 complete -c sandrun -f
 complete -c sandrun -n 'not __sandrun_verb' -x -a '(__sandrun_complete_command)'
-complete -c sandrun -n __sandrun_first -f -a 'doctor profile shrink workspace'
+complete -c sandrun -n __sandrun_first -f -a 'doctor lock profile shrink why workspace'
 complete -c sandrun -n '__sandrun_verb_is profile; and test (count (commandline -opc)) -eq 2' -f -a 'list show check schema diff audit'
 complete -c sandrun -n '__sandrun_verb_is profile; and test (count (commandline -opc)) -gt 2' -f -a '(__sandrun_profiles)'
 complete -c sandrun -n '__sandrun_verb_is workspace; and test (count (commandline -opc)) -eq 2' -f -a 'list diff commit discard'
@@ -93,13 +93,21 @@ complete -c sandrun -n '__sandrun_verb_is workspace; and test (count (commandlin
 complete -c sandrun -n '__sandrun_verb; and contains -- -- (commandline -opc)' -x -a '(__sandrun_complete_behind)'
 complete -c sandrun -n '__sandrun_plain_verb doctor' -F
 complete -c sandrun -n '__sandrun_plain_verb doctor' -l json -d 'Print JSON.'
+complete -c sandrun -n '__sandrun_plain_verb lock' -F
+complete -c sandrun -n '__sandrun_plain_verb lock' -l used -r -d 'Add what the run of this --report used.'
+complete -c sandrun -n '__sandrun_plain_verb lock' -l check -d 'Write nothing; the status is 1 if the lock differs.'
+complete -c sandrun -n '__sandrun_plain_verb lock' -l json -d 'Print JSON.'
 complete -c sandrun -n '__sandrun_plain_verb shrink' -F
 complete -c sandrun -n '__sandrun_plain_verb shrink' -l jobs -s j -r -d 'Run N tests at a time.'
 complete -c sandrun -n '__sandrun_plain_verb shrink' -l tries -r -d 'Run at most N tests (default: 1000).'
 complete -c sandrun -n '__sandrun_plain_verb shrink' -l timeout -r -d 'A test that takes longer than TIME fails.'
 complete -c sandrun -n '__sandrun_plain_verb shrink' -l state -r -d 'Keep the answers in the file STATE, and go on from there.'
+complete -c sandrun -n '__sandrun_plain_verb shrink' -l inherited -d 'Also leave out what FILE extends, by `replace`.'
 complete -c sandrun -n '__sandrun_plain_verb shrink' -l check -d 'Change nothing; the status is 1 if something could go.'
 complete -c sandrun -n '__sandrun_plain_verb shrink' -l json -d 'Print JSON.'
+complete -c sandrun -n '__sandrun_plain_verb why' -F
+complete -c sandrun -n '__sandrun_plain_verb why' -l abi -r -d 'As if the kernel had Landlock ABI N.'
+complete -c sandrun -n '__sandrun_plain_verb why' -l json -d 'Print JSON.'
 complete -c sandrun -n __sandrun_options -s p -l profile -x -a '(__sandrun_profiles)' -d 'Start from this profile; repeatable. Without it: default. `none` is empty.'
 complete -c sandrun -n __sandrun_options -l replace -x -a 'filesystem.read filesystem.write filesystem.create filesystem.execute filesystem.deny filesystem.deny_write filesystem.rules filesystem.tmp filesystem.home filesystem.root filesystem.proc filesystem.dev filesystem.overlay network.connect network.bind network.unix network.loopback network.private network.families network.deny syscalls.default syscalls.allow syscalls.deny syscalls.promises syscalls.rules privileges.user privileges.group privileges.groups privileges.capabilities privileges.ambient privileges.no_new_privs privileges.securebits privileges.apparmor privileges.selinux process.isolate process.tty process.hostname process.umask process.nice process.cwd process.pass_fds process.namespaces environment.pass environment.set environment.unset rlimits resources.memory resources.pids resources.cpu resources.io time.timeout time.grace' -d 'Drop what the profiles say for KEY before the flags add to it.'
 complete -c sandrun -n __sandrun_options -l optional -x -a 'filesystem.read filesystem.write filesystem.create filesystem.execute filesystem.deny filesystem.deny_write filesystem.rules filesystem.tmp filesystem.home filesystem.root filesystem.proc filesystem.dev filesystem.overlay network.connect network.bind network.unix network.loopback network.private network.families network.deny syscalls.default syscalls.allow syscalls.deny syscalls.promises syscalls.rules privileges.user privileges.group privileges.groups privileges.capabilities privileges.ambient privileges.no_new_privs privileges.securebits privileges.apparmor privileges.selinux process.isolate process.tty process.hostname process.umask process.nice process.cwd process.pass_fds process.namespaces environment.pass environment.set environment.unset rlimits resources.memory resources.pids resources.cpu resources.io time.timeout time.grace' -d 'Run even where this kernel cannot keep the protection KEY.'
@@ -159,8 +167,10 @@ complete -c sandrun -n __sandrun_options -l timeout -x -d 'End the command after
 complete -c sandrun -n __sandrun_options -l grace -x -d 'From TERM to KILL (default 2s).'
 complete -c sandrun -n __sandrun_options -l on-exit -x -a 'ask commit discard keep' -d 'What becomes of what was changed below --overlay (default: keep).'
 complete -c sandrun -n __sandrun_options -l overlay-size -x -d 'Never commit more than SIZE.'
+complete -c sandrun -n __sandrun_options -l locked -f -d 'Run only under the policy of the profile\'s lock; status 123 if the run needed more.'
 complete -c sandrun -n __sandrun_options -s n -l dry-run -f -d 'Print what would be enforced, and how; run nothing.'
-complete -c sandrun -n __sandrun_options -l json -f -d 'With --dry-run: print JSON.'
+complete -c sandrun -n __sandrun_options -l explain -f -d 'Tell what the command was refused, and what it likely failed of.'
+complete -c sandrun -n __sandrun_options -l json -f -d 'With --dry-run: print JSON. With --explain: tell it as a line of JSON.'
 complete -c sandrun -n __sandrun_options -l status-fd -x -d 'Write events as JSON lines to file descriptor FD.'
 complete -c sandrun -n __sandrun_options -l report -r -F -d 'Write a JSON record of the run to FILE.'
 complete -c sandrun -n __sandrun_options -s q -l quiet -f -d 'No warnings.'

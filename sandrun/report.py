@@ -53,6 +53,14 @@ def say(lines: Iterable[str]) -> None:
         return
 
 
+def say_json(document: Mapping[str, Any]) -> None:
+    """Write a document to stderr, as one line of its own."""
+    try:
+        _write(2, to_json({"sandrun": SCHEMA, **document}).encode())
+    except OSError:
+        return
+
+
 def warn(warnings: Iterable[str]) -> None:
     """`say` them as warnings."""
     say(f"warning: {warning}" for warning in warnings)
@@ -178,6 +186,8 @@ def run_document(
     resolution: Resolution | None = None,
     outcome: Outcome | None = None,
     workspace: Mapping[str, Any] | None = None,
+    locked: Mapping[str, Any] | None = None,
+    told: Mapping[str, Any] | None = None,
     lines: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The record that `--report` writes, of a run (`outcome`) or of a failure (`lines`), or of both.
@@ -209,6 +219,10 @@ def run_document(
         "warnings": list(resolution.warnings) if resolution else [],
         "outcome": ended,
         "workspace": workspace,
+        "locked": locked,
+        "explained": None,
+        "trace": None,
+        **(told or {}),
         "protections": protections(resolution.enforcement) if resolution else [],
     }
 

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 VERBS = {
     "doctor": "sandrun.cli.doctor",
+    "lock": "sandrun.cli.lock",
     "profile": "sandrun.cli.profile",
     "shrink": "sandrun.cli.shrink",
+    "trace": "sandrun.cli.trace",
+    "why": "sandrun.cli.why",
     "workspace": "sandrun.cli.workspace",
 }
 """Each verb and the module whose `main(argv)` it is."""
@@ -85,5 +88,7 @@ def _verb(module: str, argv: Sequence[str]) -> int:
     run: Callable[[Sequence[str]], int] = import_module(module).main
     try:
         return run(argv)
+    except click.Abort:  # what click makes of an interrupt
+        return EXIT_INTERRUPTED
     except click.UsageError as error:
         raise usage_error(error, f"sandrun {module.rpartition('.')[2]} --help") from None

@@ -52,7 +52,9 @@ class Request(NamedTuple):
     require: tuple[str, ...] = ()
     on_exit: str = "keep"
     overlay_size: int = 0
+    locked: bool = False
     dry_run: bool = False
+    explain: bool = False
     json: bool = False
     status_fd: str = ""
     report: str = ""
@@ -66,7 +68,10 @@ USAGE = "sandrun [OPTIONS] [--] COMMAND [ARGS]..."
 VERB_USAGE = (
     "sandrun profile list|show|check|schema|diff|audit",
     "sandrun doctor",
+    "sandrun lock",
     "sandrun shrink",
+    "sandrun trace",
+    "sandrun why",
     "sandrun workspace list|diff|commit|discard",
 )
 
@@ -86,8 +91,10 @@ RUN_OPTIONS = (
         choices=("ask", "commit", "discard", "keep"),
     ),
     Option("--overlay-size", "SIZE", "Never commit more than SIZE."),
+    Option("--locked", "", "Run only under the policy of the profile's lock; status 123 if the run needed more."),
     Option("--dry-run", "", "Print what would be enforced, and how; run nothing.", "-n"),
-    Option("--json", "", "With --dry-run: print JSON."),
+    Option("--explain", "", "Tell what the command was refused, and what it likely failed of."),
+    Option("--json", "", "With --dry-run: print JSON. With --explain: tell it as a line of JSON."),
     Option("--status-fd", "FD", "Write events as JSON lines to file descriptor FD."),
     Option("--report", "FILE", "Write a JSON record of the run to FILE."),
     Option("--quiet", "", "No warnings.", "-q"),
@@ -126,9 +133,10 @@ def all_options() -> tuple[Option, ...]:
     return (*PROFILE_OPTIONS, *key_options(), *RUN_OPTIONS)
 
 
-def parse(argv: Sequence[str]) -> Request:
+def parse(argv: Sequence[str], *, tells: bool = False) -> Request:
     """Read the command line of a launch; options end at the first word that is none.
 
+    `tells`: the verb itself has something to tell, which can be JSON.
     Raises UsageError for an unknown option, a missing value or a missing command.
     """
     options = all_options()
@@ -145,8 +153,10 @@ def parse(argv: Sequence[str]) -> Request:
     request = _request(given, rest)
     if not (request.command or request.help or request.version):
         raise UsageError("no command given", hint=f"usage: {USAGE}; more with sandrun --help")
-    if request.json and not request.dry_run:
-        raise UsageError("--json goes with --dry-run", hint="--report FILE writes a JSON record of a run")
+    if request.explain and request.dry_run:
+        raise UsageError("--explain and --dry-run do not go together", hint="sandrun why asks without running anything")
+    if request.json and not (request.dry_run or request.explain or tells):
+        raise UsageError("--json goes with --dry-run or --explain", hint="--report FILE writes a JSON record of a run")
     return request
 
 

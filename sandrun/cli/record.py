@@ -14,13 +14,16 @@ from sandrun import report
 from sandrun.errors import EXIT_LATER_CHECK, SandrunError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sandrun.cli.options import Request
+    from sandrun.explain.session import Session as Explaining
     from sandrun.launch import Child
+    from sandrun.lock.hold import Held
     from sandrun.plan.resolve import Resolution
     from sandrun.profile.model import Profile
     from sandrun.supervise import Outcome
+    from sandrun.trace.session import Session as Tracing
     from sandrun.workspace.launch import Session
 
 INT_MAX = 2**31 - 1
@@ -135,6 +138,10 @@ class Record:
         self.profile: Profile | None = None
         self.resolution: Resolution | None = None
         self.warned: tuple[str, ...] = ()
+        self.held: Held | None = None
+        """The lock that the launch is held to."""
+        self.explaining: Explaining | Tracing | None = None
+        """What tells more of the run once it is over."""
 
     def planned(self, profile: Profile, resolution: Resolution) -> None:
         """The plan is made: say what the user should know before the command starts.
@@ -173,20 +180,36 @@ class Record:
         """The command runs."""
         self.events.send("exec", pid=child.pid)
 
-    def ended(self, outcome: Outcome, session: Session | None = None) -> int:
+    def ended(self, outcome: Outcome, session: Session | None = None, private: Sequence[bytes] = ()) -> int:
         """The command and everything it started are gone: tell how, and return the exit status.
 
-        With a workspace `--on-exit` is done first, so that the report says what became of it.
+        With a workspace `--on-exit` is done first, so that the report says what became of it. A run that needed more
+        than its lock knows has failed by then.
         """
         status = report.status(outcome)
         report.say(report.ending(outcome))
+        explained = self.explaining.finish(outcome, private) if self.explaining else None
+        if explained and self.request.json:
+            report.say_json(explained.document())
+        elif explained:
+            report.say(explained.text())
         self.events.send("exit", status=status, signal=outcome.signal)
+        needed = self.held.needed(outcome.network) if self.held else []
+        if self.held and needed:
+            report.say(self.held.ending(needed))
+            status = status or EXIT_LATER_CHECK
         workspace = None
         if session:
             end = session.finish(outcome, status, self.request.on_exit)
             status, workspace = end.status, end.document()
         document = report.run_document(
-            self.request.command, status, resolution=self.resolution, outcome=outcome, workspace=workspace
+            self.request.command,
+            status,
+            resolution=self.resolution,
+            outcome=outcome,
+            workspace=workspace,
+            locked=self.held.document(needed) if self.held else None,
+            told={explained.section: explained.document()} if explained else {},
         )
         try:
             self.file.write(document)

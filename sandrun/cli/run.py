@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sandrun.cli.options import Request
+    from sandrun.explain.session import Session as Explaining
     from sandrun.kernel import Kernel
     from sandrun.plan.format import Plan
     from sandrun.plan.resolve import Resolution
@@ -58,8 +59,13 @@ def run(request: Request, record: Record, profile: Profile | None = None) -> int
     """
     from sandrun.plan import environment  # noqa: PLC0415 (what a wrong command line does without is imported here)
 
-    prepared = prepare(request, request.command, assume=not request.dry_run, profile=profile)
+    is_watched = request.dry_run or request.explain or record.explaining is not None
+    prepared = prepare(request, request.command, assume=not is_watched, profile=profile)
     profile, resolution = prepared.profile, prepared.resolution
+    if request.locked:
+        from sandrun.lock.hold import hold  # noqa: PLC0415 (few launches need it)
+
+        record.held = hold(profile, request.profiles)
     record.planned(profile, resolution)
     if request.dry_run:
         return record.shown()
@@ -78,7 +84,12 @@ def run(request: Request, record: Record, profile: Profile | None = None) -> int
         plan = claim.apply(plan)
     session = _workspace(plan, request)
     try:
-        watch = begin(plan, verbose=request.verbose)
+        observer = None
+        if request.explain:
+            record.explaining = _explaining(prepared, request)
+        if record.explaining:
+            plan, observer = record.explaining.observed(plan)
+        watch = begin(plan, verbose=request.verbose, observer=observer)
         if claim:
             watch.held = claim.descriptor
         try:
@@ -101,7 +112,17 @@ def run(request: Request, record: Record, profile: Profile | None = None) -> int
     finally:
         if claim:
             claim.release()
-    return record.ended(outcome, session)
+    return record.ended(outcome, session, child.private)
+
+
+def _explaining(prepared: Prepared, request: Request) -> Explaining:
+    """What will tell of the run."""
+    from sandrun.explain.session import Session as Explaining  # noqa: PLC0415 (few launches need it)
+    from sandrun.host import System  # noqa: PLC0415
+    from sandrun.why.ways import ways  # noqa: PLC0415
+
+    profile, kernel, resolution, _ = prepared
+    return Explaining(profile, resolution, kernel, System(), ways(request.profiles))
 
 
 def _workspace(plan: Plan, request: Request) -> Session | None:

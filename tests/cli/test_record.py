@@ -16,7 +16,19 @@ if TYPE_CHECKING:
 
     from tests.support import Who
 
-DOCUMENT = {"sandrun", "command", "status", "started", "errors", "warnings", "outcome", "workspace", "protections"}
+DOCUMENT = {
+    "sandrun",
+    "command",
+    "status",
+    "started",
+    "errors",
+    "warnings",
+    "outcome",
+    "workspace",
+    "locked",
+    "explained",
+    "protections",
+}
 OUTCOME = {
     "how",
     "status",

@@ -14,8 +14,10 @@ import pytest
 from sandrun import errors, kernel
 from sandrun.cli import VERBS, options
 from sandrun.cli.doctor import doctor
+from sandrun.cli.lock import lock
 from sandrun.cli.profile import profile
 from sandrun.cli.shrink import shrink
+from sandrun.cli.why import why
 from sandrun.cli.workspace import workspace
 from sandrun.plan import environment
 from sandrun.policy import families, promises, syscalls
@@ -141,9 +143,9 @@ def test_every_exit_status_is_documented() -> None:
 
 def _verbs() -> dict[str, click.Command]:
     """Every verb, by its words."""
-    assert set(VERBS) == {"doctor", "profile", "shrink", "workspace"}
+    assert set(VERBS) == {"doctor", "lock", "profile", "shrink", "why", "workspace"}
     return (
-        {"doctor": doctor, "shrink": shrink}
+        {"doctor": doctor, "lock": lock, "shrink": shrink, "why": why}
         | {f"profile {name}": command for name, command in profile.commands.items()}
         | {f"workspace {name}": command for name, command in workspace.commands.items()}
     )
