@@ -23,6 +23,7 @@ from sandrun.profile.find import Found
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from sandrun.cli.record import ReportFile
     from sandrun.profile.model import Profile
     from sandrun.progress import Progress
     from sandrun.shrink.work import Result, Shrinking
@@ -35,11 +36,13 @@ SHORTEST = 10.0
 
 
 class Test(NamedTuple):
-    """The test command, and how it is run."""
+    """The test command, and what the options say; `timeout` 0 is none."""
 
     command: tuple[str, ...]
-    timeout: float
     jobs: int
+    tries: int
+    timeout: float
+    inherited: bool
 
 
 def main(argv: Sequence[str]) -> int:
@@ -67,10 +70,19 @@ def _seconds(_context: click.Context, _option: click.Parameter, text: str | None
 @click.option("--tries", metavar="N", type=click.IntRange(1), default=1000, help="Run at most N tests (default: 1000).")
 @click.option("--timeout", metavar="TIME", callback=_seconds, help="A test that takes longer than TIME fails.")
 @click.option("--state", metavar="STATE", default="", help="Keep the answers in the file STATE, and go on from there.")
+@click.option("--inherited", is_flag=True, help="Also leave out what FILE extends, by `replace`.")
 @click.option("--check", is_flag=True, help="Change nothing; the status is 1 if something could go.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def shrink(
-    file: str, command: tuple[str, ...], jobs: int, tries: int, timeout: float, state: str, check: bool, as_json: bool
+    file: str,
+    command: tuple[str, ...],
+    jobs: int,
+    tries: int,
+    timeout: float,
+    state: str,
+    inherited: bool,
+    check: bool,
+    as_json: bool,
 ) -> int:
     """Take from the profile FILE every grant that COMMAND, run under it, passes without (exit status 0).
 
@@ -87,7 +99,8 @@ def shrink(
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     with Progress() as progress:
-        work, result = _shrunk(found, text, Test(command, timeout, jobs), tries, state, progress)
+        test = Test(command, jobs, tries, timeout, inherited)
+        work, result = _shrunk(found, text, test, state, progress)
     changed = bool(result.taken)
     if changed and not check:
         replace(found.path, text, result.text)
@@ -103,18 +116,15 @@ def _interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _shrunk(
-    found: Found, text: str, test: Test, tries: int, state: str, progress: Progress
-) -> tuple[Shrinking, Result]:
+def _shrunk(found: Found, text: str, test: Test, state: str, progress: Progress) -> tuple[Shrinking, Result]:
     """The work, done and tried once more. Raises SandrunError."""
     from sandrun.cli import trial  # noqa: PLC0415 (--help does without all this)
-    from sandrun.cli.record import ReportFile  # noqa: PLC0415
     from sandrun.profile.write import profile_text  # noqa: PLC0415
     from sandrun.shrink import state as states  # noqa: PLC0415
     from sandrun.shrink.search import Answers  # noqa: PLC0415
     from sandrun.shrink.work import Shrinking  # noqa: PLC0415
 
-    file = ReportFile(state)
+    file = _state_file(state)
     limit = test.timeout
 
     def attempt(profiles: Sequence[Profile]) -> list[bool]:
@@ -122,7 +132,7 @@ def _shrunk(
         progress.show(f"sandrun: shrinking {found.source}: run {work.runs} of the test, {gone}")
         return [status == 0 for status in trial.statuses(profiles, test.command, limit)]
 
-    work = Shrinking(found, text, attempt, Answers(), tries)
+    work = Shrinking(found, text, attempt, Answers(), test.tries, inherited=test.inherited)
     steps = sum(len(grant.forms) - 1 for grant in work.grants)
     about = states.digest(text, profile_text(work.profile), work.grants, test.command)
     if state:
@@ -137,6 +147,15 @@ def _shrunk(
     if result.taken:
         _last(found, result, test, limit)
     return work, result
+
+
+def _state_file(path: str) -> ReportFile:
+    from sandrun.cli.record import ReportFile  # noqa: PLC0415 (--help does without it)
+
+    try:
+        return ReportFile(path)
+    except SandrunError as error:
+        raise SandrunError(error.message.replace("the report", "the state", 1)) from None
 
 
 def _first(found: Found, profile: Profile, test: Test) -> float:
@@ -233,9 +252,11 @@ def _fates(work: Shrinking, result: Result) -> Iterator[tuple[Any, str, str]]:
 
 def document(work: Shrinking, result: Result, command: Sequence[str], *, written: bool) -> dict[str, Any]:
     """The JSON to print."""
+    from sandrun.shrink.grants import where  # noqa: PLC0415 (--help does without it)
+
     found: dict[str, list[dict[str, Any]]] = {"removed": [], "narrowed": [], "needed": []}
     for grant, fate, form in _fates(work, result):
-        entry: dict[str, Any] = {"key": grant.key, "entry": grant.text, "line": grant.line}
+        entry: dict[str, Any] = {"key": grant.key, "entry": grant.text, "from": where(work.found.source, grant)}
         entry |= {"path": grant.rule} if grant.rule else {}
         found[fate].append(entry | ({"to": form} if fate == "narrowed" else {}))
     return {

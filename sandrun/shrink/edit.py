@@ -51,6 +51,30 @@ def edit(text: str, removed: Collection[Place], moved: Mapping[Place, Place], pu
     return text
 
 
+def append(text: str, target: Place, entries: Iterable[str], behind: Place = ()) -> str | None:
+    """The text with entries (TOML) at the end of the list `target`, or None if there is no place for a new list.
+
+    A new list stands behind the key `behind`, else behind the last key of its table, else in a new table.
+    """
+    items = [_Item(entry, "") for entry in entries]
+    found = spans(text)
+    newline = "\r\n" if "\r\n" in text else "\n"
+    if target in found.values:
+        return _with(text, target, target, items)
+    keys = [behind] if behind else sorted(found.keys, key=lambda key: found.keys[key])
+    siblings = [key for key in keys if key in found.values and len(key) == len(target) and key[:-1] == target[:-1]]
+    if siblings:
+        return _with_new(text, found, target, siblings[-1], items, newline)
+    if behind or target[:1] in found.values:
+        return None
+    statement = f"{target[-1]} = {_array(items, newline)}{newline}"
+    if target[:-1] in found.keys:
+        start = _rest(text, found.keys[target[:-1]][1]).end()
+        return text[:start] + newline * (text[start - 1] != "\n") + statement + text[start:]
+    end = "" if text.endswith("\n") else newline
+    return f"{text}{end}{newline}[{'.'.join(map(str, target[:-1]))}]{newline}{statement}"
+
+
 # --- taking out ----------------------------------------------------------------------------------------------------
 
 

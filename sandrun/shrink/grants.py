@@ -53,6 +53,8 @@ class Grant(NamedTuple):
     forms: tuple[str, ...]
     rule: str = ""
     """The path of a rule whose right this is."""
+    inherited: str = ""
+    """Where it stands, if not in the file itself."""
 
     @property
     def key(self) -> str:
@@ -149,4 +151,4 @@ def _whole_rules(found: Sequence[Grant], removed: set[Place]) -> set[Place]:
 
 def where(source: str, grant: Grant) -> str:
     """The place of a grant as messages give it: `app.toml:5: filesystem.read[2]`."""
-    return f"{source}:{grant.line}: {dotted(grant.place)}"
+    return grant.inherited or f"{source}:{grant.line}: {dotted(grant.place)}"

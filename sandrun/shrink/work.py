@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from sandrun.errors import ProfileError
 from sandrun.profile.diff import LESS, diff
 from sandrun.profile.loader import load_text
-from sandrun.shrink.grants import grants, ladders, render
+from sandrun.profile.source import lines
+from sandrun.shrink import inherited as inheritance
+from sandrun.shrink.grants import forms, grants, ladders, render
 from sandrun.shrink.search import Answers, Search
 
 if TYPE_CHECKING:
@@ -35,21 +37,37 @@ class Result(NamedTuple):
 class Shrinking:
     """The work on one profile. `answers`, `runs` and `taken` may be looked at while it goes on."""
 
-    def __init__(self, found: Found, text: str, attempt: Attempt, answers: Answers, tries: int) -> None:
+    def __init__(
+        self, found: Found, text: str, attempt: Attempt, answers: Answers, tries: int, *, inherited: bool = False
+    ) -> None:
         """`text` is what stands in the file `found`; `attempt` runs the test under several profiles at once.
 
-        `answers` are those of an earlier run with the same text; at most `tries` runs are made.
-        Raises ProfileError if the text is no valid profile.
+        `answers` are those of an earlier run with the same text; at most `tries` runs are made. `inherited`: what the
+        file extends may be left out too. Raises ProfileError if the text is no valid profile.
         """
         self.found = found
-        self.text = text
         self.profile = load_text(found, text)
+        self.original = text
+        self.lists = inheritance.inherited(self.profile, found) if inherited else {}
+        self.text = inheritance.spell_out(found, text, self.lists)
         self.attempt = attempt
         self.answers = answers
         self.tries = tries
         self.runs = 0
-        self.grants = self._that_only_lessen(grants(text))
+        self.grants = self._that_only_lessen(self._with_origins(grants(self.text)))
         self.taken: frozenset[int] = frozenset()
+
+    def _with_origins(self, candidates: Sequence[Grant]) -> list[Grant]:
+        """The grants, each with the place that it has in the original text, or where it is inherited from."""
+        own = {path: inheritance.count(self.original, path) for path in self.lists}
+        at = lines(self.original)
+        made = []
+        for grant in candidates:
+            index = grant.place[-1]
+            is_own = grant.key not in own or not isinstance(index, int) or index < own[grant.key]
+            inherited = "" if is_own else self.lists[grant.key].get(grant.text, "")
+            made.append(grant._replace(line=at.get(grant.place, 0), inherited=inherited))
+        return made
 
     def _that_only_lessen(self, candidates: Sequence[Grant]) -> tuple[Grant, ...]:
         """The grants with those of their forms that, by themselves, allow nothing more than the profile does."""
@@ -78,7 +96,13 @@ class Shrinking:
             search.run()
         except SpentError:
             complete = False
-        return Result(render(self.text, self.grants, search.taken), search.taken, complete)
+        return Result(self._final(search.taken), search.taken, complete)
+
+    def _final(self, taken: frozenset[int]) -> str:
+        """The text of the result: only lists of which something inherited went are written out."""
+        gone = {grant.key for grant, form in forms(self.grants, taken) if grant.inherited and form != grant.forms[0]}
+        text = inheritance.spell_out(self.found, self.original, inheritance.touched(self.lists, gone))
+        return render(text, self.grants, taken)
 
     def _ask(self, several: Sequence[frozenset[int]]) -> list[bool]:
         todo: dict[frozenset[int], Profile] = {}

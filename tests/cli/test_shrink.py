@@ -172,6 +172,20 @@ def test_an_interrupt_leaves_nothing(who: Who, place: Path, number: signal.Signa
     assert (place / "app.toml").read_text() == PROFILE
 
 
+def test_what_is_inherited(who: Who, place: Path) -> None:
+    """With --inherited, grants of a built-in profile go too; its denials and limits stay."""
+    (place / "app.toml").write_text('extends = "builtin:default"\n')
+    assert "0 grants" in shrink(who, place).stdout
+    done = shrink(who, place, "--inherited")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"narrowed  builtin:default:\d+: filesystem.write\[0\]|removed   builtin:default", done.stdout)
+    after = (place / "app.toml").read_text()
+    assert after.startswith('extends = "builtin:default"\nreplace = [')
+    assert sandrun("-q", "-p", "./app.toml", "--", "/bin/sh", "-c", TEST, who=who, cwd=place).returncode == 0
+    compared = sandrun("profile", "diff", "default", "./app.toml", who=who, cwd=place)
+    assert {line[0] for line in compared.stdout.splitlines()} == {"-"}
+
+
 def test_progress_is_for_terminals(who: Who, place: Path) -> None:
     """One line that is written over and taken away at the end."""
     master, slave = pty.openpty()
@@ -210,7 +224,7 @@ def test_a_file_that_is_a_link(who: Who, place: Path) -> None:
         (["--timeout", "soon", "app.toml", "--", "true"], 2, '--timeout soon: not a time: "soon"'),
         (["--frob", "app.toml", "--", "true"], 2, "no such option: --frob"),
         (["app.toml", "--", "no-such-command"], 125, "no-such-command"),
-        (["--state", "in", "app.toml", "--", "true"], 125, "cannot write the report"),
+        (["--state", "in", "app.toml", "--", "true"], 125, "cannot write the state: in: it is no regular file"),
     ],
 )
 def test_what_cannot_be_done(who: Who, place: Path, words: list[str], status: int, message: str) -> None:

@@ -225,3 +225,54 @@ def test_a_lying_state_grants_nothing(tmp_path: Path) -> None:
     work = Shrinking(HERE, PROFILE, _needs("/b"), lies, 100)
     result = work.shrink(1)
     assert {change.sign for change in diff(work.profile, load_text(HERE, result.text))} == {LESS}
+
+
+# --- what is inherited ---------------------------------------------------------------------------------------------
+
+BASE = """\
+[filesystem]
+read = ["/a", "${PROFILE_DIR}/b"]
+write = ["/c"]
+tmp = "private"
+[environment]
+pass = ["HOME"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("own", "after"),
+    [
+        (
+            'extends = "./base.toml"  # the base\n',
+            'extends = "./base.toml"  # the base\nreplace = ["filesystem.write", "environment.pass"]\n\n[filesystem]\n'
+            'write = []\nread = ["/c"]\n\n[environment]\npass = []\n',
+        ),
+        (
+            'extends = "./base.toml"\n[environment]\n# none\n[filesystem]\nread = ["/x"]\n# the end',
+            'extends = "./base.toml"\nreplace = ["filesystem.write", "environment.pass"]\n[environment]\npass = []\n# none\n'
+            '[filesystem]\nread = ["/c"]\nwrite = []\n# the end',
+        ),
+        (
+            'replace = ["network.connect"]\nextends = "./base.toml"\nfilesystem = { write = ["/x"] }\n',
+            'replace = ["network.connect", "filesystem.write", "environment.pass"]\nextends = "./base.toml"\n'
+            'filesystem = { write = [], read = ["/c"] }\n\n[environment]\npass = []\n',
+        ),
+        (
+            'extends = "./base.toml"\nenvironment.set.X = "1"\n',  # a table that cannot be made below
+            'extends = "./base.toml"\nreplace = ["filesystem.write"]\nenvironment.set.X = "1"\n\n[filesystem]\n'
+            'write = []\nread = ["/c"]\n',
+        ),
+    ],
+)
+def test_what_is_inherited_can_go(tmp_path: Path, own: str, after: str) -> None:
+    """Only lists of which something goes are written out, in the layout of the file, the rest stays inherited."""
+    (tmp_path / "base.toml").write_text(BASE)
+    found = Found("./app.toml", str(tmp_path / "app.toml"), "./app.toml")
+    work = Shrinking(found, own, _needs("/a", "${PROFILE_DIR}/b", "/c"), Answers(), 100, inherited=True)
+    result = work.shrink(1)
+    assert result.text == after
+    profile = load_text(found, after)
+    assert {change.sign for change in diff(work.profile, profile)} == {LESS}
+    assert profile.scalar("filesystem.tmp") is not None
+    origins = {grant.inherited for grant in work.grants if grant.text == '"/c"'}
+    assert origins == {f"{tmp_path}/base.toml:3: filesystem.write[0]"}
