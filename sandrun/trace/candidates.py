@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 
 def candidates(kernel: Kernel, host: Host, command: Sequence[str]) -> Iterator[Candidate]:
-    """Those that could run the command here at all."""
+    """Those under which the command would start here at all."""
     for name in names_in(builtin_directory()):
         try:
             profile = load((f"builtin:{name}",))
             resolution = resolve(profile, kernel, host, command)
         except SandrunError:
+            continue
+        if any("the command will not start" in warning for warning in resolution.warnings):
             continue
         verdicts = Verdicts(resolution.plan.seccomp, kernel.arch)
         yield Candidate(name, verdicts, let_through(profile, resolution.guards, kernel.arch))

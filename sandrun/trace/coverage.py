@@ -55,7 +55,7 @@ def sufficient(variants: Sequence[Variant], candidates: Iterable[Candidate]) -> 
     known = [one for one in variants if not one.syscall.startswith("#")]
     used = {one.syscall for one in known}
     enough = [one for one in candidates if all(_passes(one, variant) for variant in known)]
-    enough.sort(key=lambda one: (len(one.allows), one.name))
+    enough.sort(key=lambda one: (len(one.allows), one.name != FIRST, one.name))
     tightest = enough[0].allows if enough else frozenset()
     return tuple(
         Sufficient(one.name, len(one.allows), tuple(sorted(one.allows - used - (tightest if at else frozenset()))))

@@ -25,6 +25,11 @@ class Traced(NamedTuple):
     profiles: tuple[Sufficient, ...]
     arch: str
 
+    @property
+    def section(self) -> str:
+        """The key of the report that holds it."""
+        return "trace"
+
     def text(self) -> list[str]:
         """Lines for stderr."""
         return [*_calls(self.record), *_refused(self.record), *self._coverage(), *_gap(self.record)]
