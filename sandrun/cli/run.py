@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sandrun.cli.options import Request
-    from sandrun.explain.session import Session as Explaining
     from sandrun.kernel import Kernel
+    from sandrun.observe.observer import Observer
     from sandrun.plan.format import Plan
     from sandrun.plan.resolve import Resolution
     from sandrun.profile.model import Profile
@@ -84,11 +84,7 @@ def run(request: Request, record: Record, profile: Profile | None = None) -> int
         plan = claim.apply(plan)
     session = _workspace(plan, request)
     try:
-        observer = None
-        if request.explain:
-            record.explaining = _explaining(prepared, request)
-        if record.explaining:
-            plan, observer = record.explaining.observed(plan)
+        plan, observer = _observed(plan, prepared, request, record)
         watch = begin(plan, verbose=request.verbose, observer=observer)
         if claim:
             watch.held = claim.descriptor
@@ -115,14 +111,16 @@ def run(request: Request, record: Record, profile: Profile | None = None) -> int
     return record.ended(outcome, session, child.private)
 
 
-def _explaining(prepared: Prepared, request: Request) -> Explaining:
-    """What will tell of the run."""
-    from sandrun.explain.session import Session as Explaining  # noqa: PLC0415 (few launches need it)
-    from sandrun.host import System  # noqa: PLC0415
-    from sandrun.why.ways import ways  # noqa: PLC0415
+def _observed(plan: Plan, prepared: Prepared, request: Request, record: Record) -> tuple[Plan, Observer | None]:
+    """The plan to launch, and who observes the command, if anything is to be told of it."""
+    if request.explain:
+        from sandrun.explain.session import Session as Explaining  # noqa: PLC0415 (few launches need it)
+        from sandrun.host import System  # noqa: PLC0415
+        from sandrun.why.ways import ways  # noqa: PLC0415
 
-    profile, kernel, resolution, _ = prepared
-    return Explaining(profile, resolution, kernel, System(), ways(request.profiles))
+        profile, kernel, resolution, _ = prepared
+        record.explaining = Explaining(profile, resolution, kernel, System(), ways(request.profiles))
+    return record.explaining.observed(plan) if record.explaining else (plan, None)
 
 
 def _workspace(plan: Plan, request: Request) -> Session | None:

@@ -33,6 +33,11 @@ class Explained(NamedTuple):
     failed: bool
     gap: str = ""
 
+    @property
+    def section(self) -> str:
+        """The key of the report that holds it."""
+        return "explained"
+
     def text(self) -> list[str]:
         """Lines for stderr."""
         return render.text(self.findings, failed=self.failed, gap=self.gap)
