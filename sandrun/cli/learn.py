@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -20,7 +20,8 @@ from sandrun.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sandrun.learn.compose import Result, Run
+    from sandrun.learn.compose import Circumstances, Result, Run
+    from sandrun.learn.derive import Scene
     from sandrun.learn.merge import Old
 
 EXIT_NO = 1
@@ -78,9 +79,16 @@ def learn(
     if cage not in CAGES:
         raise UsageError(f"--cage {cage}: not one of {', '.join(CAGES)}")
     old = _old(output, merging)
-    result, run = _learn(request, cage, old, output)
+    learned = _learn(request, cage, old)
+    run, verified = learned.run, None
+    result = learned.result(tight=not no_verify)
     _write(output, result.written)
-    verified = None if no_verify else _verify(output, request, cage, run)
+    if not no_verify:
+        verified = _verify(output, request, cage)
+        if verified[0] != run.status and (looser := learned.result(tight=False)) != result:
+            result = looser
+            _write(output, result.written)
+            verified = _verify(output, request, cage)
     if as_json:
         report.emit(report.to_json(_document(output, result, run, verified)))
     else:
@@ -132,12 +140,28 @@ def _old(output: str, merging: bool) -> Old | None:
     return Old(layer, read_text(output, found.source)[0], load_file(found))
 
 
-def _learn(request: options.Request, cage: str, old: Old | None, output: str) -> tuple[Result, Run]:
-    """Run the command in the cage and derive the profile."""
+class _Learned(NamedTuple):
+    """What a run has shown, and all that a profile is made of it with."""
+
+    run: Run
+    asked: Circumstances
+    scene: Scene
+    old: Old | None
+
+    def result(self, *, tight: bool) -> Result:
+        """The profile; `tight` as in `learn.derive`, which only a run under it can justify."""
+        from sandrun.learn.compose import compose  # noqa: PLC0415 (--help does without it)
+        from sandrun.learn.merge import merge  # noqa: PLC0415
+
+        made = compose(self.run, self.asked, self.scene, tight=tight)
+        return merge(self.old, made, self.run.places, self.scene) if self.old else made
+
+
+def _learn(request: options.Request, cage: str, old: Old | None) -> _Learned:
+    """Run the command in the cage. Raises SandrunError."""
     from sandrun.cli import learning  # noqa: PLC0415
     from sandrun.cli import run as runs  # noqa: PLC0415
-    from sandrun.learn.compose import Circumstances, compose  # noqa: PLC0415
-    from sandrun.learn.merge import merge  # noqa: PLC0415
+    from sandrun.learn.compose import Circumstances  # noqa: PLC0415
 
     place = learning.look_around()
     caged = learning.caged(request, cage, place)
@@ -149,16 +173,9 @@ def _learn(request: options.Request, cage: str, old: Old | None, output: str) ->
         progress.show(f"learning in the cage {cage}")
         run = learning.observe(caged, prepared)
     lost = tuple(protection.key for protection in prepared.resolution.enforcement if protection.lost)
-    asked = Circumstances(
-        request.command,
-        cage,
-        prepared.kernel.arch,
-        prepared.profile,
-        tuple((each.key, each.text, each.flag) for each in request.overrides),
-        lost,
-    )
-    result = compose(run, asked, scene)
-    return (merge(old, result, run.places, scene) if old else result), run
+    flags = tuple((each.key, each.text, each.flag) for each in request.overrides)
+    asked = Circumstances(request.command, cage, prepared.kernel.arch, prepared.profile, flags, lost)
+    return _Learned(run, asked, scene, old)
 
 
 def _write(output: str, text: str) -> None:
@@ -178,7 +195,7 @@ def _write(output: str, text: str) -> None:
         raise SandrunError(f"cannot write the profile: {output}: {report.reason(error)}") from None
 
 
-def _verify(output: str, request: options.Request, cage: str, run: Run) -> tuple[int, list[str]]:
+def _verify(output: str, request: options.Request, cage: str) -> tuple[int, list[str]]:
     """The exit status of a run under the profile, and why there was none. Raises SandrunError."""
     from sandrun.cli import learning  # noqa: PLC0415
     from sandrun.profile import load  # noqa: PLC0415

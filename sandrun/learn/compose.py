@@ -72,15 +72,15 @@ class Result(NamedTuple):
         return text.render(self.head, self.lines)
 
 
-def compose(run: Run, asked: Circumstances, scene: Scene) -> Result:
-    """The profile of one run, as short as it can be made within MOST_LINES."""
-    results = (_compose(run, asked, scene, scale) for scale in SCALES)
+def compose(run: Run, asked: Circumstances, scene: Scene, *, tight: bool = True) -> Result:
+    """The profile of one run, made short enough for MOST_LINES if it can be; `tight` as in `derive`."""
+    results = (_compose(run, asked, scene, scale, tight=tight) for scale in SCALES)
     short = (result for result in results if result.written.count("\n") <= MOST_LINES)
-    return next(short, None) or _compose(run, asked, scene, SCALES[-1])
+    return next(short, None) or _compose(run, asked, scene, SCALES[-1], tight=tight)
 
 
-def _compose(run: Run, asked: Circumstances, scene: Scene, scale: float) -> Result:
-    files = derive(run.places, scene, scale)
+def _compose(run: Run, asked: Circumstances, scene: Scene, scale: float, *, tight: bool) -> Result:
+    files = derive(run.places, scene, scale, tight=tight)
     network, untaken = derive_network(run.peers, run.traffic, asked.asked, lambda path: spell(path, scene))
     lines = _lines([*files.entries, *network])
     lines += _home(lines, asked.cage)

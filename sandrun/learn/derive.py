@@ -90,14 +90,17 @@ class _Files:
         paths[path] = together((paths[path], evidence)) if path in paths else evidence
 
 
-def derive(uses: Iterable[Use], scene: Scene, scale: float = 1.0) -> Derived:
-    """The entries of `[filesystem]` for these uses; `scale` makes lists shorter and wider."""
+def derive(uses: Iterable[Use], scene: Scene, scale: float = 1.0, *, tight: bool = True) -> Derived:
+    """The entries of `[filesystem]` for these uses; `scale` makes lists shorter and wider.
+
+    Not `tight`: neither `create`, since some programs ask whether the file is there, nor `deny_write`.
+    """
     files = _Files()
     for use in uses:
         _sort(use, scene, files)
     for path, evidence in tuple(files.uses[EXECUTE].items()):
         _interpreters(path, evidence, scene, files)
-    written, created = _written(scene, files, scale)
+    written, created = _written(scene, files, scale, tight=tight)
     may_cover = scene.tiers.may_cover
     executed = collapse(
         files.uses[EXECUTE],
@@ -112,7 +115,7 @@ def derive(uses: Iterable[Use], scene: Scene, scale: float = 1.0) -> Derived:
         if not cover(path, granted) and not cover(path, executed)
     }
     read = collapse(read, may_cover, int(MOST_READ * scale))
-    kept = _kept(written, files, scene)
+    kept = _kept(written, files, scene) if tight else {}
     entries = [Entry(key, word, together(several)) for (key, word), several in files.words.items()]
     for key, paths in (("read", read), ("write", written), ("create", created), ("execute", executed)):
         entries += _entries(f"filesystem.{key}", paths, scene, files)
@@ -158,7 +161,9 @@ def _interpreters(path: str, evidence: Evidence, scene: Scene, files: _Files) ->
             files.add(EXECUTE, real, evidence)
 
 
-def _written(scene: Scene, files: _Files, scale: float) -> tuple[dict[str, Evidence], dict[str, Evidence]]:
+def _written(
+    scene: Scene, files: _Files, scale: float, *, tight: bool
+) -> tuple[dict[str, Evidence], dict[str, Evidence]]:
     """The paths to write, and the files to create."""
     entered, made = files.uses[ENTER], files.uses[MAKE]
     folders: dict[str, list[str]] = {}
@@ -166,7 +171,7 @@ def _written(scene: Scene, files: _Files, scale: float) -> tuple[dict[str, Evide
         folders.setdefault(posixpath.dirname(path), []).append(path)
     created: dict[str, Evidence] = {}
     for folder, paths in folders.items():
-        if folder not in entered and not cover(folder, entered) and len(paths) <= MOST_CREATED:
+        if tight and not cover(folder, entered) and len(paths) <= MOST_CREATED:
             created |= {path: made[path] for path in paths}
         else:
             files.add(ENTER, folder, together(made[path] for path in paths))
