@@ -26,10 +26,10 @@ KILL_PROCESS, KILL_THREAD, TRAP, ERRNO, TRACE, LOG, ALLOW = (
 EPERM, EACCES, EINVAL, ENOSYS, EOPNOTSUPP, EAFNOSUPPORT = 1, 13, 22, 38, 95, 97
 
 
-def run(program: bytes, number: int, args: Sequence[int] = (), arch: int = X86_64) -> int:
-    """What one program returns for a syscall; `number` and `args` are cut to their registers' size."""
+def run(program: bytes, number: int, args: Sequence[int] = (), arch: int = X86_64, at: int = 0x1234) -> int:
+    """What one program returns for a syscall made `at` an address; `number` and `args` are cut to their registers' size."""
     registers = [value & (1 << 64) - 1 for value in (*args, *([0] * (6 - len(args))))]
-    data = struct.pack("=IIQ6Q", number & 0xFFFFFFFF, arch, 0x1234, *registers)
+    data = struct.pack("=IIQ6Q", number & 0xFFFFFFFF, arch, at, *registers)
     code = list(struct.iter_unpack("=HBBI", program))
     accumulator = index = at = 0
     memory = [0] * 16

@@ -60,8 +60,14 @@ ROOT = [
     (r"prctl\(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE", "set capabilities"),
     (r"prctl\(PR_SET_SECUREBITS", "set capabilities"),
 ]
-ELSEWHERE = {"open the security label", "set the security label", "join the control group"}
-"""Steps that do something only with a security module or a control group: in test_label and test_cgroup."""
+ELSEWHERE = {
+    "open the security label",
+    "set the security label",
+    "join the control group",
+    "show system calls to the supervisor",
+}
+"""Steps that do something only with a security module, a control group or a listener: in test_label, test_cgroup,
+test_broker and test_observe."""
 IN_NAMESPACES = [
     (r"unshare\(", "make namespaces"),
     (r"clone\(.*CLONE_PARENT", "start the init process"),
