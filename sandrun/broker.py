@@ -18,16 +18,13 @@ import select
 import struct
 
 from sandrun import libc
-from sandrun.primitives import notify
+from sandrun.primitives import notify, sockaddr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import NoReturn
 
     from sandrun.plan.format import Plan
-
-    _Rule = tuple[int, int, bytes, bytes]
 
 MOST_WORKERS = 64
 """Connections being made at once; beyond, further callers wait."""
@@ -39,15 +36,10 @@ _AT_ONCE = 8
 """Calls dealt with before signals and the deadline are looked at again."""
 _MOST_INTERRUPTED = 256
 
-_AF_UNSPEC, _AF_UNIX, _AF_INET, _AF_INET6 = 0, 1, 2, 10
+_AF_UNIX = 1
 _SOCK_STREAM, _SOCK_SEQPACKET, _SOCK_CLOEXEC = 1, 5, 0o2000000
 _SOL_SOCKET, _SO_TYPE, _SO_PROTOCOL, _SO_DOMAIN = 1, 3, 38, 39
 _IPPROTO_TCP = 6
-_SOCKADDR_IN, _SOCKADDR_IN6, _SHORTEST_IN6 = 16, 28, 24
-"""SIN6_LEN_RFC2133 is the least that the kernel takes (ipv6(7))."""
-_MAPPED = bytes(10) + b"\xff\xff"
-_LOOPBACK, _LOOPBACK6 = bytes((127, 0, 0, 1)), bytes(15) + b"\x01"
-_DISCONNECT = struct.pack("=H14x", _AF_UNSPEC)
 _RESULT = struct.Struct("=i")
 """From a worker: the errno, before it answers; then whether it was heard."""
 _HEARD, _UNHEARD = b"h", b"u"
@@ -199,13 +191,13 @@ class Broker:
 
     def _judge(self, given: bytes) -> tuple[bytes, str]:
         """The address to connect to and the grant that allows it, "" where it takes none. Raises OSError."""
-        address, host, port = parse(given)
+        address, host, port = sockaddr.parse(given)
         if not host:
             return address, ""
-        denial = find(self._deny, host, port)
-        grant = find(self._rules, host, port)
+        denial = sockaddr.find(self._deny, host, port)
+        grant = sockaddr.find(self._rules, host, port)
         if denial or not grant:
-            self._record.refused(place(host, port), f"denied by {denial}" if denial else "not granted")
+            self._record.refused(sockaddr.place(host, port), f"denied by {denial}" if denial else "not granted")
             raise PermissionError(errno.EACCES, "not granted")
         return address, grant
 
@@ -292,58 +284,6 @@ def start(plan: Plan, *, verbose: bool = False) -> Broker | None:
     return Broker(plan, verbose=verbose) if plan.broker_filter else None
 
 
-def parse(given: bytes) -> tuple[bytes, bytes, int]:
-    """Of a struct sockaddr: one to connect to, the host as it will be met, of 4 or 16 bytes, and the port.
-
-    An IPv4-mapped host is that of IPv4. No address in particular is the loopback interface's (ip(7)); it is written
-    out, since the kernel would choose only when it connects. The host is b"" for AF_UNSPEC, which ends a connection.
-    Raises OSError, as connect(2) would.
-    """
-    if len(given) < 2:
-        raise OSError(errno.EINVAL, "too short for an address")
-    (family,) = struct.unpack_from("=H", given)
-    if family == _AF_UNSPEC:
-        return _DISCONNECT, b"", 0
-    if family not in (_AF_INET, _AF_INET6):
-        raise OSError(errno.EAFNOSUPPORT, "not of TCP")
-    if len(given) < (_SOCKADDR_IN if family == _AF_INET else _SHORTEST_IN6):
-        raise OSError(errno.EINVAL, "too short for an address")
-    (port,) = struct.unpack_from(">H", given, 2)
-    if family == _AF_INET:
-        host = given[4:8] if any(given[4:8]) else _LOOPBACK
-        return given[:4] + host + bytes(8), host, port
-    host, rest = given[8:24], given[24:_SOCKADDR_IN6].ljust(4, b"\0")
-    if not any(host):
-        host = _LOOPBACK6
-    elif host == _MAPPED + bytes(4):
-        host = _MAPPED + _LOOPBACK
-    return given[:8] + host + rest, host[12:] if host.startswith(_MAPPED) else host, port
-
-
-def find(rules: Sequence[_Rule], host: bytes, port: int) -> str:
-    """The text of the first of these rules (see `broker_rules` of the Plan) that speaks of this host and port, else ""."""
-    number = int.from_bytes(host)
-    for ports, _, span, text in rules:
-        size = len(span) // 2
-        network, mask = int.from_bytes(span[:size]), int.from_bytes(span[size:])
-        if size == len(host) and number & mask == network and ports >> 16 <= port <= ports & 0xFFFF:
-            return text.decode("ascii")
-    return ""
-
-
-def place(host: bytes, port: int) -> str:
-    """`HOST:PORT`, in the usual spelling (RFC 5952)."""
-    if len(host) == 4:
-        return f"{'.'.join(map(str, host))}:{port}"
-    text = "".join(f":{group:x}" for group in struct.unpack(">8H", host)) + ":"
-    for length in range(8, 1, -1):
-        zeros = ":" + "0:" * length
-        if zeros in text:
-            head, _, tail = text.partition(zeros)
-            return f"[{head[1:]}::{tail[:-1]}]:{port}"
-    return f"[{text[1:-1]}]:{port}"
-
-
 def _work(listener: int, number: int, address: bytes, channel: int, *, is_again: bool) -> NoReturn:
     """Connect the socket that arrives, answer the call, tell the supervisor; a supervisor that is gone sends none."""
     try:
@@ -369,7 +309,7 @@ def _work(listener: int, number: int, address: bytes, channel: int, *, is_again:
 def _connect(socket: int, address: bytes) -> int:
     """The errno of connect(2), EACCES for all but a plain TCP socket: others read the address in their own way."""
     try:
-        if libc.getsockopt(socket, _SOL_SOCKET, _SO_DOMAIN) not in (_AF_INET, _AF_INET6):
+        if libc.getsockopt(socket, _SOL_SOCKET, _SO_DOMAIN) not in (sockaddr.AF_INET, sockaddr.AF_INET6):
             return errno.EACCES
         if libc.getsockopt(socket, _SOL_SOCKET, _SO_TYPE) != _SOCK_STREAM:
             return errno.EACCES

@@ -17,7 +17,7 @@ from sandrun.errors import SandrunError
 from sandrun.kernel import NAMESPACES, Kernel
 from sandrun.plan.resolve import resolve
 from sandrun.policy.syscalls import numbers
-from sandrun.primitives import notify
+from sandrun.primitives import notify, sockaddr
 from sandrun.primitives.landlock import NET
 from sandrun.profile import load
 from tests import bpf_sim
@@ -58,10 +58,10 @@ def connect(*endpoints: str) -> tuple[tuple[str, str], ...]:
 
 def judged(plan: Plan, host: str, port: int) -> bool:
     packed = ipaddress.ip_address(host).packed
-    return bool(broker.find(plan.broker_rules, packed, port)) and not broker.find(plan.broker_deny, packed, port)
+    return bool(sockaddr.find(plan.broker_rules, packed, port)) and not sockaddr.find(plan.broker_deny, packed, port)
 
 
-def sockaddr(host: str, port: int) -> bytes:
+def spelled(host: str, port: int) -> bytes:
     if ":" in host:
         return struct.pack("=H", socket.AF_INET6) + struct.pack(">HI16sI", port, 7, socket.inet_pton(10, host), 9)
     return struct.pack("=H", socket.AF_INET) + struct.pack(">H4s8x", port, socket.inet_aton(host))
@@ -152,8 +152,8 @@ def test_denied_in_every_form() -> None:
     assert judged(plan, "11.0.0.1", 80)
     assert judged(plan, "64:ff9b::11.1.2.3", 80)
     for spelling in ("127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1", "::ffff:0.0.0.0"):
-        _, host, port = broker.parse(sockaddr(spelling, 80))
-        assert broker.find(plan.broker_deny, host, port), spelling
+        _, host, port = sockaddr.parse(spelled(spelling, 80))
+        assert sockaddr.find(plan.broker_deny, host, port), spelling
 
 
 def test_source_routes_are_closed() -> None:
@@ -188,15 +188,15 @@ def test_the_filter_hands_over_connect_alone(machine: str, arch: int) -> None:
 
 def test_parse() -> None:
     """What is connected to is what was judged, whatever stands in the rest of the struct."""
-    assert broker.parse(sockaddr("10.0.0.1", 80)[:8] + b"rubbish!") == (sockaddr("10.0.0.1", 80), b"\x0a\0\0\1", 80)
-    assert broker.parse(sockaddr("10.0.0.1", 80) + b"more")[0] == sockaddr("10.0.0.1", 80)
-    assert broker.parse(sockaddr("2001:db8::1", 80))[0] == sockaddr("2001:db8::1", 80)
-    assert broker.parse(sockaddr("::ffff:10.0.0.1", 80))[1] == b"\x0a\0\0\1"
-    assert broker.parse(sockaddr("0.0.0.0", 80))[:2] == (sockaddr("127.0.0.1", 80), b"\x7f\0\0\1")
-    assert broker.parse(sockaddr("::", 80))[0] == sockaddr("::1", 80)
-    assert broker.parse(sockaddr("::ffff:0.0.0.0", 80))[0] == sockaddr("::ffff:127.0.0.1", 80)
-    assert broker.parse(sockaddr("2001:db8::1", 80)[:24])[0] == sockaddr("2001:db8::1", 80)[:24] + bytes(4)
-    assert broker.parse(struct.pack("=H", 0))[1] == b""
+    assert sockaddr.parse(spelled("10.0.0.1", 80)[:8] + b"rubbish!") == (spelled("10.0.0.1", 80), b"\x0a\0\0\1", 80)
+    assert sockaddr.parse(spelled("10.0.0.1", 80) + b"more")[0] == spelled("10.0.0.1", 80)
+    assert sockaddr.parse(spelled("2001:db8::1", 80))[0] == spelled("2001:db8::1", 80)
+    assert sockaddr.parse(spelled("::ffff:10.0.0.1", 80))[1] == b"\x0a\0\0\1"
+    assert sockaddr.parse(spelled("0.0.0.0", 80))[:2] == (spelled("127.0.0.1", 80), b"\x7f\0\0\1")
+    assert sockaddr.parse(spelled("::", 80))[0] == spelled("::1", 80)
+    assert sockaddr.parse(spelled("::ffff:0.0.0.0", 80))[0] == spelled("::ffff:127.0.0.1", 80)
+    assert sockaddr.parse(spelled("2001:db8::1", 80)[:24])[0] == spelled("2001:db8::1", 80)[:24] + bytes(4)
+    assert sockaddr.parse(struct.pack("=H", 0))[1] == b""
 
 
 @pytest.mark.parametrize(
@@ -204,8 +204,8 @@ def test_parse() -> None:
     [
         (b"", errno.EINVAL),
         (b"\2", errno.EINVAL),
-        (sockaddr("10.0.0.1", 80)[:15], errno.EINVAL),
-        (sockaddr("2001:db8::1", 80)[:23], errno.EINVAL),
+        (spelled("10.0.0.1", 80)[:15], errno.EINVAL),
+        (spelled("2001:db8::1", 80)[:23], errno.EINVAL),
         (struct.pack("=H", socket.AF_UNIX) + b"/run/socket", errno.EAFNOSUPPORT),
         (struct.pack("=H", 0xFFFF) + bytes(20), errno.EAFNOSUPPORT),
     ],
@@ -213,7 +213,7 @@ def test_parse() -> None:
 def test_no_address(raw: bytes, number: int) -> None:
     """The answers are those of the kernel."""
     with pytest.raises(OSError) as caught:
-        broker.parse(raw)
+        sockaddr.parse(raw)
     assert caught.value.errno == number
 
 
@@ -221,7 +221,7 @@ def test_no_address(raw: bytes, number: int) -> None:
 def test_parse_survives_anything(raw: bytes) -> None:
     """Bytes of the command make an address or an errno, nothing else."""
     try:
-        address, host, port = broker.parse(raw)
+        address, host, port = sockaddr.parse(raw)
     except OSError:
         return
     assert len(address) in (16, 28)
@@ -232,7 +232,7 @@ def test_parse_survives_anything(raw: bytes) -> None:
 @given(strategies.ip_addresses())
 def test_place(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     """Addresses are spelled as everywhere."""
-    text = broker.place(address.packed, 80)
+    text = sockaddr.place(address.packed, 80)
     assert ipaddress.ip_address(text.rpartition(":")[0].strip("[]")) == address
     if address.version == 4 or not address.ipv4_mapped:
         assert text == (f"{address}:80" if address.version == 4 else f"[{address}]:80") or "::" in text
@@ -243,9 +243,9 @@ def test_rules_are_networks(base: ipaddress.IPv4Address, length: int, other: ipa
     """The masks of the plan mean what `ipaddress` says of the network."""
     network = ipaddress.ip_network((int(base), length), strict=False)
     rules = ((80 << 16 | 80, 0, network.network_address.packed + network.netmask.packed, b"x"),)
-    assert bool(broker.find(rules, other.packed, 80)) == (other in network)
-    assert not broker.find(rules, other.packed, 81)
-    assert not broker.find(rules, bytes(12) + other.packed, 80)
+    assert bool(sockaddr.find(rules, other.packed, 80)) == (other in network)
+    assert not sockaddr.find(rules, other.packed, 81)
+    assert not sockaddr.find(rules, bytes(12) + other.packed, 80)
 
 
 def test_the_record_has_the_relays_shape() -> None:

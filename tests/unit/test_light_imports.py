@@ -94,7 +94,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "sandrun.launch",
         ("sandrun.primitives.*", "sandrun.failure", "sandrun.places", "sandrun.steps", *FOUNDATION, *NOUNS),
     ),
-    ("sandrun.broker", ("sandrun.primitives.notify", *FOUNDATION, *NOUNS)),
+    ("sandrun.broker", ("sandrun.primitives.notify", "sandrun.primitives.sockaddr", *FOUNDATION, *NOUNS)),
     ("sandrun.relaying", ("sandrun.primitives.netns", *FOUNDATION, *NOUNS)),
     ("sandrun.guardian", ("sandrun.primitives.cgroup", *FOUNDATION)),
     ("sandrun.proxy", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
