@@ -91,7 +91,7 @@ def shrink(
     from sandrun.profile.source import UnreadableError, read_text  # noqa: PLC0415 (--help does without all this)
     from sandrun.progress import Progress  # noqa: PLC0415
 
-    found = Found(file, os.path.realpath(file), escaped(file))
+    found = Found(file, file, escaped(file))
     try:
         text, _ = read_text(found.path, found.source)
     except UnreadableError as error:
@@ -103,7 +103,8 @@ def shrink(
         work, result = _shrunk(found, text, test, state, progress)
     changed = bool(result.taken)
     if changed and not check:
-        replace(found.path, text, result.text)
+        # Of a symbolic link, what it leads to is replaced; what is relative to the profile is relative to the link.
+        replace(os.path.realpath(file), text, result.text)
     facts = document(work, result, command, written=changed and not check)
     report.emit(report.to_json(facts, indent=2) if as_json else lines(work, result))
     if not result.complete:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sandrun.errors import ProfileError
+from sandrun.errors import ProfileError, SandrunError
 from sandrun.profile.diff import LESS, diff
 from sandrun.profile.loader import load_text
 from sandrun.profile.source import lines
@@ -89,14 +89,20 @@ class Shrinking:
         return all(change.sign == LESS for change in diff(self.profile, profile))
 
     def shrink(self, width: int) -> Result:
-        """Take away what can be, `width` runs at a time. Raises SandrunError if a run cannot be made."""
+        """Take away what can be, `width` runs at a time. Raises SandrunError if a run cannot be made.
+
+        The whole is compared once more at the end, since with inherited lists its text is not the one that was tried.
+        """
         search = Search(ladders(self.grants), self._ask, width)
         complete = True
         try:
             search.run()
         except SpentError:
             complete = False
-        return Result(self._final(search.taken), search.taken, complete)
+        text = self._final(search.taken)
+        if not self._is_less(load_text(self.found, text)):
+            raise SandrunError(f"cannot shrink: {self.found.source}: the result would allow more than before")
+        return Result(text, search.taken, complete)
 
     def _final(self, taken: frozenset[int]) -> str:
         """The text of the result: only lists of which something inherited went are written out."""

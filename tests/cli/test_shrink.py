@@ -202,13 +202,15 @@ def test_progress_is_for_terminals(who: Who, place: Path) -> None:
 
 
 def test_a_file_that_is_a_link(who: Who, place: Path) -> None:
-    """The link stays, and the file that it leads to is the one that changes."""
-    (place / "in" / "real.toml").write_text(PROFILE.replace('"unused"', '"../unused"'))
-    os.rename(place / "app.toml", place / "old.toml")
-    (place / "app.toml").symlink_to("old.toml")
-    assert shrink(who, place).returncode == 0
-    assert (place / "app.toml").is_symlink()
-    assert '"unused"' not in (place / "old.toml").read_text()
+    """The link stays, the file that it leads to changes, and what it extends is looked for beside the link."""
+    os.rename(place / "app.toml", place / "in/base.toml")
+    (place / "real.toml").write_text('extends = "./base.toml"\n[filesystem]\nread = ["unused"]\n')
+    (place / "in/link.toml").symlink_to("../real.toml")
+    who.own(place / "real.toml")
+    done = sandrun("shrink", "in/link.toml", "--", "/bin/sh", "-c", TEST, who=who, cwd=place)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (place / "in/link.toml").is_symlink()
+    assert (place / "real.toml").read_text() == 'extends = "./base.toml"\n[filesystem]\nread = []\n'
 
 
 @pytest.mark.parametrize(
