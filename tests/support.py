@@ -407,9 +407,11 @@ def _child(fn: Callable[[], object], who: Who | None, writer: int) -> NoReturn:
         data = pickle.dumps(("fail", str(failure), traceback.format_exc()))
     except BaseException as error:  # noqa: BLE001  the child must not run on as a second pytest, whatever happened
         data = _as_bytes(error)
-    while data:
-        data = data[os.write(writer, data) :]
-    os._exit(0)
+    try:
+        while data:
+            data = data[os.write(writer, data) :]
+    finally:
+        os._exit(0)  # also where nobody listens any more: it must not run on as a second pytest
 
 
 def _as_bytes(error: BaseException) -> bytes:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+import click
+
 from sandrun import report
 from sandrun.cli import options
 from sandrun.errors import UsageError
+from sandrun.primitives.landlock import NEWEST_ABI
 from sandrun.profile.bad import Bad
 
 if TYPE_CHECKING:
@@ -20,42 +23,48 @@ if TYPE_CHECKING:
     from sandrun.why.judge import Judge
 
 EXIT_NO = 1
-COMMAND = "/bin/sh"
+COMMAND = ("/bin/sh",)
 """Whose plan is asked where no command is named: groups such as @runtime depend on it a little."""
 QUESTIONS = ("read", "write", "execute", "create", "remove", "connect", "bind", "syscall")
-USAGE = "sandrun why [OPTION]... read|write|execute|create|remove PATH... [-- COMMAND]"
-HELP = f"""\
-Usage: {USAGE}
-       sandrun why [OPTION]... connect HOST:PORT... | bind PORT... | syscall NAME...
-
-  Print whether a command could do this, and which entry of the profile decides. Nothing is run. The exit status is 0 if
-  all of it would work, 1 if something would not.
-
-  Each OPTION is one of a launch, such as -p PROFILE or --read PATH, before the question or behind it; and
-
-  --abi N    Ask for a kernel with Landlock ABI N (0: none).
-  --json     Print JSON.
-  -h, --help Print this help.
-"""
+HELP = "see sandrun why --help"
 
 
 class Question(NamedTuple):
-    """What one command line asks: about what, of which launch, and how it is answered."""
+    """What one command line asks: about what, and of which launch."""
 
     about: str
     objects: tuple[str, ...]
     request: options.Request
-    abi: int | None = None
-    json: bool = False
 
 
 def main(argv: Sequence[str]) -> int:
-    """Do what the words after `sandrun why` say and return the exit status. Raises SandrunError."""
-    if not argv or argv[0] in ("-h", "--help"):
-        report.emit(HELP)
-        return 0 if argv else 2
-    question = read(argv)
-    judge, abi = _judge(question)
+    """Do what the words after `sandrun why` say and return the exit status.
+
+    Raises click.UsageError and SandrunError.
+    """
+    words = list(argv)
+    command: tuple[str, ...] = COMMAND
+    if "--" in words:
+        at = words.index("--")
+        words, command = words[:at], tuple(words[at + 1 :]) or COMMAND
+    status = why.main(args=words, prog_name="sandrun why", standalone_mode=False, obj=command)
+    return status if isinstance(status, int) else 0
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("words", metavar="QUESTION WHAT... [OPTION]...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--abi", metavar="N", type=click.IntRange(0, NEWEST_ABI), help="As if the kernel had Landlock ABI N.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def why(command: tuple[str, ...], words: tuple[str, ...], abi: int | None, as_json: bool) -> int:
+    """Print whether a command could do something, and which entry of a profile decides; nothing is run.
+
+    QUESTION is read, write, execute, create or remove (WHAT: paths), connect (HOST:PORT, or the path of a socket), bind
+    (ports) or syscall (names). Each OPTION is one of a launch; `-- COMMAND` says whose. The exit status is 0 if all of it
+    would work.
+    """
+    question = read(words, command)
+    judge, kernel_abi = _judge(question.request, abi)
     try:
         answers = [_answer(judge, question.about, each) for each in question.objects]
     except Bad as bad:
@@ -63,79 +72,52 @@ def main(argv: Sequence[str]) -> int:
     document = {
         "sandrun": report.SCHEMA,
         "profiles": list(question.request.profiles or ("default",)),
-        "landlock_abi": abi,
-        "answers": [dict(answer.as_json()) for answer in answers],
+        "landlock_abi": kernel_abi,
+        "answers": [answer.as_json() for answer in answers],
     }
-    report.emit(report.to_json(document, indent=2) if question.json else text(answers))
+    report.emit(report.to_json(document, indent=2) if as_json else text(answers))
     return 0 if all(answer.allowed for answer in answers) else EXIT_NO
 
 
-def read(argv: Sequence[str]) -> Question:
+def read(words: Sequence[str], command: Sequence[str]) -> Question:
     """Take the words apart: options of a launch may stand on both sides of what is asked. Raises UsageError."""
-    words = list(argv)
-    command: tuple[str, ...] = (COMMAND,)
-    if "--" in words:
-        command = tuple(words[words.index("--") + 1 :]) or command
-        del words[words.index("--") :]
-    abi, as_json = _own_options(words)
+    left = list(words)
     given: list[str] = []
     plain: list[str] = []
-    while words:
-        rest = _behind_options(words)
-        given += words[: len(words) - len(rest)]
+    while left:
+        rest = _behind_options(left)
+        given += left[: len(left) - len(rest)]
         plain += rest[:1]
-        words = rest[1:]
-    if len(plain) < 2 or plain[0] not in QUESTIONS:
-        what = f"not a question: {plain[0]}" if plain and plain[0] not in QUESTIONS else "nothing is asked about"
-        raise UsageError(what, hint=f"usage: {USAGE}; more with sandrun why --help")
+        left = rest[1:]
+    if plain and plain[0] not in QUESTIONS:
+        raise UsageError(f"not a question: {plain[0]}", hint=f"one of {', '.join(QUESTIONS)}")
+    if len(plain) < 2:
+        raise UsageError("nothing is asked about", hint=HELP)
     request = options.parse([*given, "--", *command])
     of_launch = request._replace(command=(), profiles=(), overrides=(), replace=(), optional=(), require=())
     if of_launch != options.Request():
-        raise UsageError("a question takes the options that say what is granted", hint="see sandrun why --help")
-    return Question(plain[0], tuple(plain[1:]), request, abi, as_json)
-
-
-def _own_options(words: list[str]) -> tuple[int | None, bool]:
-    """The options that are no launch's, taken out of the words."""
-    as_json = "--json" in words
-    words[:] = [word for word in words if word != "--json"]
-    abi = None
-    for at, word in enumerate(words):
-        name, is_joined, value = word.partition("=")
-        if name == "--abi":
-            value = value if is_joined else "".join(words[at + 1 : at + 2])
-            abi = _abi(value)
-            del words[at : at + (1 if is_joined else 2)]
-            break
-    return abi, as_json
-
-
-def _abi(value: str) -> int:
-    from sandrun.primitives.landlock import NEWEST_ABI  # noqa: PLC0415 (few questions need it)
-
-    if not value.isdecimal() or not value.isascii() or int(value) > NEWEST_ABI:
-        raise UsageError(f"--abi {value}: not a version of Landlock", hint=f"0 (none) to {NEWEST_ABI}")
-    return int(value)
+        raise UsageError("a question takes the options that say what is granted", hint=HELP)
+    return Question(plain[0], tuple(plain[1:]), request)
 
 
 def _behind_options(words: list[str]) -> list[str]:
     """The words from the first on that is no option of a launch."""
-    request = options.parse([*words, COMMAND])
-    if not request.command:
-        options.parse(words)  # the last option lacks its value: click says which
-        raise UsageError("a question takes no such option", hint="see sandrun why --help")
+    try:
+        request = options.parse([*words, *COMMAND])
+    except UsageError:
+        options.parse(words)  # the last option may lack its value: click says which
+        raise
     return list(request.command[:-1])
 
 
-def _judge(question: Question) -> tuple[Judge, int]:
-    """The judge of what this request would launch, and the ABI it is asked for. Raises SandrunError."""
+def _judge(request: options.Request, abi: int | None) -> tuple[Judge, int]:
+    """The judge of what this request would launch, and the Landlock ABI that it is asked for. Raises SandrunError."""
     from sandrun.cli.run import prepare  # noqa: PLC0415 (--help does without all this)
     from sandrun.host import System  # noqa: PLC0415
     from sandrun.why.judge import Judge  # noqa: PLC0415
     from sandrun.why.ways import ways  # noqa: PLC0415
 
-    request = question.request
-    prepared = prepare(request, request.command, abi=question.abi)
+    prepared = prepare(request, request.command, abi=abi)
     judge = Judge(
         prepared.profile,
         prepared.resolution,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from sandrun.why.entries import Entry
 
 
@@ -32,7 +30,7 @@ class Answer(NamedTuple):
         """Whether it would work: neither the plan nor ordinary permissions refuse it."""
         return self.granted and not self.ordinary
 
-    def as_json(self) -> Mapping[str, object]:
+    def as_json(self) -> dict[str, object]:
         """As documents have it."""
         return {
             **self._asdict(),

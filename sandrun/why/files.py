@@ -162,7 +162,7 @@ class Files:
     def _walls(self, target: Target) -> tuple[str, ...]:
         """The mechanisms that refuse it, each of which alone is enough."""
         walls = []
-        if self._is_hidden(target.way.spot):
+        if self._is_hidden(target):
             walls.append("mount")
         if target.rights & ~self._rules.on(target.spot.path)[0]:
             walls.append("landlock")
@@ -173,10 +173,16 @@ class Files:
             walls.append("seccomp")
         return tuple(walls)
 
-    def _is_hidden(self, spot: Spot) -> bool:
-        """Whether something of the host's is at this path, and the command sees another thing there or nothing."""
-        if spot.masked:
-            return True
+    def _is_hidden(self, target: Target) -> bool:
+        """Whether something of the host's is meant, and the command finds another thing there or nothing.
+
+        What can be made in a place of the command's own is not the host's, but it is no less made.
+        """
+        spot, folder = target.way.spot, target.way.folder
+        is_new = target.act in ("write", "create") and folder is not None and folder.is_directory
+        return spot.masked or (self._is_gone(spot) and not is_new)
+
+    def _is_gone(self, spot: Spot) -> bool:
         return spot.found is None and not spot.source and self._entries.host.lstat(spot.path) is not None
 
     def _names(self, path: str) -> tuple[str, ...]:
@@ -208,7 +214,7 @@ class Files:
         if walls == ("seccomp",):
             return (), "the filters refuse the system calls that do it"
         hidden = best(self._entries.hiding, names, -1)
-        if hidden and "mount" in walls and self._is_hidden(target.way.spot):
+        if hidden and "mount" in walls and (self._is_hidden(target) or self._is_gone(target.way.spot)):
             return hidden[:1], f"hidden by {hidden[0]}, and no entry grants it"
         granted = best(self._entries.grants, names, target.rights)
         if not granted or _rights(self._entries, granted, target.rights) & target.rights != target.rights:
@@ -253,7 +259,7 @@ class Files:
     def _ordinary(self, target: Target, *, asked: int) -> str:
         """Why owner, mode, or what is there refuse it; "" if they do not."""
         way, spot = target.way, target.way.spot
-        if self._is_hidden(spot):
+        if self._is_hidden(target):
             found = self._entries.host.lstat(spot.path)
             return self._ordinary_open(target, found, asked) if found else ""
         if way.trouble:

@@ -114,7 +114,7 @@ class Seen:
         self._mounts: dict[str, Record] = {}
         self._made: dict[str, Record] = {}
         self._folders: set[str] = set()
-        self._created = {os.fsdecode(path).rstrip("/"): path.endswith(b"/") for path in plan.create}
+        self._created = dict(_created(plan))
         self._host_flags = tuple(_host_flags(host))
         self._spots: dict[str, Spot] = {}
         top = ""
@@ -127,8 +127,7 @@ class Seen:
                 name = name[len(top.rstrip("/")) :] or "/"
             text = "" if operation in (VIEW_TMPFS, VIEW_FILE, VIEW_CONTENT) else os.fsdecode(shown)
             (self._made if operation in MADE else self._mounts)[name] = (operation, flags, name, text)
-            while name not in ("/", *self._folders):
-                name = posixpath.dirname(name)
+            while (name := posixpath.dirname(name)) not in self._folders:
                 self._folders.add(name)
         self._mounts.setdefault("/", WHOLE)
         self.points = frozenset(self._mounts) - {"/"}
@@ -240,6 +239,15 @@ class Seen:
 
     def _stat(self, mode: int, flags: int) -> Stat:
         return Stat(mode, 0, 0, 1, *(self._own if flags & OWNED else self._owner))
+
+
+def _created(plan: Plan) -> Iterator[tuple[str, bool]]:
+    """What a launch makes where it is absent, and whether that is a directory; directories come with their parents."""
+    for path in map(os.fsdecode, plan.create):
+        name = path.rstrip("/")
+        yield name, path.endswith("/")
+        while path.endswith("/") and (name := posixpath.dirname(name)) != "/":
+            yield name, True
 
 
 def described(found: Stat) -> str:

@@ -1,0 +1,259 @@
+"""`sandrun why` and the kernel: for generated trees and profiles, the answers must be the same.
+
+Each example is a tree (links, hard links, dots, renames, modes, owners, bind mounts), a few grants and denials, and a
+list of questions. The judge answers them; then one command is launched by the very plan and tries all of them.
+SANDRUN_AGREEMENT=5000 makes that many examples instead of a few.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, Phase, event, given, note, settings
+from hypothesis import strategies as st
+
+from sandrun import launch, supervise
+from sandrun.cli import options
+from sandrun.errors import SandrunError
+from sandrun.host import System
+from sandrun.kernel import NAMESPACES, probe, with_namespaces
+from sandrun.plan import environment
+from sandrun.plan.resolve import resolve
+from sandrun.profile import load
+from sandrun.watch import begin
+from sandrun.why.judge import Judge
+from tests.integration.launching import whole
+from tests.support import in_child, need_landlock, need_namespaces, need_program, remove_tree
+
+if TYPE_CHECKING:
+    from sandrun.kernel import Kernel
+    from tests.support import Who
+
+WAYS = ("namespaces", "landlock alone")
+EXAMPLES = int(os.environ.get("SANDRUN_AGREEMENT", "160")) // 4
+"""For each of two users in each of the two ways."""
+NAMES = ("a", "b", "c")
+STRANGER = 4321
+PROBE = """
+import errno, json, os, sys
+def tried(act, path):
+    if act == "read":
+        if os.path.isdir(path):
+            os.listdir(path)
+        else:
+            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    elif act == "write":
+        into = os.path.isdir(path)
+        name = os.path.join(path, "new-entry") if into else path
+        is_new = not os.path.lexists(name) or not os.path.exists(name)
+        os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK if into else os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o600))
+        if is_new:
+            os.unlink(os.path.realpath(name))
+    elif act == "execute":
+        os.execve(path, [path], {})
+    elif os.path.isdir(path) and not os.path.islink(path):
+        os.rmdir(path)
+    else:
+        os.unlink(path)
+found = []
+for act, path in json.loads(sys.argv[1]):
+    try:
+        tried(act, path)
+        found.append("")
+    except OSError as error:
+        # A fifo that nobody reads, and a file that is no program, were opened.
+        opened = (act == "write" and error.errno == errno.ENXIO) or (act == "execute" and error.errno == errno.ENOEXEC)
+        found.append("" if opened else errno.errorcode[error.errno])
+print(json.dumps(found))
+"""
+
+
+class Case(NamedTuple):
+    """One example. Paths are relative to the tree's directory, in which the command starts."""
+
+    steps: list[tuple[str, ...]]
+    flags: list[tuple[str, str]]
+    words: tuple[str, ...]
+    questions: list[tuple[str, str]]
+    last: str
+
+
+class Outcome(NamedTuple):
+    """What came of it: why it could not be launched, or what the judge and the kernel said to each question."""
+
+    refused: str
+    rows: list[tuple[str, str, bool, str, str]]
+
+
+names = st.sampled_from(NAMES)
+plain = st.lists(names, min_size=1, max_size=3).map("/".join)
+spelled = st.one_of(
+    plain,
+    plain,
+    st.lists(st.sampled_from((*NAMES, "..", ".", "new")), min_size=1, max_size=5).map("/".join),
+    plain.map(lambda path: path + "/"),
+    plain.map(lambda path: f"{path}/../{path.partition('/')[0]}"),
+)
+targets = st.one_of(
+    plain, spelled, plain.map(lambda path: "/BASE/" + path), st.sampled_from((".", "..", "../a", "/BASE"))
+)
+modes = st.sampled_from(("644", "755", "600", "000", "444", "711", "555", "300", "1777"))
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("dir"), plain),
+        st.tuples(st.just("file"), plain),
+        st.tuples(st.just("file"), plain),
+        st.tuples(st.just("link"), plain, targets),
+        st.tuples(st.just("hard"), plain, plain),
+        st.tuples(st.just("fifo"), plain),
+        st.tuples(st.just("rename"), plain, plain),
+        st.tuples(st.just("mode"), plain, modes),
+        st.tuples(st.just("owner"), plain),
+        st.tuples(st.just("bind"), plain, plain),
+    ),
+    min_size=2,
+    max_size=10,
+)
+keys = st.sampled_from(("read", "write", "execute", "read", "write", "deny", "deny_write", "create"))
+flags = st.lists(
+    st.tuples(keys, st.one_of(spelled, st.just("."), plain.map(lambda path: "/BASE/" + path), st.just("*"))),
+    min_size=1,
+    max_size=5,
+)
+words = st.sampled_from(
+    ((), (), (), (), ("--home", "hidden"), ("--home", "private"), ("--tmp", "private"), ("--isolate", "true"))
+)
+questions = st.lists(
+    st.tuples(st.sampled_from(("read", "write", "execute")), st.one_of(spelled, st.just("."))), min_size=5, max_size=25
+)
+cases = st.builds(Case, steps, flags, words, questions, plain)
+
+
+def made(base: str, step: tuple[str, ...], *, may_mount: bool) -> None:
+    """Do one step of making the tree. What cannot be done is left out."""
+    kind, path, other = step[0], os.path.join(base, step[1]), step[2] if len(step) > 2 else ""
+    if kind in ("dir", "file", "link", "hard", "fifo"):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    if kind == "dir":
+        os.makedirs(path, exist_ok=True)
+    elif kind == "file":
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755))
+    elif kind == "link":
+        os.symlink(other.replace("/BASE", base), path)
+    elif kind == "hard":
+        os.link(os.path.join(base, other), path, follow_symlinks=False)
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "rename":
+        os.rename(path, os.path.join(base, other))
+    elif kind == "owner" and os.geteuid() == 0:
+        os.chown(path, STRANGER, STRANGER, follow_symlinks=False)
+    elif kind == "bind" and may_mount and os.path.realpath(path).startswith(base):
+        bind(os.path.realpath(path), os.path.join(base, other))
+
+
+def bind(source: str, target: str) -> None:
+    """Show one directory or file at another, in this process's mount namespace."""
+    from sandrun import libc
+
+    libc.move_mount(libc.open_tree(os.open(source, os.O_PATH)), os.open(target, os.O_PATH | os.O_NOFOLLOW))
+
+
+def kernel_for(way: str) -> Kernel:
+    kernel = with_namespaces(probe())
+    if way == WAYS[0]:
+        return kernel
+    return kernel._replace(namespace_reason="turned off", **dict.fromkeys(NAMESPACES, False))
+
+
+def compared(case: Case, base: str, way: str) -> Outcome:
+    """Make the tree, ask the judge, launch the command; in a process of its own, as the user."""
+    may_mount = os.geteuid() == 0
+    if may_mount:
+        os.unshare(os.CLONE_NEWNS) if hasattr(os, "unshare") else _unshare()
+    for step in case.steps:
+        if step[0] != "mode":
+            _left_out(made, base, step, may_mount=may_mount)
+    for step in case.steps:
+        if step[0] == "mode" and not os.path.islink(os.path.join(base, step[1])):
+            _left_out(os.chmod, os.path.join(base, step[1]), int(step[2], 8))
+    os.chdir(base)
+    argv = [need_program("python3"), "-I", "-S", "-c", PROBE]
+    argv.append(json.dumps([*case.questions, ("remove", case.last)]))
+    given_words = ["-p", "none", "--execute", "@system", "--read", "@runtime", *case.words]
+    for key, path in case.flags:
+        given_words += [f"--{key.replace('_', '-')}", path.replace("/BASE", base) + "?"]
+    for key in ("deny", "deny_write", "write", "read", "tmp", "home"):
+        given_words += ["--optional", f"filesystem.{key}"]
+    request = options.parse([*given_words, "--", *argv])
+    kernel = kernel_for(way)
+    try:
+        profile = load(request.profiles, request.overrides, optional=request.optional)
+        resolution = resolve(profile, kernel, System(), request.command)
+    except SandrunError as error:
+        return Outcome(str(error), [])
+    judge = Judge(profile, resolution, kernel, System(), groups=os.getgroups())
+    said = [judge.file(act, path) for act, path in [*case.questions, ("remove", case.last)]]
+    output, errors = os.memfd_create("out"), os.memfd_create("err")
+    os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+    os.dup2(output, 1)
+    os.dup2(errors, 2)
+    try:
+        watch = begin(resolution.plan)
+        child = launch.launch(resolution.plan, environment.values(profile, resolution.account), watch)
+    except SandrunError as error:
+        return Outcome(str(error), [])
+    outcome = supervise.supervise(child, watch, resolution.plan)
+    assert outcome.status == 0, (outcome, whole(errors))
+    kernels = json.loads(whole(output))
+    asked = [*case.questions, ("remove", case.last)]
+    rows = [
+        (act, path, answer.allowed, f"{answer.reason} [{', '.join(answer.mechanisms)}] {answer.ordinary}", found)
+        for (act, path), answer, found in zip(asked, said, kernels, strict=True)
+    ]
+    return Outcome("", rows)
+
+
+def _left_out(do: Any, *arguments: Any, **more: Any) -> None:
+    try:
+        do(*arguments, **more)
+    except OSError:
+        return
+
+
+def _unshare() -> None:
+    from sandrun import libc
+
+    libc.unshare(libc.CLONE_NEWNS)
+    libc.mount_setattr(libc.AT_FDCWD, b"/", libc.AT_RECURSIVE, propagation=libc.MS_PRIVATE)
+
+
+@pytest.mark.timeout(120 + 2 * EXAMPLES)
+@pytest.mark.parametrize("way", WAYS)
+def test_the_judge_and_the_kernel_agree(who: Who, way: str) -> None:
+    """What `why` allows works, and what it refuses does not, whatever the tree and the profile."""
+    need_landlock(1)
+    if way == WAYS[0]:
+        need_namespaces(who)
+
+    # To make an example smaller takes hundreds of launches; the questions of one are few enough to read.
+    @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), phases=(Phase.generate,))
+    @given(cases)
+    def agree(case: Case) -> None:
+        base = tempfile.mkdtemp(dir=who.home)
+        who.own(Path(base))
+        try:
+            outcome = in_child(lambda: compared(case, base, way), who)
+        finally:
+            remove_tree(Path(base))
+        event("refused" if outcome.refused else "launched")
+        note(outcome.refused)
+        for act, path, allowed, why, found in outcome.rows:
+            assert allowed == (not found), f"{act} {path}: why: {allowed}, {why}; kernel: {found or 'works'}"
+
+    agree()
