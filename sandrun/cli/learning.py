@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun import elf, libc, report
@@ -19,12 +20,13 @@ from sandrun.learn.compose import Run
 from sandrun.learn.derive import Scene
 from sandrun.learn.tiers import is_below, tiers
 from sandrun.learn.uses import Uses
-from sandrun.plan.filesystem import allowed
 from sandrun.plan.groups import DEVICES, TEMPORARY, Context, members
 from sandrun.primitives.landlock import READ
 from sandrun.profile.layer import read_flags
 from sandrun.profile.merge import merge
 from sandrun.profile.model import PathEntry
+from sandrun.why.files import CHANGING, Rules
+from sandrun.why.seen import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,6 +101,7 @@ def scene(prepared: Prepared, cage: str, place: Place, command: Sequence[str]) -
         tuple(grant.path for grant in members("@tty", READ, context)),
         (*temporary, *own_home),
         (place.cwd, *cages.inputs(command, place.cwd, place.tiers, host), *granted),
+        is_open=cage == "open",
     )
 
 
@@ -171,7 +174,7 @@ def _observed(request: Request, prepared: Prepared) -> Run:
     session = workspace.prepare(resolution.plan, request.command, request.overlay_size)
     try:
         plan, observer = observe(resolution.plan, kernel.arch, Job(calls=EVERY))
-        uses = Uses(_granter(resolution.plan))
+        uses = Uses(_granter(resolution.plan, System()))
         observer.sink = uses.see
         watch = begin(plan, verbose=request.verbose, observer=observer)
         child = launch(plan, values, watch, session.overlays if session else ())
@@ -206,16 +209,22 @@ def _traffic(record: bytes | None) -> tuple[dict[str, object], ...]:
     return found.endpoints if found else ()
 
 
-def _granter(plan: Plan) -> Callable[[str, int], bool]:
-    """Whether the path rules of the cage give these rights, as far as they are handled at all."""
-    rules = (*plan.path_rules, *plan.view_rules)
-    handled = plan.landlock_fs
+def _granter(plan: Plan, host: System) -> Callable[[str, int], bool]:
+    """Whether the cage lets these rights be used at a canonical path: by its path rules, and by what it mounts there."""
+    seen = Seen(plan, host)
+    rules = Rules(plan, seen, host)
     known: dict[str, int] = {}
 
     def granted(path: str, rights: int) -> bool:
         if path not in known:
-            known[path] = allowed(rules, path)
-        return not rights & handled & ~known[path]
+            spot = seen.at(path)
+            kind = stat.S_IFMT(spot.found.mode) if spot.found else stat.S_IFREG
+            is_closed = spot.read_only and kind in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
+            given = rules.on(path)[0] & ~(CHANGING if is_closed else 0)
+            if spot.found and spot.source and not os.access(spot.source, os.R_OK):
+                given &= ~READ  # by ordinary permissions
+            known[path] = 0 if spot.masked else given
+        return not rights & ~known[path]
 
     return granted
 

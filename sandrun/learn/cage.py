@@ -37,6 +37,8 @@ def flags(cage: str, cwd: str, home: str, tiers: Tiers, named: Iterable[str], ho
         return [(f"filesystem.{key}", text, FLAG) for key, text in filesystem]
     filesystem += [("write", "@devices"), ("execute", "@runtime"), ("overlay", literal(cwd)), ("execute", literal(cwd))]
     filesystem += [("tmp", "private"), ("proc", "own"), ("home", "private" if cage == "private" else "host")]
+    if cage == "home" and home not in ("", "/"):
+        filesystem.append(("execute", literal(home)))
     for path in inputs(named, cwd, tiers, host):
         filesystem.append(("execute", literal(path)))
     for path, _ in tiers.places:

@@ -53,9 +53,11 @@ class Scene(NamedTuple):
     devices: tuple[str, ...]
     terminals: tuple[str, ...]
     replaced: tuple[tuple[str, str], ...]
-    """(canonical path, key) of what the cage put another place over: /tmp by `filesystem.tmp`, the home."""
+    """(canonical path, key) of places that a profile can put another one over: /tmp by `filesystem.tmp`, the home."""
     shown: tuple[str, ...]
     """What is the host's own all the same, in the replaced places."""
+    is_open: bool = False
+    """The cage replaced nothing: what was there before the run is the host's."""
 
 
 class Entry(NamedTuple):
@@ -129,9 +131,7 @@ def _sort(use: Use, scene: Scene, files: _Files) -> None:
     path, done = use.path, WRITE if use.done == CHANGE else use.done
     words = files.words.setdefault
     tier = scene.tiers.of(path)
-    place = next((key for top, key in scene.replaced if is_below(path, top)), "")
-    if any(is_below(path, top) for top in scene.shown):
-        place = ""
+    place = _replaced(path, done, scene)
     if place:
         words((place, "private"), []).append(use.evidence)
     elif tier:
@@ -152,6 +152,19 @@ def _sort(use: Use, scene: Scene, files: _Files) -> None:
         files.add(done, path, use.evidence)
 
 
+def _replaced(path: str, done: str, scene: Scene) -> str:
+    """The key by which a profile puts another place there; "" if what was used is the host's."""
+    if any(is_below(path, top) for top in scene.shown):
+        return ""
+    if scene.is_open and not (done in (ENTER, MAKE) and any(top in (path, _up(path)) for top, _ in scene.replaced)):
+        return ""
+    return next((key for top, key in scene.replaced if is_below(path, top)), "")
+
+
+def _up(path: str) -> str:
+    return posixpath.dirname(path)
+
+
 def _interpreters(path: str, evidence: Evidence, scene: Scene, files: _Files) -> None:
     """The kernel opens these itself, so that no call names them."""
     start = elf.trace(path, scene.host, lambda _name: None)
@@ -168,7 +181,7 @@ def _written(
     entered, made = files.uses[ENTER], files.uses[MAKE]
     folders: dict[str, list[str]] = {}
     for path in made:
-        folders.setdefault(posixpath.dirname(path), []).append(path)
+        folders.setdefault(_up(path), []).append(path)
     created: dict[str, Evidence] = {}
     for folder, paths in folders.items():
         if tight and not cover(folder, entered) and len(paths) <= MOST_CREATED:
