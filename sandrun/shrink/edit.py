@@ -75,6 +75,20 @@ def append(text: str, target: Place, entries: Iterable[str], behind: Place = ())
     return f"{text}{end}{newline}[{'.'.join(map(str, target[:-1]))}]{newline}{statement}"
 
 
+def on_one_line(text: str, places: Iterable[Place]) -> str:
+    """The text with these arrays on one line each, where one is enough and no comment stands in them."""
+    for place in places:
+        found = spans(text)
+        start, end = found.values[place]
+        items = sorted(span for inner, span in found.values.items() if inner[:-1] == place)
+        edges = [start, *(edge for item in items for edge in item), end]
+        gaps = "".join(text[after:before] for after, before in zip(edges[::2], edges[1::2], strict=True))
+        line = f"[{', '.join(text[slice(*item)] for item in items)}]"
+        if "#" not in gaps and start - _line_start(text, start) + len(line) <= WIDTH:
+            text = text[:start] + line + text[end:]
+    return text
+
+
 # --- taking out ----------------------------------------------------------------------------------------------------
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from sandrun.errors import ProfileError, SandrunError
 from sandrun.profile.diff import LESS, diff
 from sandrun.profile.loader import load_text
-from sandrun.profile.source import lines
+from sandrun.profile.source import lines, spans
 from sandrun.shrink import inherited as inheritance
+from sandrun.shrink.edit import on_one_line
 from sandrun.shrink.grants import forms, grants, ladders, render
 from sandrun.shrink.search import Answers, Search
 
@@ -108,7 +109,9 @@ class Shrinking:
         """The text of the result: only lists of which something inherited went are written out."""
         gone = {grant.key for grant, form in forms(self.grants, taken) if grant.inherited and form != grant.forms[0]}
         text = inheritance.spell_out(self.found, self.original, inheritance.touched(self.lists, gone))
-        return render(text, self.grants, taken)
+        own = spans(self.original).values
+        new = (tuple(path.split(".")) for path in sorted(gone))
+        return on_one_line(render(text, self.grants, taken), (place for place in new if place not in own))
 
     def _ask(self, several: Sequence[frozenset[int]]) -> list[bool]:
         todo: dict[frozenset[int], Profile] = {}

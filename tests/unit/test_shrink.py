@@ -237,6 +237,7 @@ tmp = "private"
 [environment]
 pass = ["HOME"]
 """
+LONG = [f"/a/long/name/{number:03}" for number in range(9)]
 
 
 @pytest.mark.parametrize(
@@ -276,3 +277,12 @@ def test_what_is_inherited_can_go(tmp_path: Path, own: str, after: str) -> None:
     assert profile.scalar("filesystem.tmp") is not None
     origins = {grant.inherited for grant in work.grants if grant.text == '"/c"'}
     assert origins == {f"{tmp_path}/base.toml:3: filesystem.write[0]"}
+
+
+def test_a_list_that_is_short_is_one_line(tmp_path: Path) -> None:
+    """What was too long for a line when it was written out is not once most of it went."""
+    (tmp_path / "base.toml").write_text(f"filesystem.read = {LONG}\n")
+    found = Found("./app.toml", str(tmp_path / "app.toml"), "./app.toml")
+    work = Shrinking(found, 'extends = "./base.toml"\n', _needs(*LONG[:2]), Answers(), 100, inherited=True)
+    expected = 'extends = "./base.toml"\nreplace = ["filesystem.read"]\n\n[filesystem]\nread = ["{}", "{}"]\n'
+    assert work.shrink(1).text == expected.format(*LONG[:2])
