@@ -140,7 +140,7 @@ _sandrun_command() {
     elif ((COMP_CWORD == at)); then
         mapfile -t COMPREPLY < <(compgen -c -- "$cur")
         if ((at == 1)); then
-            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'doctor lock profile shrink why workspace' -- "$cur")
+            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'doctor lock profile shrink trace why workspace' -- "$cur")
         fi
         compopt -o filenames
         mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <([[ $cur == */* ]] && compgen -f -- "$cur")

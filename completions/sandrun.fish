@@ -85,7 +85,7 @@ end
 
 complete -c sandrun -f
 complete -c sandrun -n 'not __sandrun_verb' -x -a '(__sandrun_complete_command)'
-complete -c sandrun -n __sandrun_first -f -a 'doctor lock profile shrink why workspace'
+complete -c sandrun -n __sandrun_first -f -a 'doctor lock profile shrink trace why workspace'
 complete -c sandrun -n '__sandrun_verb_is profile; and test (count (commandline -opc)) -eq 2' -f -a 'list show check schema diff audit'
 complete -c sandrun -n '__sandrun_verb_is profile; and test (count (commandline -opc)) -gt 2' -f -a '(__sandrun_profiles)'
 complete -c sandrun -n '__sandrun_verb_is workspace; and test (count (commandline -opc)) -eq 2' -f -a 'list diff commit discard'
