@@ -49,7 +49,7 @@ def lock(file: str, words: tuple[str, ...], reports: tuple[str, ...], check: boo
     """
     from sandrun.lock import uses  # noqa: PLC0415 (--help does without all this)
     from sandrun.lock.document import changes, text  # noqa: PLC0415
-    from sandrun.lock.hold import current, path_of  # noqa: PLC0415
+    from sandrun.lock.hold import current, here, path_of  # noqa: PLC0415
 
     if file.startswith("-"):
         raise UsageError(f"not a profile: {file}", hint="the file comes first, as in sandrun lock ./app.toml")
@@ -60,9 +60,10 @@ def lock(file: str, words: tuple[str, ...], reports: tuple[str, ...], check: boo
         raise SandrunError(f"there is no lock: {escaped(path)}", hint=f"sandrun lock {escaped(word)} makes it")
     now = current(_profile(word, words), word)
     known = before.uses if before else None
+    listed = (known or uses.Uses())._replace(denied=(known and known.denied) or ())
     for each in reports:
-        now = now._replace(uses=uses.unite(now.uses, uses.of_report(each)))
-    more = uses.news(now.uses, known or uses.Uses()) if now.uses else []
+        now = now._replace(uses=uses.unite(now.uses, uses.of_report(each, here())))
+    more = uses.news(now.uses, listed) if now.uses else []
     now = now._replace(uses=uses.unite(known, now.uses))
     difference = [*(changes(before, now) if before else []), *more]
     made = text(now)

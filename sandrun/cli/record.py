@@ -194,7 +194,7 @@ class Record:
         elif explained:
             report.say(explained.text())
         self.events.send("exit", status=status, signal=outcome.signal)
-        needed = self.held.needed(outcome.network) if self.held else []
+        needed = self.held.needed(outcome.network, explained.document() if explained else None) if self.held else []
         if self.held and needed:
             report.say(self.held.ending(needed))
             status = status or EXIT_LATER_CHECK

@@ -65,7 +65,7 @@ def run(request: Request, record: Record, profile: Profile | None = None) -> int
     if request.locked:
         from sandrun.lock.hold import hold  # noqa: PLC0415 (few launches need it)
 
-        record.held = hold(profile, request.profiles)
+        record.held = hold(profile, request.profiles, explained=request.explain)
     record.planned(profile, resolution)
     if request.dry_run:
         return record.shown()

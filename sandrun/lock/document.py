@@ -68,7 +68,9 @@ def text(lock: Lock) -> str:
     if lock.meanings:
         lines += ["", "[meaning]", *(f"{string(name)} = {string(digest)}" for name, digest in lock.meanings.items())]
     if lock.uses is not None:
-        lines += ["", "[used]", *_array("connected", lock.uses.connected), *_array("refused", lock.uses.refused)]
+        found = lock.uses._asdict()
+        used = [line for name, words in found.items() if words is not None for line in _array(name, words)]
+        lines += ["", "[used]", *used]
     return "\n".join(lines) + "\n"
 
 
@@ -121,9 +123,9 @@ def _meanings(raw: object, shown: str) -> dict[str, str]:
 def _uses(raw: object, shown: str) -> Uses | None:
     if raw is None:
         return None
-    if not isinstance(raw, dict) or raw.keys() != set(Uses._fields):
-        raise _problem(f"{shown}: used", f"not a table of {' and '.join(Uses._fields)}")
-    return Uses(*(_words(raw[name], f"{shown}: used.{name}") for name in Uses._fields))
+    if not isinstance(raw, dict) or raw.keys() | {"denied"} != set(Uses._fields):
+        raise _problem(f"{shown}: used", "not a table of connected, refused and perhaps denied")
+    return Uses(**{name: _words(words, f"{shown}: used.{name}") for name, words in raw.items()})
 
 
 def _words(raw: object, where: str) -> tuple[str, ...]:

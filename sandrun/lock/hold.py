@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sandrun import __version__
 from sandrun.errors import SandrunError, UsageError
 from sandrun.lock import uses
+from sandrun.lock.denied import Places
 from sandrun.lock.document import Lock, changes, load
 from sandrun.lock.meanings import meanings
 from sandrun.lock.portable import portable
@@ -18,7 +19,7 @@ from sandrun.profile.bad import escaped
 from sandrun.profile.find import SUFFIX, Found
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sandrun.profile.model import Profile
 
@@ -42,15 +43,17 @@ class Held(NamedTuple):
     lock: Lock
     shown: str
     file: str
+    places: Places
 
-    def needed(self, record: bytes | None) -> list[str]:
+    def needed(self, record: bytes | None, explained: Mapping[str, Any] | None = None) -> list[str]:
         """What the run used that no recorded run did, one line each; none if the lock holds no runs.
 
-        `record` is what the relay or the broker left, None where there was neither.
+        `record` is what the relay or the broker left, None where there was neither; `explained` what was denied, if it
+        was looked at.
         """
         if self.lock.uses is None:
             return []
-        used, gap = uses.of_record(record)
+        used, gap = uses.of_run(record, explained if self.lock.uses.denied is not None else None, self.places)
         return [*uses.news(used, self.lock.uses), *([f"~ not all is known: {gap}"] if gap else [])]
 
     def ending(self, needed: Sequence[str]) -> list[str]:
@@ -76,10 +79,19 @@ def current(profile: Profile, file: str) -> Lock:
     return Lock(made, __version__, meanings(made))
 
 
-def hold(profile: Profile, words: Sequence[str]) -> Held:
+def here() -> Places:
+    """Where a run that starts now is."""
+    home = os.path.expanduser("~")
+    try:
+        return Places(os.getcwd(), home if home.startswith("/") else "")
+    except FileNotFoundError:  # the working directory was deleted
+        return Places("", home)
+
+
+def hold(profile: Profile, words: Sequence[str], *, explained: bool = False) -> Held:
     """Hold the launch of `profile` to its lock; `words` are those of `-p`, and the first file of them has the lock.
 
-    Raises LockError if the policy is another one; UsageError; ProfileError or SandrunError if there is no such lock.
+    `explained`: what is denied to the run will be known. A lock that has it can be held only then. Raises LockError if the policy is another one; UsageError; ProfileError or SandrunError if there is no such lock.
     """
     file = next((word for word in words if "/" in word), None)
     if file is None:
@@ -95,4 +107,9 @@ def hold(profile: Profile, words: Sequence[str]) -> Held:
             difference,
             f"if it is meant: sandrun lock {escaped(os.fspath(file))}, with the same options, and review the change of {shown}",
         )
-    return Held(lock, shown, escaped(file))
+    if lock.uses and lock.uses.denied is not None and not explained:
+        raise UsageError(
+            f"cannot hold the run to what {shown} says was denied to earlier ones",
+            hint="--explain looks at what is denied; or lock anew without: remove it, then sandrun lock",
+        )
+    return Held(lock, shown, escaped(file), here())

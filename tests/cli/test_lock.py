@@ -247,3 +247,25 @@ def test_the_command_cannot_change_what_it_is_held_to(who: Who, box: Path, app: 
     done = sandrun("-q", "--locked", "-p", "./app.toml", "--", "sh", "-c", script, who=who, cwd=box)
     assert '"name other.test"' in (box / "app.lock").read_text(), "the control: it could write the file"
     assert done.returncode == 123
+
+
+def test_what_was_denied_is_held_with_explain(who: Who, box: Path, app: Path) -> None:
+    """A file that no recorded run tried: 123, in another checkout too; and without --explain nobody could tell: 125."""
+    script = 'for path in "$@"; do cat "$path"; done; exit 0'
+    words = ("--explain", "-p", "./app.toml", "--report", "run.json", "--", "sh", "-c", script, "sh")
+    write(who, who.home / ".secret", "x")
+    write(who, who.home / ".netrc", "x")
+    sandrun(*words, str(who.home / ".netrc"), who=who, cwd=box, check=True)
+    made = sandrun("lock", "app.toml", "--used", "run.json", who=who, cwd=box)
+    assert "+ was denied: read ~/.netrc\n" in made.stdout, made.stderr
+    assert str(who.home) not in (box / "app.lock").read_text()
+    held = ("--locked", *words)
+    assert sandrun(*held, str(who.home / ".netrc"), who=who, cwd=box).returncode == 0
+    done = sandrun(*held, str(who.home / ".netrc"), str(who.home / ".secret"), who=who, cwd=box)
+    assert done.returncode == 123, done.stderr
+    assert "sandrun: + was denied: read ~/.secret\n" in done.stderr
+    assert "+ was denied: read ~/.netrc" not in done.stderr
+    done = sandrun("--locked", "-p", "./app.toml", "--", "touch", "ran", who=who, cwd=box)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "hint: --explain looks at what is denied" in done.stderr
+    assert not (box / "ran").exists()

@@ -215,6 +215,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "sandrun",
             "sandrun.lock",
             "sandrun.lock.*",
+            "sandrun.learn.patterns",
             "sandrun.plan",
             "sandrun.plan.environment",
             "sandrun.plan.groups",

@@ -11,6 +11,7 @@ from hypothesis import given
 
 from sandrun.errors import ProfileError, SandrunError
 from sandrun.lock import uses
+from sandrun.lock.denied import Places, stable
 from sandrun.lock.document import Lock, changes, parse_text, text
 from sandrun.lock.hold import Held, current, path_of
 from sandrun.lock.meanings import FIXED, GROUPS, meanings
@@ -199,7 +200,8 @@ def test_a_lock_without_meanings_is_none(gone: str) -> None:
         ("lock = 1\nsandrun = '1'\nschema = 1", "a lock stands for itself"),
         ("lock = 1\nsandrun = '1'\nreplace = ['network.connect']", "a lock stands for itself"),
         ("lock = 1\nsandrun = '1'\n[filesystem]\nraed = []", 'unknown key "raed"'),
-        ("lock = 1\nsandrun = '1'\n[used]\nconnected = []", "not a table of connected and refused"),
+        ("lock = 1\nsandrun = '1'\n[used]\nconnected = []", "not a table of connected, refused and perhaps denied"),
+        ("lock = 1\nsandrun = '1'\n[used]\nconnected = []\nrefused = []\nmore = []", "not a table of connected"),
         ("lock = 1\nsandrun = '1'\n[used]\nconnected = [1]\nrefused = []", "not an array of strings"),
         ("lock = 1\nsandrun = '1'\nmeaning = []", "not a table of digests"),
         ("lock = 1\nsandrun = '1'\nmeaning = { a = 1 }", "not a table of digests"),
@@ -233,6 +235,7 @@ RECORD = {
     "published": [],
     "others": 0,
 }
+PLACES = Places("/home/u/project", "/home/u")
 USED = Uses(("tcp:a.test:443", "tcp:b.test:443"), ("name c.test",))
 
 
@@ -241,13 +244,13 @@ def record(**changed: Any) -> bytes:
 
 
 def held(known: Uses | None) -> Held:
-    return Held(made(profile({}), recorded=known), "./app.lock", "./app.toml")
+    return Held(made(profile({}), recorded=known), "./app.lock", "./app.toml", PLACES)
 
 
 def test_a_record_is_what_was_used() -> None:
     """Endpoints and refusals, sorted; how many at once is no use."""
-    assert uses.of_record(record()) == (USED, "")
-    assert uses.of_record(None) == (Uses(), "")
+    assert uses.of_run(record(), None, PLACES) == (USED, "")
+    assert uses.of_run(None, None, PLACES) == (Uses(), "")
 
 
 def test_only_what_is_new_is_needed() -> None:
@@ -276,9 +279,11 @@ def report(**changed: Any) -> dict[str, Any]:
 def test_a_report_is_what_was_used(tmp_path: Path) -> None:
     path = tmp_path / "r"
     path.write_text(json.dumps(report()))
-    assert uses.of_report(str(path)) == USED
+    assert uses.of_report(str(path), PLACES) == USED
     path.write_text(json.dumps(report(outcome={"network": None})))
-    assert uses.of_report(str(path)) == Uses()
+    assert uses.of_report(str(path), PLACES) == Uses()
+    path.write_text(json.dumps(report(explained=explained(("read", "/home/u/project/x")))))
+    assert uses.of_report(str(path), PLACES) == USED._replace(denied=("read ./x",))
 
 
 @pytest.mark.parametrize(
@@ -290,6 +295,11 @@ def test_a_report_is_what_was_used(tmp_path: Path) -> None:
         (json.dumps(report(sandrun=2)), "not a record of a run"),
         (json.dumps(report(outcome=None)), "the command did not run"),
         (json.dumps(report(started=False)), "the command did not run"),
+        (json.dumps(report(explained=[])), "not a record of a run"),
+        (json.dumps(report(explained={"complete": True})), "not what --explain leaves"),
+        (json.dumps(report(explained={"complete": True, "findings": [{"denials": [1]}]})), "not what --explain leaves"),
+        (json.dumps(report(explained={"complete": False, "findings": []})), "not everything was seen"),
+        (json.dumps(report(explained={"complete": False, "gap": "too fast", "findings": []})), "too fast"),
         (json.dumps(report(outcome={"network": {"complete": False}})), "the relay left no record"),
         (json.dumps(report(outcome={"network": RECORD | {"others": 7}})), "7 more refusals"),
     ],
@@ -297,7 +307,51 @@ def test_a_report_is_what_was_used(tmp_path: Path) -> None:
 def test_a_report_that_does_not_tell_is_refused(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "r").write_text(content)
     with pytest.raises(SandrunError, match=f"^cannot use the report: .*: {message}"):
-        uses.of_report(str(tmp_path / "r"))
+        uses.of_report(str(tmp_path / "r"), PLACES)
+
+
+def explained(*denials: tuple[str, str], **changed: Any) -> dict[str, Any]:
+    rows = [{"act": act, "target": target, "mechanisms": ["landlock"]} for act, target in denials]
+    return {"complete": True, "gap": None, "findings": [{"denials": rows}], **changed}
+
+
+def test_what_was_denied_is_held_if_it_is_known() -> None:
+    """Only by a lock that has it; looking for files and what the relay's record has already are no denials."""
+    run = explained(("read", "/etc/shadow"), ("look", "/usr/bin/x"), ("syscall", "ptrace"))
+    run["findings"].append({"denials": [{"act": "connect", "target": "tcp:h:1", "mechanisms": ["relay"]}]})
+    assert held(Uses()).needed(None, run) == []
+    assert held(Uses(denied=())).needed(None, run) == ["+ was denied: read /etc/shadow", "+ was denied: syscall ptrace"]
+    assert held(Uses(denied=("read /etc/shadow", "syscall ptrace"))).needed(None, run) == []
+    assert held(Uses(denied=())).needed(None, explained(gap="too fast")) == ["~ not all is known: too fast"]
+    assert held(Uses()).needed(None, explained(gap="too fast")) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "written"),
+    [
+        ("/home/u/project/src/a", "./src/a"),
+        ("/home/u/project", "."),
+        ("/home/u/projects", "~/projects"),
+        ("/home/u/.ssh/id_rsa", "~/.ssh/id_rsa"),
+        ("/etc/", "/etc"),
+        ("/", "/"),
+        ("/proc/4711/mem", "/proc/PID/mem"),
+        ("/proc/17/task/18/stat", "/proc/PID/task/TID/stat"),
+        ("/proc/17", "/proc/PID"),
+        ("/proc/self/mem", "/proc/self/mem"),
+        ("/etc/x.2", "/etc/x.[0-9]*"),
+        ("/tmp/tmpab12cd3e", "/tmp/tmp*"),
+        ("/home/u/project/m.cpython-311.pyc.139872", "./m.cpython-[0-9]*.pyc.[0-9]*"),
+    ],
+)
+def test_a_denied_path_means_the_same_elsewhere(path: str, written: str) -> None:
+    """Written from the working directory or the home, without what is another one in the next run."""
+    assert stable(path, PLACES) == written
+
+
+def test_places_that_are_everything_are_none() -> None:
+    """A home or working directory that is the root, or unknown, does not make every path one below it."""
+    assert stable("/etc/shadow", Places("/", "")) == "/etc/shadow"
 
 
 def test_uses_add_up() -> None:
@@ -305,11 +359,13 @@ def test_uses_add_up() -> None:
     assert uses.unite(one, two) == Uses(("a", "b"), ("x",))
     assert uses.unite(None, two) == uses.unite(two, None) == two
     assert uses.unite(None, None) is None
+    assert uses.unite(one._replace(denied=("d",)), two) == Uses(("a", "b"), ("x",), ("d",))
+    assert uses.unite(one._replace(denied=()), two._replace(denied=("d",))) == Uses(("a", "b"), ("x",), ("d",))
 
 
 def test_uses_stay_as_they_are_in_text() -> None:
     """Hostile names come back as they were, and cannot end the file's line."""
-    hostile = Uses(("tcp:a.test:443",), ('name "]\n[used]\x1b[31m',))
+    hostile = Uses(("tcp:a.test:443",), ('name "]\n[used]\x1b[31m',), ("read /'\\\u202e",))
     lock = made(profile({}), recorded=hostile)
     assert parse_text(text(lock), "l").uses == hostile
     assert "\x1b" not in text(lock)
