@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun.plan.format import KIND_DIRECTORY, KIND_FILE
 from sandrun.plan.siblings import CHANGE, is_below
-from sandrun.primitives.landlock import FS
+from sandrun.primitives.landlock import FILE_RIGHTS, FS
 from sandrun.primitives.view import (
     DEVICES,
     NO_EXECUTE,
@@ -143,7 +143,9 @@ class View:
         found = self._host.lstat(grant.path)
         device = found is not None and stat.S_IFMT(found.mode) in (stat.S_IFCHR, stat.S_IFBLK)
         devices = device or is_below(grant.path, "/dev")
-        writable = bool(grant.access & CHANGE_FILES) and not device and not zone.unwritable
+        # A right that means nothing on a file must not open its mode and times.
+        access = grant.access & (CHANGE_FILES if grant.is_directory else CHANGE_FILES & FILE_RIGHTS)
+        writable = bool(access) and not device and not zone.unwritable
         needed = bool(at) or not zone.is_host or (writable and not zone.writable) or (devices and not zone.devices)
         if not needed or zone.closed:
             return
@@ -163,9 +165,16 @@ class View:
         self.rules.append((FS["read_file"], KIND_FILE, os.fsencode(file.path)))
 
     def deny(self, hole: Hole) -> None:
-        """Cover what is denied, or make it read-only; what is not seen anyway needs nothing."""
+        """Cover what is denied, or make it read-only.
+
+        Where it is not seen, in a place of its own, there is nothing to cover; but what is granted below it would be
+        shown there, and the rights of the place hold for that.
+        """
         zone = self.zone(hole.path)
         if not self._is_seen(zone):
+            self._zones[hole.path] = zone._replace(closed=zone.closed or hole.denies_all, unwritable=True)
+            return
+        if hole.identity is None:
             return
         if not hole.denies_all:
             if zone.writable:
@@ -191,7 +200,7 @@ class View:
     def directory(self, path: str) -> None:
         """Make sure that a directory is there, for the command to start in."""
         zone = self.zone(path)
-        if not zone.is_host and not zone.closed and path not in self._zones:
+        if not zone.is_host and not zone.closed and (zone.unwritable or path not in self._zones):
             self._add(VIEW_DIRECTORY, 0o755 | OWNED, path)
 
     def records(self, *, set_id: bool = False) -> tuple[Record, ...]:
@@ -256,13 +265,14 @@ def build(
     view = View(host, writable=bool("/" in united and united["/"].access & CHANGE_FILES))
     places = tuple(places)
     overlays = [place for place in places if place.operation == VIEW_OVERLAY]
-    covered = [hole for hole in holes if hole.identity is not None and not hole.soft]
+    denied = [hole for hole in holes if not hole.soft]
+    covered = [hole for hole in denied if hole.identity is not None]
     steps: list[tuple[str, int, Callable[[], None]]] = [
         *((place.path, 0, partial(view.place, place)) for place in places),
         *((entry.path, 1, partial(view.entry, entry)) for entry in entries),
         *((grant.path, 2, partial(view.show, grant)) for grant in united.values() if grant.path != "/"),
         *((at, 3, partial(view.show, grant, at=at)) for grant, at in shown),
-        *((hole.path, 4, partial(view.deny, hole)) for hole in covered),
+        *((hole.path, 4, partial(view.deny, hole)) for hole in denied),
         *((file.path, 5, partial(view.replace, file)) for file in contents),
         *((path, 6, partial(view.pin, path)) for path in _above((*covered, *overlays))),
     ]

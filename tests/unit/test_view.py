@@ -318,6 +318,39 @@ def test_private_places_give_what_a_rule_withholds() -> None:
     assert notes == ("/tmp/x lies in /tmp, and what is in it can be executed",)
 
 
+def test_denials_hold_below_what_is_not_seen() -> None:
+    """Nothing covers a denied directory in a private place; what is granted below it is not shown there, or not to be written."""
+    secret = f"{PROJECT}/secret"
+    host = debian_host(
+        tree={f"{secret}/key": file(), "/tmp/x/key": file(), "/tmp/x/dir": directory(), "/data/x": file()}
+    )
+
+    def steps(path: str, **keys: object) -> list[tuple[str, int]]:
+        return at(resolved(host, namespaces=True, tmp="private", home="private", **keys), path)
+
+    assert steps(f"{secret}/key", read=[f"{secret}/key"])
+    for deny in (secret, HOME):
+        assert steps(f"{secret}/key", read=[f"{secret}/key"], deny=[deny]) == []
+        assert steps(f"{secret}/key", write=[f"{secret}/key"], deny=[deny]) == []
+    assert steps("/tmp/x/key", write=["/tmp/x/key"], deny=["/tmp"]) == []
+    absent = {"create": ["/tmp/new/a/"], "deny": ["/tmp/new"]}
+    assert steps("/tmp/new/a", **absent) == []
+    rule = AccessRule(parse("/data/x"), ("read_file",), "/tmp/x/at")
+    assert steps("/tmp/x/at", rules=[rule], deny=["/tmp/x"]) == []
+    for path in ("/tmp/x/key", "/tmp/x/dir"):
+        assert ("bind", READ_ONLY) in steps(path, write=[path], deny_write=["/tmp/x"])
+        assert ("bind", 0) in steps(path, write=[path])
+    assert steps(PROJECT, deny_write=[PROJECT]) == [("directory", 0o755 | OWNED)], "the command starts there"
+
+
+def test_a_right_that_means_nothing_on_a_file_opens_no_mode() -> None:
+    """A file is shown to be written only with a right that lets it be written."""
+    host = debian_host(tree={"/data/x": file(), "/mnt/x": file()})
+    for access, flags in ((("execute", "make_reg"), READ_ONLY), (("execute", "truncate"), 0)):
+        rule = AccessRule(parse("/data/x"), access, "/mnt/x")
+        assert at(resolved(host, namespaces=True, rules=[rule]), "/mnt/x") == [("bind", flags)]
+
+
 def test_absent_denials_in_private_places() -> None:
     """What appears there later would be read by the rights of the place, and nothing can be mounted on it yet."""
     host = debian_host(tree={"/data/x": file(), "/srv/b": directory()})
