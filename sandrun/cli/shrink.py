@@ -129,6 +129,8 @@ def _shrunk(found: Found, text: str, test: Test, state: str, progress: Progress)
     limit = test.timeout
 
     def attempt(profiles: Sequence[Profile]) -> list[bool]:
+        if state:
+            file.write(states.document(work.answers, about))  # each time, since this may be killed
         gone = f"{len(work.taken)} of {steps} steps taken"
         progress.show(f"sandrun: shrinking {found.source}: run {work.runs} of the test, {gone}")
         return [status == 0 for status in trial.statuses(profiles, test.command, limit)]

@@ -146,6 +146,24 @@ def test_it_goes_on_where_it_stopped(who: Who, place: Path) -> None:
     assert "cannot go on: answers: the profile, the command or the directory is another" in third.stderr
 
 
+def test_it_goes_on_after_it_was_killed(who: Who, place: Path) -> None:
+    """The state is kept all the time, and what it has is used."""
+    test = f"test ! -e other/stop || sleep 60; {TEST}"
+    whole = json.loads(shrink(who, place, "--check", "--json", test=test).stdout)
+    words = [*who.sandrun, "shrink", "--state", "answers", "app.toml", "--", "/bin/sh", "-c", test]
+    with who.popen(words, cwd=place, stderr=subprocess.DEVNULL) as process:
+        end = time.monotonic() + 20
+        while not (place / "answers").exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        (place / "other/stop").touch()
+        process.kill()
+    (place / "other/stop").unlink()
+    known = json.loads((place / "answers").read_text())
+    done = json.loads(shrink(who, place, "--state", "answers", "--json", test=test).stdout)
+    assert done["removed"] == whole["removed"]
+    assert done["runs"] + len(known["passed"]) + len(known["failed"]) == whole["runs"]
+
+
 def test_a_run_that_hangs_is_ended(who: Who, place: Path) -> None:
     """What waits for ever without a grant counts as failed, and nothing of it is left."""
     done = shrink(who, place, "--timeout", "1s", "--json", test="cat other/notes || sleep 1000")
