@@ -161,6 +161,17 @@ def _state_file(path: str) -> ReportFile:
         raise SandrunError(error.message.replace("the report", "the state", 1)) from None
 
 
+class _NoLaunchError(SandrunError):
+    """What a launch in another process said of why there is none."""
+
+    def __init__(self, said: list[str]) -> None:
+        super().__init__("; ".join(said))
+        self.said = said
+
+    def lines(self) -> list[str]:
+        return self.said
+
+
 def _first(found: Found, profile: Profile, test: Test) -> float:
     """Run the test under the profile as it is. The longest that it may take from now on. Raises SandrunError."""
     from sandrun.cli import trial  # noqa: PLC0415 (--help does without it)
@@ -168,10 +179,7 @@ def _first(found: Found, profile: Profile, test: Test) -> float:
     began = time.monotonic()
     status, errors = trial.first(profile, test.command, test.timeout)
     if errors:
-        hints = [line.removeprefix("hint: ") for line in errors if line.startswith("hint: ")]
-        raise SandrunError(
-            "; ".join(line for line in errors if not line.startswith("hint: ")), hint="; ".join(hints) or None
-        )
+        raise _NoLaunchError(errors)
     if status:
         file = found.word if "/" in found.word else f"./{found.word}"
         raise SandrunError(
