@@ -311,7 +311,14 @@ def _landlock(job: Job) -> None:
 def _hand_over_calls(job: Job) -> None:
     if job.watch.broker and job.shown:
         flags = job.plan.seccomp_flags | notify.LISTENER_FLAG
-        listener = libc.seccomp(libc.SECCOMP_SET_MODE_FILTER, flags, job.shown)
+        try:
+            # An observed call is to return what it would without an observer, and EINTR is nothing that all know.
+            killable = notify.WAIT_KILLABLE_FLAG if job.plan.observe else 0
+            listener = libc.seccomp(libc.SECCOMP_SET_MODE_FILTER, flags | killable, job.shown)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            listener = libc.seccomp(libc.SECCOMP_SET_MODE_FILTER, flags, job.shown)
         libc.send_fd(job.watch.broker.channel, b"l", listener)
 
 
