@@ -193,11 +193,12 @@ class Record:
             report.say_json(explained.document())
         elif explained:
             report.say(explained.text())
-        self.events.send("exit", status=status, signal=outcome.signal)
-        needed = self.held.needed(outcome.network, explained.document() if explained else None) if self.held else []
+        denied = explained.document() if explained and explained.section == "explained" else None
+        needed = self.held.needed(outcome.network, denied) if self.held else []
         if self.held and needed:
             report.say(self.held.ending(needed))
             status = status or EXIT_LATER_CHECK
+        self.events.send("exit", status=status, signal=outcome.signal)
         workspace = None
         if session:
             end = session.finish(outcome, status, self.request.on_exit)

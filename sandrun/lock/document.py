@@ -43,9 +43,10 @@ class Lock(NamedTuple):
 def changes(before: Lock, now: Lock) -> list[str]:
     """What the policy allows more (+), less (-) or otherwise (~) now, one line each; none if it is the same."""
     lines = [f"{change.sign} {change.text}" for change in diff(before.profile, now.profile, exact=True)]
+    versions = f" (sandrun {before.version}, now {now.version})" if before.version != now.version else ""
     for name, digest in now.meanings.items():
         if before.meanings.get(name, digest) != digest:
-            lines.append(f"~ {name} means something else in sandrun {now.version} than in {before.version}")
+            lines.append(f"~ {name} means something else than when it was locked{versions}")
     if not lines and before.meanings.keys() != now.meanings.keys():
         lines.append("~ [meaning] has other names than the policy")
     return lines

@@ -27,6 +27,7 @@ DOCUMENT = {
     "workspace",
     "locked",
     "explained",
+    "trace",
     "protections",
 }
 OUTCOME = {

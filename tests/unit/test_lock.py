@@ -169,7 +169,7 @@ def test_a_name_that_means_something_else_is_a_change() -> None:
     now = made(found)
     assert list(now.meanings) == ["@basic", "@mount", "@tls", "promise inet"]
     before = now._replace(version="0.0.9", meanings={**now.meanings, "@tls": "0" * 16})
-    assert changes(before, now) == ["~ @tls means something else in sandrun 0.1.0 than in 0.0.9"]
+    assert changes(before, now) == ["~ @tls means something else than when it was locked (sandrun 0.0.9, now 0.1.0)"]
 
 
 def test_every_group_has_a_meaning() -> None:
