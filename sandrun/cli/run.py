@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun import report
@@ -108,7 +109,20 @@ def run(request: Request, record: Record, profile: Profile | None = None) -> int
     finally:
         if claim:
             claim.release()
-    return record.ended(outcome, session, child.private)
+    status = record.ended(outcome, session, child.private)
+    if status and not (record.explaining or request.quiet) and os.isatty(2):
+        report.say(_footer(prepared, request, record))
+    return status
+
+
+def _footer(prepared: Prepared, request: Request, record: Record) -> list[str]:
+    """What somebody who looks on should know of a run that failed; programs have the report."""
+    from sandrun.explain.footer import footer  # noqa: PLC0415 (only after a failure)
+    from sandrun.host import System  # noqa: PLC0415
+    from sandrun.why.ways import ways  # noqa: PLC0415
+
+    resolution = record.resolution or prepared.resolution
+    return footer(prepared.profile, resolution, prepared.kernel, System(), ways(request.profiles))
 
 
 def _observed(plan: Plan, prepared: Prepared, request: Request, record: Record) -> tuple[Plan, Observer | None]:

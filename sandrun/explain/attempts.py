@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sandrun.observe.events import Event
 
 MOST = 20_000
-"""Different attempts that are kept."""
+"""Different attempts that are kept: the last ones, since a cause comes before the end."""
 EXITS = frozenset(("exit_group",))
 """What tells how a process ended. One that a signal ended does not call it."""
 NO_EXITS: Mapping[int, int] = MappingProxyType({})
@@ -33,7 +33,7 @@ class Attempts(NamedTuple):
     """All of a run."""
 
     made: tuple[Attempt, ...]
-    """In the order of their first call."""
+    """In the order of their last call."""
     exits: Mapping[int, int] = NO_EXITS
     """The exit statuses of processes, by id, as far as they are known."""
     others: int = 0
@@ -68,13 +68,14 @@ class Collector:
             return
         count = self._counts[event.pid] = self._counts.get(event.pid, 0) + 1
         key = event.pid, event.key
-        known = self._kept.get(key)
+        known = self._kept.pop(key, None)
         if known:
             self._kept[key] = _Kept(known.event, event.when, known.times + 1, count)
-        elif len(self._kept) < MOST:
-            self._kept[key] = _Kept(event, event.when, 1, count)
-        else:
+            return
+        if len(self._kept) >= MOST:
+            del self._kept[next(iter(self._kept))]
             self._others += 1
+        self._kept[key] = _Kept(event, event.when, 1, count)
 
     def attempts(self) -> Attempts:
         """What was seen so far."""

@@ -85,7 +85,7 @@ class Denial(NamedTuple):
 def find(
     attempts: Attempts, judge: Judge, host: Host, *, own: tuple[str, ...] = (), relayed: bool = False
 ) -> tuple[Denial, ...]:
-    """The denials of a run, in the order of their first attempt.
+    """The denials of a run, in no particular order.
 
     `own`: directories that the launch made for the command, which no question is about. `relayed`: a relay made the
     connections; its own record says what it refused, and by name.

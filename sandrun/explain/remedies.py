@@ -78,7 +78,10 @@ def _of_syscall(denial: Denial) -> Remedy:
         if family in INTERNET:
             return Remedy(text="grant the endpoint that it is meant for: --connect HOST:PORT, or --bind PORT")
         if family == "unix":
-            return Remedy(text="grant the socket that it is meant for: --unix PATH")
+            # The C library asks other programs for host names so; a host that is granted brings its own resolution.
+            return Remedy(
+                text="grant what it is meant for: --connect HOST:PORT for the name of a host, else --unix PATH"
+            )
         return _listed("network.families", "--family", family)
     others = [entry for entry in denial.entries if not entry.key.startswith("syscalls.")]
     if others:

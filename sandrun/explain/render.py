@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sandrun.explain.denials import Denial
 
 MOST_SHRUGGED = 10
-"""Things that did no harm which the text names; `--json` has them all."""
+"""Things that did no harm which the text names; `--json` has them all, and what would allow them."""
 MOST_TOGETHER = 5
 
 
@@ -31,8 +31,7 @@ def text(findings: Sequence[Finding], *, failed: bool, gap: str = "") -> list[st
         lines.append("explain: nothing was refused")
     if quiet:
         lines.append("refused as well, and the command went on without:" if failed else "refused, and no harm done:")
-        for finding in quiet[:MOST_SHRUGGED]:
-            lines += [f"  {line}" for line in _finding(finding, "")]
+        lines += [f"  {_tried(finding.denials[0])}" for finding in quiet[:MOST_SHRUGGED]]
         if len(quiet) > MOST_SHRUGGED:
             lines.append(f"  and {len(quiet) - MOST_SHRUGGED} more")
     if gap:
@@ -40,15 +39,10 @@ def text(findings: Sequence[Finding], *, failed: bool, gap: str = "") -> list[st
     return lines
 
 
-def footer(findings: Sequence[Finding]) -> list[str]:
-    """The one or two lines after a run that failed."""
-    return _finding(findings[0], "likely cause")[:3] if findings and findings[0].standing == CAUSE else []
-
-
 def _finding(finding: Finding, head: str) -> list[str]:
     first = finding.denials[0]
-    lines = [f"{head}: {first.words}: {first.reason}{_who(first)}" if head else f"{first.words}: {first.reason}"]
-    lines += [f"  also: {denial.words}: {denial.reason}" for denial in finding.denials[1:MOST_TOGETHER]]
+    lines = [f"{head}: {_tried(first)}{_who(first)}"]
+    lines += [f"  also: {_tried(denial)}" for denial in finding.denials[1:MOST_TOGETHER]]
     if len(finding.denials) > MOST_TOGETHER:
         lines.append(f"  and {len(finding.denials) - MOST_TOGETHER} more of the same")
     if first.ordinary:
@@ -60,6 +54,10 @@ def _finding(finding: Finding, head: str) -> list[str]:
     elif remedy.text:
         lines.append(f"  to allow it: {remedy.text}")
     return lines
+
+
+def _tried(denial: Denial) -> str:
+    return f"{denial.words}: {denial.reason}"
 
 
 def _who(denial: Denial) -> str:

@@ -91,5 +91,5 @@ class Session:
         failed = bool(outcome.status or outcome.signal or outcome.timed_out)
         gap = self._observer.record().gap if self._observer else ""
         if attempts.others:
-            gap = gap or f"{attempts.others} calls were too many different ones to be kept"
+            gap = gap or f"there were too many different calls: the first {attempts.others} were forgotten"
         return Explained(findings(found, attempts.exits, failed=failed), failed, gap)

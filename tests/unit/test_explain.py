@@ -98,7 +98,8 @@ def test_attempts_are_kept_by_process() -> None:
         event(4.0, place("read", "/b", READ)),
         event(5.0, call="exit_group", arguments=(2, 0, 0, 0, 0, 0)),
     )
-    first, other, last = made.made
+    other, last = made.made[1:]
+    first = made.made[0]
     assert (first.event.pid, first.last, first.times, first.after) == (7, 2.0, 2, 1)
     assert (other.event.pid, other.times, other.after) == (8, 1, 0)
     assert last.event.places[0].path == "/b"
