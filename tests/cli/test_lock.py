@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -261,8 +262,14 @@ def test_what_was_denied_is_held_with_explain(who: Who, box: Path, app: Path) ->
     assert str(who.home) not in (box / "app.lock").read_text()
     held = ("--locked", *words)
     assert sandrun(*held, str(who.home / ".netrc"), who=who, cwd=box).returncode == 0
-    done = sandrun(*held, str(who.home / ".netrc"), str(who.home / ".secret"), who=who, cwd=box)
+    reader, writer = os.pipe()
+    events = ("--status-fd", str(writer), *held)
+    both = (str(who.home / ".netrc"), str(who.home / ".secret"))
+    done = sandrun(*events, *both, who=who, cwd=box, pass_fds=[writer])
+    os.close(writer)
     assert done.returncode == 123, done.stderr
+    with open(reader) as file:
+        assert json.loads(file.readlines()[-1]) == {"sandrun": 1, "event": "exit", "status": 123, "signal": 0}
     assert "sandrun: + was denied: read ~/.secret\n" in done.stderr
     assert "+ was denied: read ~/.netrc" not in done.stderr
     done = sandrun("--locked", "-p", "./app.toml", "--", "touch", "ran", who=who, cwd=box)
