@@ -53,7 +53,7 @@ end
 
 function __sandrun_verb
     set -l tokens (commandline -opc)
-    contains -- "$tokens[2]" profile workspace doctor lock shrink why
+    contains -- "$tokens[2]" profile workspace doctor learn lock shrink trace why
 end
 
 # Whether the command line is of this verb, before the -- of its command.
@@ -85,7 +85,7 @@ end
 
 complete -c sandrun -f
 complete -c sandrun -n 'not __sandrun_verb' -x -a '(__sandrun_complete_command)'
-complete -c sandrun -n __sandrun_first -f -a 'doctor lock profile shrink trace why workspace'
+complete -c sandrun -n __sandrun_first -f -a 'doctor learn lock profile shrink trace why workspace'
 complete -c sandrun -n '__sandrun_verb_is profile; and test (count (commandline -opc)) -eq 2' -f -a 'list show check schema diff audit'
 complete -c sandrun -n '__sandrun_verb_is profile; and test (count (commandline -opc)) -gt 2' -f -a '(__sandrun_profiles)'
 complete -c sandrun -n '__sandrun_verb_is workspace; and test (count (commandline -opc)) -eq 2' -f -a 'list diff commit discard'
@@ -93,6 +93,12 @@ complete -c sandrun -n '__sandrun_verb_is workspace; and test (count (commandlin
 complete -c sandrun -n '__sandrun_verb; and contains -- -- (commandline -opc)' -x -a '(__sandrun_complete_behind)'
 complete -c sandrun -n '__sandrun_plain_verb doctor' -F
 complete -c sandrun -n '__sandrun_plain_verb doctor' -l json -d 'Print JSON.'
+complete -c sandrun -n '__sandrun_plain_verb learn' -F
+complete -c sandrun -n '__sandrun_plain_verb learn' -s o -l output -r -d 'Write the profile to FILE.'
+complete -c sandrun -n '__sandrun_plain_verb learn' -l cage -r -d 'What the command may do meanwhile (default: private).'
+complete -c sandrun -n '__sandrun_plain_verb learn' -l merge -d 'Extend the profile FILE by what this run needs.'
+complete -c sandrun -n '__sandrun_plain_verb learn' -l no-verify -d 'Do not run the command again under the profile.'
+complete -c sandrun -n '__sandrun_plain_verb learn' -l json -d 'Print JSON.'
 complete -c sandrun -n '__sandrun_plain_verb lock' -F
 complete -c sandrun -n '__sandrun_plain_verb lock' -l used -r -d 'Add what the run of this --report used.'
 complete -c sandrun -n '__sandrun_plain_verb lock' -l check -d 'Write nothing; the status is 1 if the lock differs.'
@@ -105,6 +111,8 @@ complete -c sandrun -n '__sandrun_plain_verb shrink' -l state -r -d 'Keep the an
 complete -c sandrun -n '__sandrun_plain_verb shrink' -l inherited -d 'Also leave out what FILE extends, by `replace`.'
 complete -c sandrun -n '__sandrun_plain_verb shrink' -l check -d 'Change nothing; the status is 1 if something could go.'
 complete -c sandrun -n '__sandrun_plain_verb shrink' -l json -d 'Print JSON.'
+complete -c sandrun -n '__sandrun_plain_verb trace' -F
+complete -c sandrun -n '__sandrun_plain_verb trace' -l json -d 'Print JSON, as one line.'
 complete -c sandrun -n '__sandrun_plain_verb why' -F
 complete -c sandrun -n '__sandrun_plain_verb why' -l abi -r -d 'As if the kernel had Landlock ABI N.'
 complete -c sandrun -n '__sandrun_plain_verb why' -l json -d 'Print JSON.'

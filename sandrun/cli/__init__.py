@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 VERBS = {
     "doctor": "sandrun.cli.doctor",
+    "learn": "sandrun.cli.learn",
     "lock": "sandrun.cli.lock",
     "profile": "sandrun.cli.profile",
     "shrink": "sandrun.cli.shrink",
@@ -25,7 +26,7 @@ VERBS = {
 """Each verb and the module whose `main(argv)` it is."""
 INSTEAD = {"help": "sandrun --help", "version": "sandrun --version", "explain": "sandrun --dry-run"}
 """What other programs have as a verb, and sandrun does otherwise."""
-NO_VERBS = ("learn", "run", "exec")
+NO_VERBS = ("run", "exec")
 """What they have and sandrun has not."""
 EXIT_USAGE = 2
 """Wrong usage of a verb; of a launch it is 125 like every other failure, since 2 may be the command's own status."""

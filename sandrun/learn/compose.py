@@ -10,6 +10,7 @@ from sandrun.learn import calls, text
 from sandrun.learn.derive import derive, spell
 from sandrun.learn.endpoints import derive_network
 from sandrun.profile.layer import read_flags
+from sandrun.report import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -108,7 +109,7 @@ def _compose(run: Run, asked: Circumstances, scene: Scene, scale: float, *, tigh
             *(f"warning: {warning}" for warning in warnings[:SHOWN]),
             *(f"not granted: {left}" for left in left_out[:SHOWN]),
         ),
-        f"Learned from {posixpath.basename(asked.command[0])}",
+        f"Learned from {printable(posixpath.basename(asked.command[0]))}",
         (("optional", optional),),
     )
     return Result(head, (*lines, *taken), tuple(warnings), tuple(left_out))

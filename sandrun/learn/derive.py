@@ -158,7 +158,7 @@ def _replaced(path: str, done: str, scene: Scene) -> str:
         return ""
     if scene.is_open and not (done in (ENTER, MAKE) and any(top in (path, _up(path)) for top, _ in scene.replaced)):
         return ""
-    return next((key for top, key in scene.replaced if is_below(path, top)), "")
+    return max(((len(top), key) for top, key in scene.replaced if is_below(path, top)), default=(0, ""))[1]
 
 
 def _up(path: str) -> str:

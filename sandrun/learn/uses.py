@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from sandrun.learn.collapse import Evidence
 from sandrun.observe.events import ABSENT, DIRECTORY
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     from sandrun.observe.events import Address, Event, Place
 
+Key = TypeVar("Key")
 MOST_PLACES = 200_000
 """Places of one run; a command that names more is told so."""
+MOST_PROGRAMS = 100
 READ, LIST, EXECUTE, WRITE, CHANGE, MAKE, ENTER = "read", "list", "execute", "write", "change", "make", "enter"
 """What is done: read a file, list a directory, execute, write what is there, change its attributes, make a file by
 opening it, make or remove anything else in a directory (that directory is the place)."""
@@ -54,7 +56,8 @@ class _Count:
 
     def add(self, program: str) -> None:
         self.count += 1
-        self.programs.setdefault(program)
+        if len(self.programs) < MOST_PROGRAMS:
+            self.programs.setdefault(program)
 
     def evidence(self) -> Evidence:
         return Evidence(tuple(self.programs), self.count, self.first)
@@ -91,7 +94,7 @@ class Uses:
             return
         program = posixpath.basename(event.program) or "?"
         if event.address is not None:
-            self._addresses.setdefault(event.address, _Count("", event.when)).add(program)
+            self._count(self._addresses, event.address, "", event.when, program)
         for place in event.places:
             done = _done(place, event)
             if done:
@@ -104,19 +107,25 @@ class Uses:
             path, kind = posixpath.dirname(path), DIRECTORY
         rights = FS["write_file"] if done == CHANGE else place.rights
         if not self._granted(path, rights):
-            self._refused.setdefault((place.real, done), _Count(place.kind, when)).add(program)
+            self._count(self._refused, (place.real, done), place.kind, when, program)
             return
-        if makes and place.kind == ABSENT:
+        if place.kind == ABSENT and not makes:
+            return  # nothing was there, and nothing hid it
+        if makes and place.kind == ABSENT and len(self._made) < MOST_PLACES:
             self._made.add(place.real)
         if done in (ENTER, EXECUTE):
             # What the run made is granted by the directory that was there before.
             while path in self._made and path != "/":
                 path, kind = posixpath.dirname(path), DIRECTORY
         if done == MAKE or path not in self._made:
-            if (path, done) not in self._places and len(self._places) >= MOST_PLACES:
-                self.others += 1
-                return
-            self._places.setdefault((path, done), _Count(kind, when)).add(program)
+            self._count(self._places, (path, done), kind, when, program)
+
+    def _count(self, into: dict[Key, _Count], key: Key, kind: str, when: float, program: str) -> None:
+        """Count one more; the command must not fill our memory with names."""
+        if key in into or len(into) < MOST_PLACES:
+            into.setdefault(key, _Count(kind, when)).add(program)
+        else:
+            self.others += 1
 
     @property
     def made(self) -> frozenset[str]:
@@ -148,15 +157,13 @@ def _done(place: Place, event: Event) -> str:
     if place.act in ("look", "connect"):
         return ""
     if place.act == "execute":
-        return EXECUTE if place.kind != ABSENT else ""
+        return EXECUTE
     if place.act == "create":
         if place.kind != ABSENT and event.syscall.startswith(_ONLY_MAKE):
             return ""  # EEXIST: mkdir -p asks like this
         return MAKE if _makes_by_opening(place, event) else ENTER
     if place.act == "remove":
         return ENTER if place.kind != ABSENT else ""
-    if place.kind == ABSENT:
-        return ""
     if place.act == "read":
         return LIST if place.kind == DIRECTORY else READ
     return WRITE if place.act == "write" else CHANGE

@@ -120,7 +120,7 @@ def test_wrong_usage_of_a_verb(who: Who, words: list[str]) -> None:
         ("workspaces", "did you mean sandrun workspace?"),
         ("list", "did you mean sandrun profile list or sandrun workspace list?"),
         ("help", "did you mean sandrun --help?"),
-        ("learn", "no verb of sandrun either; these are doctor, profile, workspace"),
+        ("exec", "no verb of sandrun either; these are doctor, "),
         ("no-such-command", "it was searched in the PATH"),
     ],
 )
