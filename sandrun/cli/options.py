@@ -68,6 +68,7 @@ USAGE = "sandrun [OPTIONS] [--] COMMAND [ARGS]..."
 VERB_USAGE = (
     "sandrun profile list|show|check|schema|diff|audit",
     "sandrun doctor",
+    "sandrun learn",
     "sandrun lock",
     "sandrun shrink",
     "sandrun trace",
