@@ -323,7 +323,7 @@ class Files:
             notes.append("what is there belongs to the command's own processes")
         elif spot.masked:
             notes.append("something empty covers it")
-        elif spot.is_place:
+        elif spot.is_place and not self._is_hidden(target):
             notes.append("it is in a place of the command's own, and not the host's")
         elif spot.operation == VIEW_OVERLAY and target.rights & CHANGING:
             notes.append("the change goes to a workspace, and not to the host")

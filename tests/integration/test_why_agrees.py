@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, Phase, event, given, note, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from sandrun import launch, supervise
+from sandrun import launch, libc, supervise
 from sandrun.cli import options
 from sandrun.errors import SandrunError
 from sandrun.host import System
@@ -39,6 +39,8 @@ EXAMPLES = int(os.environ.get("SANDRUN_AGREEMENT", "160")) // 4
 """For each of two users in each of the two ways."""
 NAMES = ("a", "b", "c")
 STRANGER = 4321
+PROGRAMS = ("/usr", "/lib?", "/lib64?")
+"""What the command itself needs. Groups would be looked through anew for each example."""
 PROBE = """
 import errno, json, os, sys
 def tried(act, path):
@@ -129,7 +131,7 @@ words = st.sampled_from(
     ((), (), (), (), ("--home", "hidden"), ("--home", "private"), ("--tmp", "private"), ("--isolate", "true"))
 )
 questions = st.lists(
-    st.tuples(st.sampled_from(("read", "write", "execute")), st.one_of(spelled, st.just("."))), min_size=5, max_size=25
+    st.tuples(st.sampled_from(("read", "write", "execute")), st.one_of(spelled, st.just("."))), min_size=10, max_size=40
 )
 cases = st.builds(Case, steps, flags, words, questions, plain)
 
@@ -159,8 +161,6 @@ def made(base: str, step: tuple[str, ...], *, may_mount: bool) -> None:
 
 def bind(source: str, target: str) -> None:
     """Show one directory or file at another, in this process's mount namespace."""
-    from sandrun import libc
-
     libc.move_mount(libc.open_tree(os.open(source, os.O_PATH)), os.open(target, os.O_PATH | os.O_NOFOLLOW))
 
 
@@ -175,7 +175,8 @@ def compared(case: Case, base: str, way: str) -> Outcome:
     """Make the tree, ask the judge, launch the command; in a process of its own, as the user."""
     may_mount = os.geteuid() == 0
     if may_mount:
-        os.unshare(os.CLONE_NEWNS) if hasattr(os, "unshare") else _unshare()
+        libc.unshare(libc.CLONE_NEWNS)
+        libc.mount_setattr(libc.AT_FDCWD, b"/", libc.AT_RECURSIVE, propagation=libc.MS_PRIVATE)
     for step in case.steps:
         if step[0] != "mode":
             _left_out(made, base, step, may_mount=may_mount)
@@ -184,8 +185,9 @@ def compared(case: Case, base: str, way: str) -> Outcome:
             _left_out(os.chmod, os.path.join(base, step[1]), int(step[2], 8))
     os.chdir(base)
     argv = [need_program("python3"), "-I", "-S", "-c", PROBE]
-    argv.append(json.dumps([*case.questions, ("remove", case.last)]))
-    given_words = ["-p", "none", "--execute", "@system", "--read", "@runtime", *case.words]
+    asked = [*case.questions, ("remove", case.last)]
+    argv.append(json.dumps(asked))
+    given_words = ["-p", "none", *(word for path in PROGRAMS for word in ("--execute", path)), *case.words]
     for key, path in case.flags:
         given_words += [f"--{key.replace('_', '-')}", path.replace("/BASE", base) + "?"]
     for key in ("deny", "deny_write", "write", "read", "tmp", "home"):
@@ -198,7 +200,7 @@ def compared(case: Case, base: str, way: str) -> Outcome:
     except SandrunError as error:
         return Outcome(str(error), [])
     judge = Judge(profile, resolution, kernel, System(), groups=os.getgroups())
-    said = [judge.file(act, path) for act, path in [*case.questions, ("remove", case.last)]]
+    said = [judge.file(act, path) for act, path in asked]
     output, errors = os.memfd_create("out"), os.memfd_create("err")
     os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
     os.dup2(output, 1)
@@ -211,7 +213,6 @@ def compared(case: Case, base: str, way: str) -> Outcome:
     outcome = supervise.supervise(child, watch, resolution.plan)
     assert outcome.status == 0, (outcome, whole(errors))
     kernels = json.loads(whole(output))
-    asked = [*case.questions, ("remove", case.last)]
     rows = [
         (act, path, answer.allowed, f"{answer.reason} [{', '.join(answer.mechanisms)}] {answer.ordinary}", found)
         for (act, path), answer, found in zip(asked, said, kernels, strict=True)
@@ -226,13 +227,6 @@ def _left_out(do: Any, *arguments: Any, **more: Any) -> None:
         return
 
 
-def _unshare() -> None:
-    from sandrun import libc
-
-    libc.unshare(libc.CLONE_NEWNS)
-    libc.mount_setattr(libc.AT_FDCWD, b"/", libc.AT_RECURSIVE, propagation=libc.MS_PRIVATE)
-
-
 @pytest.mark.timeout(120 + 2 * EXAMPLES)
 @pytest.mark.parametrize("way", WAYS)
 def test_the_judge_and_the_kernel_agree(who: Who, way: str) -> None:
@@ -240,6 +234,8 @@ def test_the_judge_and_the_kernel_agree(who: Who, way: str) -> None:
     need_landlock(1)
     if way == WAYS[0]:
         need_namespaces(who)
+
+    count = dict.fromkeys(("launched", "refused", "questions", "allowed"), 0)
 
     # To make an example smaller takes hundreds of launches; the questions of one are few enough to read.
     @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), phases=(Phase.generate,))
@@ -251,9 +247,14 @@ def test_the_judge_and_the_kernel_agree(who: Who, way: str) -> None:
             outcome = in_child(lambda: compared(case, base, way), who)
         finally:
             remove_tree(Path(base))
-        event("refused" if outcome.refused else "launched")
         note(outcome.refused)
+        count["refused" if outcome.refused else "launched"] += 1
+        count["questions"] += len(outcome.rows)
         for act, path, allowed, why, found in outcome.rows:
+            count["allowed"] += allowed
             assert allowed == (not found), f"{act} {path}: why: {allowed}, {why}; kernel: {found or 'works'}"
 
     agree()
+    print(count)
+    assert count["launched"] > EXAMPLES / 2, count
+    assert count["allowed"] > count["questions"] / 10, count
