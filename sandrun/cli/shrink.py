@@ -6,10 +6,8 @@ could not tell.
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
-import stat
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -90,21 +88,22 @@ def shrink(
     """
     from sandrun.profile.source import UnreadableError, read_text  # noqa: PLC0415 (--help does without all this)
     from sandrun.progress import Progress  # noqa: PLC0415
+    from sandrun.shrink.replace import Target  # noqa: PLC0415
 
     found = Found(file, file, escaped(file))
     try:
-        text, _ = read_text(found.path, found.source)
+        text, identity = read_text(found.path, found.source)
     except UnreadableError as error:
         raise SandrunError(error.problems[0].message) from None
+    target = None if check else Target(file, identity, text)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     with Progress() as progress:
         test = Test(command, jobs, tries, timeout, inherited)
         work, result = _shrunk(found, text, test, state, progress)
     changed = bool(result.taken)
-    if changed and not check:
-        # Of a symbolic link, what it leads to is replaced; what is relative to the profile is relative to the link.
-        replace(os.path.realpath(file), text, result.text)
+    if changed and target:
+        target.replace(result.text)
     facts = document(work, result, command, written=changed and not check)
     report.emit(report.to_json(facts, indent=2) if as_json else lines(work, result))
     if not result.complete:
@@ -199,36 +198,6 @@ def _last(found: Found, result: Result, test: Test, limit: float) -> None:
             f"the test passed without some grants, and now it does not: {found.source} is left as it was",
             hint="it has to give the same answer each time, whatever earlier runs left behind; perhaps --jobs 1 helps",
         )
-
-
-def replace(path: str, before: str, after: str) -> None:
-    """Put another text in the place of a profile's, whole or not at all, with its mode and owner.
-
-    Raises SandrunError, also if somebody else changed the file meanwhile.
-    """
-    from sandrun.profile.source import read_text  # noqa: PLC0415 (--help does without it)
-
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{os.urandom(8).hex()}")
-    try:
-        status = os.stat(path)
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            with open(fd, "wb") as file:
-                file.write(after.encode())
-                if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(fd, status.st_uid, status.st_gid)
-                os.fchmod(fd, stat.S_IMODE(status.st_mode))
-                file.flush()
-                os.fsync(fd)
-            if read_text(path, path)[0] != before:
-                raise SandrunError(f"cannot write: {path}: it was changed meanwhile")
-            os.rename(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise SandrunError(f"cannot write: {path}: {report.reason(error)}") from None
 
 
 # --- what is told --------------------------------------------------------------------------------------------------

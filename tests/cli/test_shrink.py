@@ -219,6 +219,28 @@ def test_progress_is_for_terminals(who: Who, place: Path) -> None:
     assert "\n" not in shown
 
 
+def test_a_file_that_changes_meanwhile(who: Who, place: Path) -> None:
+    """What somebody else wrote there is not overwritten, and be it the test."""
+    (place / "app.toml").write_text(PROFILE.replace('"unused"', '"app.toml"'))
+    done = shrink(who, place, test=f"{TEST}; echo '# mine' >>app.toml; true")
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "app.toml: it was changed meanwhile" in done.stderr
+    assert (place / "app.toml").read_text().startswith(PROFILE.replace('"unused"', '"app.toml"') + "# mine\n")
+    assert sorted(os.listdir(place)) == ["app.toml", "in", "other", "out", "unused"]
+
+
+def test_a_file_that_cannot_be_replaced(who: Who, place: Path) -> None:
+    """It is said before the first run, unless nothing is to be written."""
+    if who.uid == 0:
+        pytest.skip("root can write everywhere")
+    place.chmod(0o555)
+    done = shrink(who, place, test="touch out/ran")
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr == f"sandrun: cannot write the profile: {place}/app.toml: Permission denied (EACCES)\n"
+    assert not (place / "out/ran").exists()
+    assert shrink(who, place, "--check").returncode == 1
+
+
 def test_a_file_that_is_a_link(who: Who, place: Path) -> None:
     """The link stays, the file that it leads to changes, and what it extends is looked for beside the link."""
     os.rename(place / "app.toml", place / "in/base.toml")
