@@ -6,8 +6,9 @@ takes a copy of the very socket, and has a worker, a child of its own, connect t
 nothing that the command changes meanwhile counts, and options, copies and epoll registrations of its socket stay as they
 are. The command's own Landlock domain lets no TCP connection out.
 
-The supervisor never waits: not in connect(2), and not in close(2) of a socket that lingers, since a worker always has a
-copy as well. If it dies, its workers die with it, and connect(2) answers ENOSYS from then on.
+The supervisor never waits: not in connect(2), and not in close(2) of a socket that lingers, since a worker has a copy as
+well until the supervisor has let go of its own. If it dies, its workers die with it, and connect(2) answers ENOSYS from
+then on.
 """
 
 from __future__ import annotations
@@ -184,6 +185,9 @@ class Broker:
             socket = caller.descriptor(fd)
             try:
                 libc.send_fd(worker.channel, b"s", socket)
+            except OSError:
+                _disconnect(socket)
+                raise
             finally:
                 os.close(socket)
         except OSError as error:
@@ -302,8 +306,23 @@ def _work(listener: int, number: int, address: bytes, channel: int, *, is_again:
             error = _AGAIN.get(error, error)  # what was under way came of the call that was interrupted
         os.write(channel, _RESULT.pack(error))
         os.write(channel, _HEARD if notify.answer(listener, number, error) else _UNHEARD)
+        # Until the supervisor closes its end, and so has closed its copy: the last one must be ours, for a process that
+        # exits does not linger (socket(7), SO_LINGER), whatever the command does with its own meanwhile.
+        poll.poll()
     finally:
         os._exit(0)
+
+
+def _disconnect(socket: int) -> None:
+    """End what is connected: no worker took a copy, and close(2) of the last one would wait for what is still unsent.
+
+    The command can bring this about: files that its user has in flight are limited (unix(7), ETOOMANYREFS).
+    """
+    try:
+        if libc.getsockopt(socket, _SOL_SOCKET, _SO_DOMAIN) in (sockaddr.AF_INET, sockaddr.AF_INET6):
+            libc.connect(socket, sockaddr.DISCONNECT)
+    except OSError:
+        return  # no socket, or none that lingers
 
 
 def _connect(socket: int, address: bytes) -> int:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import select
 import signal
 import socket
+import struct
 import subprocess
 import textwrap
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pytest
 
+from sandrun import broker, libc
 from sandrun.primitives import notify
 from tests.escape.outside import is_quiet, python
 from tests.integration.brokered import brokered, record
@@ -369,6 +374,77 @@ def test_the_supervisors_death_closes_it(who: Who, full: Servers) -> None:
         while any(os.path.exists(f"/proc/{pid}") and not is_zombie(pid) for pid in started) and time.monotonic() < end:
             time.sleep(0.02)
         assert time.monotonic() < end
+
+
+def lingering(server: socket.socket) -> socket.socket:
+    """A connection with something unsent, for which close(2) of the last copy waits."""
+    client = socket.create_connection(server.getsockname())
+    client.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            client.send(bytes(1 << 16))
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("@ii", 1, int(SECONDS)))
+    client.setblocking(True)
+    return client
+
+
+def test_a_worker_keeps_its_copy_until_the_supervisors_is_closed(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command may close its socket as soon as it is answered; the supervisor does not linger for it."""
+    monkeypatch.setattr(notify, "answer", lambda *_: True)
+
+    def closed() -> tuple[bool, float]:
+        client = lingering(servers.granted)
+        ours, theirs = libc.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+        if not pid:
+            client.close()
+            broker._work(0, 1, b"\2\0" + bytes(14), theirs, is_again=False)
+        os.close(theirs)
+        pidfd = os.pidfd_open(pid)
+        libc.send_fd(ours, b"s", client.fileno())
+        said = [os.read(ours, 4) for _ in range(2)]
+        assert said[1] == b"h"
+        is_there = not select.select([pidfd], [], [], 0.3)[0]
+        start = time.monotonic()
+        client.close()
+        took = time.monotonic() - start
+        os.close(ours)
+        os.waitpid(pid, 0)
+        return is_there, took
+
+    is_there, took = in_child(closed)
+    assert is_there
+    assert took < SECONDS / 4
+
+
+def test_a_copy_that_cannot_be_passed_on_does_not_linger(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command can have its user's limit of files in flight reached, and close its own copy at once."""
+    monkeypatch.setattr(notify, "answer", lambda *_: True)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ETOOMANYREFS, os.strerror(errno.ETOOMANYREFS))
+
+    class Caller:
+        def read(self, _address: int, _length: int) -> bytes:
+            return struct.pack("=H", socket.AF_INET) + struct.pack(">H4s8x", 80, bytes(4))
+
+        def descriptor(self, _fd: int) -> int:
+            return lingering(servers.granted).detach()
+
+    def served() -> float:
+        rule = (65535, 0, bytes(8), b"tcp:*")
+        one = broker.Broker(cast("Any", SimpleNamespace(broker_rules=(rule,), broker_deny=())))
+        one._is_over = True  # there is no listener here
+        monkeypatch.setattr(libc, "send_fd", refuse)
+        start = time.monotonic()
+        one._serve_call(cast("Any", Caller()), 1, os.getpid(), (3, 0, 16))
+        took = time.monotonic() - start
+        one.end()
+        return took
+
+    assert in_child(served) < SECONDS / 4
 
 
 def is_zombie(pid: int) -> bool:
