@@ -134,10 +134,9 @@ def all_options() -> tuple[Option, ...]:
     return (*PROFILE_OPTIONS, *key_options(), *RUN_OPTIONS)
 
 
-def parse(argv: Sequence[str], *, tells: bool = False) -> Request:
+def parse(argv: Sequence[str]) -> Request:
     """Read the command line of a launch; options end at the first word that is none.
 
-    `tells`: the verb itself has something to tell, which can be JSON.
     Raises UsageError for an unknown option, a missing value or a missing command.
     """
     options = all_options()
@@ -156,7 +155,7 @@ def parse(argv: Sequence[str], *, tells: bool = False) -> Request:
         raise UsageError("no command given", hint=f"usage: {USAGE}; more with sandrun --help")
     if request.explain and request.dry_run:
         raise UsageError("--explain and --dry-run do not go together", hint="sandrun why asks without running anything")
-    if request.json and not (request.dry_run or request.explain or tells):
+    if request.json and not (request.dry_run or request.explain):
         raise UsageError("--json goes with --dry-run or --explain", hint="--report FILE writes a JSON record of a run")
     return request
 

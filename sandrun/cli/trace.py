@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from sandrun import report
+import click
+
 from sandrun.cli import options
 from sandrun.cli import run as runs
 from sandrun.cli.record import Record
@@ -23,27 +24,36 @@ if TYPE_CHECKING:
     from sandrun.plan.format import Plan
     from sandrun.trace.session import Session
 
-USAGE = "usage: sandrun trace [OPTIONS] [--] COMMAND [ARGS]..."
-HELP = f"""{USAGE}
-
-Run COMMAND and print to standard error which system calls it and all its descendants made, how often, and who first;
-which @sets and promises cover them; and the tightest built-in profile that would have let them all through.
-
-Without options of a profile nothing is restricted, but no privileges can be gained. The options are those of a
-launch, as -p PROFILE to trace under a profile; with --json the trace is one line of JSON, and --report FILE has it too.
-"""
-
 
 def main(argv: Sequence[str]) -> int:
-    """Do what the words after `sandrun trace` say and return the exit status. Raises SandrunError."""
-    request = options.parse(argv, tells=True)
-    if request.help:
-        report.emit(HELP)
-        return 0
-    if not request.command:
-        raise UsageError("no command given", hint=USAGE)
+    """Do what the words after `sandrun trace` say and return the exit status. Raises click.UsageError, SandrunError."""
+    words: Sequence[str] = argv
+    command: tuple[str, ...] = ()
+    if "--" in argv:
+        at = list(argv).index("--")
+        words, command = argv[:at], tuple(argv[at + 1 :])
+    status = trace.main(args=[*words], prog_name="sandrun trace", standalone_mode=False, obj=command)
+    return status if isinstance(status, int) else 0
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("words", metavar="[OPTION]... -- COMMAND [ARGS]...", nargs=-1, type=click.UNPROCESSED)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as one line.")
+@click.pass_obj
+def trace(command: tuple[str, ...], words: tuple[str, ...], as_json: bool) -> int:
+    """Run COMMAND and print to standard error which system calls it and its descendants made, and what covers them.
+
+    Each OPTION is one of a launch, as -p PROFILE to trace under a profile. Without options of a profile nothing is
+    restricted, but an ordinary user can gain no privileges. The exit status is that of a launch.
+    """
+    if not command:
+        raise UsageError("no command given", hint="sandrun trace -- COMMAND")
+    request = options.parse([*words, "--", *command])
+    if request.command != command:
+        raise UsageError(f"not an option: {request.command[0]}", hint="the command stands behind --")
     if request.dry_run or request.explain or request.locked:
         raise UsageError("a trace runs the command, and tells of nothing else", hint="see sandrun trace --help")
+    request = request._replace(json=as_json)
     record = Record(request)
     try:
         return _trace(request, record)

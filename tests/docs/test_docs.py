@@ -14,9 +14,11 @@ import pytest
 from sandrun import errors, kernel
 from sandrun.cli import VERBS, options
 from sandrun.cli.doctor import doctor
+from sandrun.cli.learn import learn
 from sandrun.cli.lock import lock
 from sandrun.cli.profile import profile
 from sandrun.cli.shrink import shrink
+from sandrun.cli.trace import trace
 from sandrun.cli.why import why
 from sandrun.cli.workspace import workspace
 from sandrun.plan import environment
@@ -143,9 +145,9 @@ def test_every_exit_status_is_documented() -> None:
 
 def _verbs() -> dict[str, click.Command]:
     """Every verb, by its words."""
-    assert set(VERBS) == {"doctor", "lock", "profile", "shrink", "why", "workspace"}
+    assert set(VERBS) == {"doctor", "learn", "lock", "profile", "shrink", "trace", "why", "workspace"}
     return (
-        {"doctor": doctor, "lock": lock, "shrink": shrink, "why": why}
+        {"doctor": doctor, "learn": learn, "lock": lock, "shrink": shrink, "trace": trace, "why": why}
         | {f"profile {name}": command for name, command in profile.commands.items()}
         | {f"workspace {name}": command for name, command in workspace.commands.items()}
     )
