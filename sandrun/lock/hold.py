@@ -6,6 +6,7 @@ The lock is read before the command starts and never again, so nothing that the 
 from __future__ import annotations
 
 import os
+from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandrun import __version__
@@ -60,7 +61,7 @@ class Held(NamedTuple):
         """The lines for stderr about what was needed."""
         if not needed:
             return []
-        hint = f"hint: if it is right, add what a run used: sandrun lock {self.file} --used REPORT (of --report REPORT)"
+        hint = f"hint: if it is right, add what a run used: sandrun lock {quote(self.file)} --used REPORT (of --report REPORT)"
         return [f"the run needed what it had not before: {self.shown}", *needed, hint]
 
     def document(self, needed: Sequence[str]) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def hold(profile: Profile, words: Sequence[str], *, explained: bool = False) -> 
         raise LockError(
             f"the policy is not the one that was locked: {shown}",
             difference,
-            f"if it is meant: sandrun lock {escaped(os.fspath(file))}, with the same options, and review the change of {shown}",
+            f"if it is meant: sandrun lock {quote(escaped(file))}, with the same options, and review the change of {shown}",
         )
     if lock.uses and lock.uses.denied is not None and not explained:
         raise UsageError(

@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sandrun.errors import ProfileError, SandrunError
 from sandrun.lock import uses
@@ -20,11 +21,12 @@ from sandrun.lock.uses import Uses
 from sandrun.profile import load
 from sandrun.profile.diff import diff
 from sandrun.profile.find import available
+from sandrun.profile.keys import KEYS, TABLE, Key
 from sandrun.profile.layer import read_document
 from sandrun.profile.loader import load_file
 from sandrun.profile.model import Profile, Value
 from sandrun.profile.paths import GROUPS as PATH_GROUPS
-from tests.profiles_made import documents
+from tests.profiles_made import documents, good
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +81,20 @@ def test_no_change_is_missed(first: dict[str, Any], second: dict[str, Any]) -> N
     one, two = profile(first), profile(second)
     differ = changes(made(one), made(two))
     assert (differ == []) == (said(one) == said(two)), differ
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.path)
+@given(st.data())
+@settings(max_examples=10)
+def test_each_key_is_held(key: Key, data: st.DataObject) -> None:
+    """Another value of one key alone is a change, whichever key it is; an empty list that is written is one too."""
+    table, _, name = key.path.partition(".")
+    values = [data.draw(good(key)) for _ in range(2)]
+    one, two = (profile({table: {name: value} if name else value}) for value in values)
+    assert (changes(made(one), made(two)) == []) == (said(one) == said(two))
+    if key.merge != TABLE:
+        assert changes(made(profile({})), made(one)) != []
+        assert changes(made(one), made(profile({}))) != []
 
 
 def test_what_is_covered_is_a_change() -> None:
