@@ -227,7 +227,7 @@ def _left_out(do: Any, *arguments: Any, **more: Any) -> None:
         return
 
 
-@pytest.mark.timeout(120 + 2 * EXAMPLES)
+@pytest.mark.timeout(600 + 20 * EXAMPLES)
 @pytest.mark.parametrize("way", WAYS)
 def test_the_judge_and_the_kernel_agree(who: Who, way: str) -> None:
     """What `why` allows works, and what it refuses does not, whatever the tree and the profile."""
