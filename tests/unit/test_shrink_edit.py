@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandrun.shrink.edit import edit
+from sandrun.shrink.edit import append, edit, on_one_line
 
 READ, WRITE = ("filesystem", "read"), ("filesystem", "write")
 SHORT = '[filesystem]\nread = ["a", "b", "c"]  # all\n'
@@ -164,3 +164,22 @@ def test_any_text_says_afterwards_what_it_should(
         expected.setdefault("read", [])
         expected["read"] += [word for word in arriving if word not in expected["read"]]
     assert tomllib.loads(edit(text, removed, moved, {}))["filesystem"] == expected
+
+
+@given(document=documents(), name=st.sampled_from(["read", "write", "execute"]), words=st.lists(WORDS, unique=True))
+def test_entries_are_appended(document: tuple[str, dict[str, list[str]]], name: str, words: list[str]) -> None:
+    """To any list, or a new one, in any layout; on one line it says the same."""
+    text, data = document
+    place = ("filesystem", name)
+    appended = append(text, place, map(_string, words))
+    assert appended is not None
+    expected = {**data, name: [*data.get(name, []), *(word for word in words if word not in data.get(name, []))]}
+    assert tomllib.loads(appended)["filesystem"] == expected
+    assert tomllib.loads(on_one_line(appended, [place]))["filesystem"] == expected
+
+
+def test_there_may_be_no_place_for_a_list() -> None:
+    """A key that a new one would have to stand behind is missing, or the table is a value that has no keys."""
+    assert append("schema = 1\n", ("replace",), ["1"], behind=("extends",)) is None
+    assert append("filesystem = {}\n", ("filesystem", "read"), ["1"]) is None
+    assert append("schema = 1", ("filesystem", "read"), ["1"]) == "schema = 1\n\n[filesystem]\nread = [1]\n"
