@@ -6,7 +6,7 @@
 | terminals, /dev/null and its kin | `@tty`, `@devices` |
 | something below /tmp, /proc or the home that the cage replaced | `tmp`, `proc`, `home` |
 | entries of a directory made or removed | `write` of the directory |
-| one new file, by a plain open(2), and nothing else in its directory | `create` |
+| a new file, by a plain open(2), that nobody asked about before; and nothing else in its directory | `create` |
 | a file changed in place | `write` of the file |
 | read, listed, executed | `read`, `execute` |
 | there before, in a directory that becomes writable, and only read | `deny_write` |
@@ -184,7 +184,8 @@ def _written(
         folders.setdefault(_up(path), []).append(path)
     created: dict[str, Evidence] = {}
     for folder, paths in folders.items():
-        if tight and not cover(folder, entered) and len(paths) <= MOST_CREATED:
+        is_seen = folder in files.uses[LIST]  # an empty file would be among the names
+        if tight and not is_seen and not cover(folder, entered) and len(paths) <= MOST_CREATED:
             created |= {path: made[path] for path in paths}
         else:
             files.add(ENTER, folder, together(made[path] for path in paths))

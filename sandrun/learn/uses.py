@@ -76,6 +76,8 @@ class Uses:
         self._refused: dict[tuple[str, str], _Count] = {}
         self._addresses: dict[Address, _Count] = {}
         self._made: set[str] = set()
+        self._missed: set[str] = set()
+        """What somebody asked for and did not find."""
         self.others = 0
         """Events of places for which there was no room."""
         self.blocked: dict[str, int] = {}
@@ -97,8 +99,12 @@ class Uses:
             self._count(self._addresses, event.address, "", event.when, program)
         for place in event.places:
             done = _done(place, event)
+            if done == MAKE and place.real in self._missed:
+                done = ENTER  # it would not do the same with an empty file there
             if done:
                 self._place(place, done, event.when, program)
+            if place.kind == ABSENT and len(self._missed) < MOST_PLACES:
+                self._missed.add(place.real)
 
     def _place(self, place: Place, done: str, when: float, program: str) -> None:
         path, kind = place.real, place.kind

@@ -215,6 +215,14 @@ def test_new_files_are_granted_by_the_directory_that_was_there() -> None:
     assert _done(uses) == {("/p", ENTER), ("/p", EXECUTE)}
 
 
+def test_a_file_that_was_asked_about_is_not_created_first() -> None:
+    uses = _see(
+        _event("newfstatat", "/p/out", ABSENT, "look"),
+        _event("openat", "/p/out", ABSENT, "create", flags=0o100, rights=FS["make_reg"]),
+    )
+    assert _done(uses) == {("/p", ENTER)}
+
+
 def test_a_file_made_by_opening_it_is_one_that_could_be_created_first() -> None:
     uses = _see(
         _event("openat", "/p/out", ABSENT, "create", flags=0o100, rights=FS["make_reg"]),

@@ -1,0 +1,226 @@
+"""Real programs are learned in the private cage, and their profiles work, are short, and grant nothing wide or sensitive."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import shutil
+import sys
+import zipfile
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+import tomli
+
+from sandrun.learn.tiers import is_below, tiers
+from sandrun.profile.find import Found
+from sandrun.profile.loader import load_file
+from sandrun.profile.model import PathEntry
+from tests.support import PATH, need, need_namespaces, need_program, sandrun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support import Who
+
+MOST_LINES = 59
+PORT = 18439
+NGINX = f"""
+user root; daemon off; master_process off; worker_processes 1; pid nginx.pid; error_log error.log;
+events {{ worker_connections 64; }}
+http {{
+    access_log access.log;
+    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fast; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+    server {{ listen 127.0.0.1:{PORT}; root html; location / {{ index index.html; }} }}
+}}
+"""
+SERVE = f"""#!/bin/sh
+nginx -p "$PWD" -c nginx.conf -e error.log & pid=$!
+for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    curl -sf http://127.0.0.1:{PORT}/ && break
+    sleep 0.2
+done
+kill $pid && wait $pid
+"""
+NODE = """
+const fs = require("fs"), child = require("child_process");
+fs.writeFileSync("out.json", JSON.stringify({ in: fs.readFileSync("in.txt", "utf8").trim() }));
+child.execSync("echo from a child", { stdio: "inherit" });
+"""
+MAKEFILE = "prog: main.o twice.o\n\tgcc -o prog main.o twice.o\n%.o: %.c twice.h\n\tgcc -O1 -c $<\n"
+
+
+class Job(NamedTuple):
+    """How a program is set up, started, and what it leaves behind; `options` widen the cage."""
+
+    setup: Callable[[Path, Who], None]
+    argv: tuple[str, ...]
+    result: str
+    options: tuple[str, ...] = ()
+    optional: bool = False
+    """No machine has to have it."""
+
+
+def _git(place: Path, who: Who) -> None:
+    source = place.parent / f"{place.name}-source"
+    source.mkdir()
+    who.own(source)
+    who.run(["git", "init", "-q", "."], cwd=source, check=True)
+    (source / "file").write_text("text\n")
+    who.own(source / "file")
+    author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    who.run(["git", "add", "file"], cwd=source, check=True)
+    who.run(["git", *author, "commit", "-qm", "one"], cwd=source, check=True)
+
+
+def _wheel(place: Path, _who: Who) -> None:
+    files = {
+        "tiny/__init__.py": b"X = 1\n",
+        "tiny-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n",
+        "tiny-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    digests = {
+        name: base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=") for name, data in files.items()
+    }
+    record = "".join(f"{name},sha256={digests[name].decode()},{len(files[name])}\n" for name in files)
+    with zipfile.ZipFile(place / "tiny-1.0-py3-none-any.whl", "w") as wheel:
+        for name, data in files.items():
+            wheel.writestr(name, data)
+        wheel.writestr("tiny-1.0.dist-info/RECORD", f"{record}tiny-1.0.dist-info/RECORD,,\n")
+
+
+def _c(place: Path, _who: Who) -> None:
+    (place / "Makefile").write_text(MAKEFILE)
+    (place / "twice.h").write_text("int twice(int);\n")
+    (place / "twice.c").write_text('#include "twice.h"\nint twice(int x) { return 2 * x; }\n')
+    (place / "main.c").write_text(
+        '#include <stdio.h>\n#include "twice.h"\nint main(void) { return printf("%d", twice(3)) < 0; }\n'
+    )
+
+
+def _node(place: Path, _who: Who) -> None:
+    (place / "main.js").write_text(NODE)
+    (place / "in.txt").write_text("seven\n")
+
+
+def _nginx(place: Path, _who: Who) -> None:
+    (place / "html").mkdir()
+    (place / "html" / "index.html").write_text("hello\n")
+    (place / "nginx.conf").write_text(NGINX)
+    (place / "serve.sh").write_text(SERVE)
+    (place / "serve.sh").chmod(0o755)
+
+
+def _nothing(_place: Path, _who: Who) -> None:
+    """The program makes its own input."""
+
+
+def _picture(place: Path, _who: Who) -> None:
+    (place / "in.ppm").write_bytes(b"P6 4 4 255\n" + bytes(range(48)))
+
+
+PIP = (
+    "-m",
+    "pip",
+    "install",
+    "-q",
+    "--no-index",
+    "--no-deps",
+    "--no-compile",
+    "--target",
+    "lib",
+    "./tiny-1.0-py3-none-any.whl",
+)
+SQL = "create table t(x); insert into t values (1); select count(*) from t"
+JOBS = {
+    "git": Job(_git, ("git", "clone", "-q", "SOURCE", "copy"), "copy/file"),
+    "pip": Job(_wheel, (sys.executable, *PIP), "lib/tiny/__init__.py"),
+    "make": Job(_c, ("make", "-s"), "prog"),
+    "sqlite3": Job(_nothing, ("sqlite3", "t.db", SQL), "t.db"),
+    "node": Job(_node, ("node", "main.js"), "out.json"),
+    "nginx": Job(_nginx, ("./serve.sh",), "access.log", ("--loopback",)),
+    "convert": Job(_picture, ("convert", "in.ppm", "-resize", "50%", "out.png"), "out.png", optional=True),
+    "ffmpeg": Job(_picture, ("ffmpeg", "-v", "error", "-i", "in.ppm", "out.png"), "out.png", optional=True),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", JOBS)
+def test_a_program_is_learned(who: Who, box: Path, name: str) -> None:
+    """Learned and verified; run again for real it makes its result; the profile is short, and neither wide nor sensitive."""
+    need_namespaces(who)
+    job = JOBS[name]
+    if job.optional and not shutil.which(name, path=PATH):
+        pytest.skip(f"the program {name} is not installed")
+    for program in {"make": ("make", "gcc"), "nginx": ("nginx", "curl"), "pip": ()}.get(name, (name,)):
+        need_program(program)
+    if name == "pip":
+        need(not who.run([sys.executable, "-m", "pip", "--version"]).returncode, "pip cannot be executed by this user")
+    place = box / "place"
+    place.mkdir()
+    job.setup(place, who)
+    who.own(place, *place.rglob("*"))
+    argv = [word.replace("SOURCE", f"{place}-source") for word in job.argv]
+    before = sorted(os.listdir(place))
+
+    out = f"{box}/app.toml"
+    who.own(box)
+    done = sandrun("learn", "-o", out, *job.options, "--", *argv, who=who, cwd=place, timeout=90)
+    assert done.returncode == 0, done.stderr
+    assert "verified: the command ends with status 0" in done.stderr
+    assert sorted(os.listdir(place)) == before, "the cage keeps writes off the host"
+    written = (box / "app.toml").read_text()
+    assert written.count("\n") <= MOST_LINES
+    _judge(out, who, place)
+
+    ran = sandrun("-q", "-p", out, "--", *argv, who=who, cwd=place, timeout=90)
+    assert ran.returncode == 0, ran.stderr
+    assert (place / job.result).stat().st_size
+
+
+def _judge(profile: str, who: Who, place: Path) -> None:
+    """No entry grants `/`, everything, or anything in a tier."""
+    loaded = load_file(Found(profile, profile, profile))
+    known = tiers(str(who.home), ("/root",), str(place))
+    grants = [
+        value.value for key in ("read", "write", "create", "execute") for value in loaded.items(f"filesystem.{key}")
+    ]
+    assert grants
+    for grant in grants:
+        assert isinstance(grant, PathEntry)
+        path = grant.path.rstrip("?")
+        assert grant.group in ("", "@runtime", "@devices", "@tty")
+        assert path != "/"
+        full = os.path.normpath(os.path.join(place, path)) if grant.path and not path.startswith("~") else path
+        assert not known.of(full)
+        assert not any(is_below(tier, full) for tier, _ in known.places if full.startswith("/"))
+
+
+def test_what_was_learned_is_all_there_is(who: Who, box: Path) -> None:
+    """git under its own profile reads no key, writes no start file, and reaches nobody."""
+    need_namespaces(who)
+    need_program("git")
+    place = box / "place"
+    place.mkdir()
+    _git(place, who)
+    who.own(place, box)
+    (who.home / ".ssh").mkdir(exist_ok=True)
+    (who.home / ".ssh" / "id_rsa").write_text("key\n")
+    (who.home / ".bashrc").write_text("")
+    who.own(*who.home.rglob("*"))
+    source = f"{place}-source"
+    done = sandrun("learn", "-o", f"{box}/app.toml", "--", "git", "clone", "-q", source, "copy", who=who, cwd=place)
+    assert done.returncode == 0, done.stderr
+
+    def git(*words: str) -> Any:
+        return sandrun("-q", "-p", f"{box}/app.toml", "--", "git", *words, who=who, cwd=place)
+
+    assert git("hash-object", f"{source}/.git/config").returncode == 0, "the control: what was learned works"
+    assert git("hash-object", f"{who.home}/.ssh/id_rsa").returncode != 0
+    assert git("config", "--file", f"{who.home}/.bashrc", "a.b", "c").returncode != 0
+    assert git("ls-remote", "git://127.0.0.1:9/x").returncode != 0
+    assert (who.home / ".bashrc").read_text() == ""
+    tables = tomli.loads((box / "app.toml").read_text())
+    assert "network" not in tables
