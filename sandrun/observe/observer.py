@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 
 MOST_SEEN = 20_000
 """Different events that a record holds."""
+MOST_TEXT = 64 * 2**20
+"""Characters of paths in them together."""
 MOST_VARIANTS = 20_000
+MOST_FIRST = 2000
+UNKNOWN_NUMBER = 0xFFFFFFFF
+"""Stands for numbers of no known call, once there are too many."""
 _MOST_TRACEES = 128
 _AT_ONCE = 256
 """Calls dealt with before signals and the deadline are looked at again."""
@@ -129,6 +134,7 @@ class Observer:
         "_others",
         "_ours",
         "_seen",
+        "_text",
         "_tracees",
         "_unread",
         "_verdicts",
@@ -149,7 +155,7 @@ class Observer:
         self._counts: dict[tuple[int, ...], int] = {}
         self._first: dict[int, Event] = {}
         self._seen: dict[Key, Seen] = {}
-        self._others = self._unread = 0
+        self._others = self._unread = self._text = 0
         self._gap = ""
         self.peek: Callable[[Event], None] | None = None
         self.sink: Callable[[Event], None] | None = None
@@ -215,7 +221,7 @@ class Observer:
                 yield Variant(self._name(key[0]), key[0], tuple(arguments.get(index, 0) for index in range(6)), times)
 
     def _name(self, number: int) -> str:
-        return self._names.get(number, f"#{number}")
+        return self._names.get(number, f"#{number}" if number != UNKNOWN_NUMBER else "#others")
 
     def _serve_call(self, waiting: int, tid: int, number: int, arguments: tuple[int, ...]) -> None:
         """Look at one call and answer it; whatever happens to the look, it is answered."""
@@ -224,7 +230,8 @@ class Observer:
         try:
             refused = self._verdicts.refusal(number, arguments)
             is_wanted = name in SHAPES or name in self._job.also
-            if refused or number not in self._first or (self._job.reads and is_wanted):
+            is_new = number not in self._first and len(self._first) < MOST_FIRST
+            if refused or is_new or (self._job.reads and is_wanted):
                 event = self._look(waiting, tid, number, arguments, refused)
                 if self.peek:
                     self.peek(event)
@@ -237,7 +244,8 @@ class Observer:
             return  # a signal came in between: the call is made again, or was never made
         self._count(number, arguments)
         if event:
-            self._first.setdefault(number, event)
+            if is_new:
+                self._first[number] = event
             if refused or self._job.reads:
                 self._note(event)
         if name in _EXECUTING:
@@ -247,7 +255,8 @@ class Observer:
         variants = self._job.variants
         key = (number, *[arguments[index] for index in variants(number)]) if variants else (number,)
         if key not in self._counts and len(self._counts) >= MOST_VARIANTS:
-            key = (number,)
+            # A hostile command may call any of a thousand million numbers.
+            key = (number if number in self._names else UNKNOWN_NUMBER,)
             self._gap = self._gap or "there were too many different calls to tell them all apart"
         self._counts[key] = self._counts.get(key, 0) + 1
 
@@ -257,8 +266,9 @@ class Observer:
         seen = self._seen.get(event.key)
         if seen:
             self._seen[event.key] = Seen(seen.first, event, seen.times + 1)
-        elif len(self._seen) < MOST_SEEN:
+        elif len(self._seen) < MOST_SEEN and self._text < MOST_TEXT:
             self._seen[event.key] = Seen(event, event, 1)
+            self._text += len(event.program) + sum(len(place.path) + len(place.real) for place in event.places)
         else:
             self._others += 1
 

@@ -39,6 +39,8 @@ class Verdicts:
             found = tuple(
                 index for index in range(_WORDS) if loads & {_ARGUMENTS + 8 * index, _ARGUMENTS + 8 * index + 4}
             )
+            if len(self._indices) >= MOST_REMEMBERED:
+                self._indices.clear()
             self._indices[number] = found
         return found
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sandrun.observe.observer import Job, observe
 from sandrun.observe.program import EVERY
+from sandrun.observe.verdicts import MOST_REMEMBERED
 from sandrun.trace.candidates import candidates
 from sandrun.trace.coverage import promise_indices, promised, sufficient
 from sandrun.trace.render import Traced
@@ -51,5 +52,7 @@ class Session:
         found = self._indices.get(number)
         if found is None:
             looked = {index for one in self._candidates for index in one.verdicts.indices(number)}
+            if len(self._indices) >= MOST_REMEMBERED:
+                self._indices.clear()
             found = self._indices[number] = tuple(sorted(looked.union(promise_indices(number, self._arch))))
         return found
