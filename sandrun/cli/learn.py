@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sandrun.learn.merge import Old
 
 EXIT_NO = 1
+SIGNALLED = 128
+"""Exit statuses from here on tell of a signal; a server is ended by one."""
 SHOWN = 8
 """Things of a kind that are said on the terminal; JSON has all."""
 
@@ -81,14 +83,15 @@ def learn(
     old = _old(output, merging)
     learned = _learn(request, cage, old)
     run, verified = learned.run, None
-    result = learned.result(tight=not no_verify)
+    again = not no_verify and run.status < SIGNALLED  # whoever ended the first run would have to end the second too
+    result = learned.result(tight=again)
     _write(output, result.written)
-    if not no_verify:
-        verified = _verify(output, request, cage)
+    if again:
+        verified = _verify(output, request, cage, run)
         if verified[0] != run.status and (looser := learned.result(tight=False)) != result:
             result = looser
             _write(output, result.written)
-            verified = _verify(output, request, cage)
+            verified = _verify(output, request, cage, run)
     if as_json:
         report.emit(report.to_json(_document(output, result, run, verified)))
     else:
@@ -195,7 +198,7 @@ def _write(output: str, text: str) -> None:
         raise SandrunError(f"cannot write the profile: {output}: {report.reason(error)}") from None
 
 
-def _verify(output: str, request: options.Request, cage: str) -> tuple[int, list[str]]:
+def _verify(output: str, request: options.Request, cage: str, run: Run) -> tuple[int, list[str]]:
     """The exit status of a run under the profile, and why there was none. Raises SandrunError."""
     from sandrun.cli import learning  # noqa: PLC0415
     from sandrun.profile import load  # noqa: PLC0415
@@ -203,7 +206,7 @@ def _verify(output: str, request: options.Request, cage: str) -> tuple[int, list
     profile = load([output if "/" in output else f"./{output}"], _variables(request))
     with Progress() as progress:
         progress.show("verifying: the command runs again, under the profile")
-        return learning.verify(profile, learning.look_around(), cage, request.command)
+        return learning.verify(profile, learning.look_around(), cage, request.command, run.wall)
 
 
 def _variables(request: options.Request) -> list[tuple[str, str, str]]:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 FIRST_USER, LAST_USER = 1000, 59999
 """Uids of people (login.defs(5))."""
+LEAST_SECONDS, LONGER = 10.0, 10
 
 
 class Place(NamedTuple):
@@ -195,6 +196,7 @@ def _observed(request: Request, prepared: Prepared) -> Run:
         traffic=_traffic(outcome.network),
         status=status,
         cpu=outcome.user + outcome.system,
+        wall=outcome.wall,
         refused=uses.refused,
         blocked={name: times for name, times in uses.blocked.items() if name not in uses.fallen_back},
         others=uses.others + record.others,
@@ -229,16 +231,17 @@ def _granter(plan: Plan, host: System) -> Callable[[str, int], bool]:
     return granted
 
 
-def verify(profile: Profile, place: Place, cage: str, command: Sequence[str]) -> tuple[int, list[str]]:
+def verify(profile: Profile, place: Place, cage: str, command: Sequence[str], took: float) -> tuple[int, list[str]]:
     """The exit status of the command under the profile, and if it did not start the lines that say why.
 
     Nothing that it writes into the working directory stays, unless the cage is open; and no input is there for it.
+    `took`: the seconds of the first run; one that takes much longer waits for something, and is ended (status 124).
     """
     if cage != "open":
         profile = merge(profile, read_flags([("filesystem.overlay", ".", "--overlay")])[0])
     created = [path for path in _created(profile, place) if not os.path.lexists(path)]
     try:
-        return trial.first(profile, command)
+        return trial.first(profile, command, max(LEAST_SECONDS, LONGER * took))
     finally:
         for path in created if cage != "open" else ():
             if os.path.lexists(path) and not os.lstat(path).st_size:

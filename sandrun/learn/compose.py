@@ -40,6 +40,8 @@ class Run(NamedTuple):
     status: int
     cpu: float
     """Seconds of the whole tree."""
+    wall: float = 0.0
+    """Seconds that the run took."""
     refused: tuple[Use, ...] = ()
     blocked: Mapping[str, int] = {}
     others: int = 0
