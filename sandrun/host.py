@@ -122,6 +122,11 @@ class Host(Protocol):
         """Address family and protocol of an open socket (SO_DOMAIN, SO_PROTOCOL of socket(7)); None if it is none."""
         ...
 
+    def fd_unix_free(self, fd: int) -> bool:
+        """Whether an open unix socket can reach others than the one it is connected to: it is one of datagrams, or it
+        is neither connected nor listening (unix(7))."""
+        ...
+
     def launcher(self) -> tuple[str, ...]:
         """The directories that this program and its libraries are loaded from, but for those of the system."""
         ...
@@ -245,6 +250,20 @@ class System:
             return libc.getsockopt(fd, *SO_DOMAIN), libc.getsockopt(fd, *SO_PROTOCOL)
         except OSError:
             return None
+
+    def fd_unix_free(self, fd: int) -> bool:
+        import socket  # noqa: PLC0415 (hardly any launch has one)
+
+        with socket.socket(fileno=os.dup(fd)) as copy:
+            if copy.type == socket.SOCK_DGRAM:
+                return True
+            if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                return False
+            try:
+                copy.getpeername()
+            except OSError:
+                return True
+            return False
 
     def launcher(self) -> tuple[str, ...]:
         package = os.path.dirname(os.path.abspath(__file__))

@@ -127,6 +127,9 @@ class RootedHost:
     def fd_socket(self, fd: int) -> tuple[int, int] | None:
         return self.host.fd_socket(fd)
 
+    def fd_unix_free(self, fd: int) -> bool:
+        return self.host.fd_unix_free(fd)
+
     def launcher(self) -> tuple[str, ...]:
         return self.host.launcher()
 

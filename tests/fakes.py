@@ -102,6 +102,7 @@ class FakeHost:
         self.binds = dict(binds or {})
         self.fds = dict(fds or {})
         self.sockets: dict[int, tuple[int, int]] = {}
+        self.free_sockets: set[int] = set()
         self.rlimits = dict(rlimits or {})
         self.code = launcher
         self.numbers = {path: number for number, path in enumerate(sorted(self.tree), start=2)}
@@ -183,6 +184,9 @@ class FakeHost:
 
     def fd_socket(self, fd: int) -> tuple[int, int] | None:
         return self.sockets.get(fd)
+
+    def fd_unix_free(self, fd: int) -> bool:
+        return fd in self.free_sockets
 
     def launcher(self) -> tuple[str, ...]:
         return self.code

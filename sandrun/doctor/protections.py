@@ -256,6 +256,9 @@ class Machine:
     def fd_socket(self, fd: int) -> tuple[int, int] | None:
         return None
 
+    def fd_unix_free(self, fd: int) -> bool:
+        return False
+
     def launcher(self) -> tuple[str, ...]:
         return ()
 

@@ -21,11 +21,12 @@ PROTOCOLS = {
 }
 
 
-def check_sockets(draft: Draft, host: Host, everything: Container[str]) -> None:
+def check_sockets(draft: Draft, host: Host, everything: Container[str], *, unix: bool) -> None:
     """Refuse those that nothing holds to the grants; call after the Landlock network fields.
 
     They were made before any filter, and can be connected anew (connect(2) with AF_UNSPEC). So each must be of a
-    protocol of which `everything` is granted, or whose connections Landlock keeps to the granted ports.
+    protocol of which `everything` is granted, or whose connections Landlock keeps to the granted ports. Those of unix(7)
+    are pipes as long as they have a peer for good; `unix` says that others are granted or held.
     """
     for fd in (0, 1, 2):
         known = host.fd_stat(fd)
@@ -33,6 +34,9 @@ def check_sockets(draft: Draft, host: Host, everything: Container[str]) -> None:
             continue
         family, number = host.fd_socket(fd) or (-1, -1)
         if family == FAMILIES["unix"]:
+            if not unix and host.fd_unix_free(fd):
+                message = f"file descriptor {fd} is a unix socket, which could reach any server by its name"
+                draft.refuse("", message, f"redirect {fd} to a pipe, a file or /dev/null, or allow --unix @all")
             continue
         is_inet = family in (FAMILIES["inet"], FAMILIES["inet6"])
         protocol, right = PROTOCOLS.get(number, ("", 0)) if is_inet else ("", 0)

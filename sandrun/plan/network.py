@@ -86,7 +86,8 @@ def resolve_network(draft: Draft, kernel: Kernel, host: Host, account: Account |
     _resolve_loopback(draft, kernel, connect, bind, closed=closed)
     _resolve_landlock(draft, kernel, connect, bind)
     _resolve_sockets(draft, kernel, connect, bind, unix=unix)
-    check_sockets(draft, host, connect.everything)
+    knows_unix = kernel.landlock_abi >= landlock.FS_ABI["resolve_unix"]
+    check_sockets(draft, host, connect.everything, unix=unix or knows_unix)
     if not unix and kernel.landlock_abi >= landlock.SCOPES_ABI["abstract_unix_socket"]:
         scope = landlock.SCOPES["abstract_unix_socket"]
         draft.fields["landlock_scoped"] = draft.fields.get("landlock_scoped", 0) | scope

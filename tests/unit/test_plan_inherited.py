@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import stat
 
 import pytest
 
 from sandrun.errors import SandrunError
-from sandrun.host import Stat
+from sandrun.host import Stat, System
 from sandrun.kernel import Kernel
 from sandrun.plan.resolve import resolve
 from sandrun.profile import load
@@ -18,19 +19,21 @@ TCP, UDP, MPTCP = 6, 17, 262
 SOCKET = Stat(stat.S_IFSOCK | 0o777, 9, 1234, 1, 1000, 1000)
 
 
-def is_let_through(abi: int, family: int, protocol: int, *connect: str) -> bool:
+def is_let_through(abi: int, family: int, protocol: int, *connect: str, free: bool = False, unix: str = "") -> bool:
     host = debian_host()
+    host.free_sockets = {1} if free else set()
     host.fds[1] = (SOCKET, 2, "socket:[1234]")
     host.sockets[1] = (family, protocol)
     kernel = Kernel(landlock_abi=abi, landlock_state="available" if abi else "missing", uid=1000)
     everything = [(f"filesystem.{way}", "@all", "") for way in ("read", "write", "execute")]
     grants = [("network.connect", endpoint, "") for endpoint in connect]
+    grants += [("network.unix", unix, "")] if unix else []
     said = ""
     try:
         resolve(load(("none",), [*everything, *grants]), kernel, host, ("/usr/bin/true",))
     except SandrunError as error:
         said = str(error)
-    refused = "file descriptor 1 is a network socket" in said
+    refused = "file descriptor 1 is a network socket" in said or "file descriptor 1 is a unix socket" in said
     assert refused or not said
     return not refused
 
@@ -60,3 +63,23 @@ def test_other_sockets(family: int, protocol: int) -> None:
 def test_unix_sockets() -> None:
     """Pairs of them are the pipes of ssh(1) and others; what they may connect to is told by `network.unix`."""
     assert is_let_through(7, UNIX, 0)
+    assert not is_let_through(8, UNIX, 0, free=True)
+    assert is_let_through(9, UNIX, 0, free=True), "Landlock holds it to the granted paths"
+    assert is_let_through(7, UNIX, 0, free=True, unix="@all")
+
+
+def test_unix_sockets_that_reach_others() -> None:
+    """Those of datagrams are sent from to any name; one that is connected, or that listens, is not connected anew."""
+    host = System()
+    with socket.socket(socket.AF_UNIX) as fresh, socket.socket(socket.AF_UNIX) as server:
+        server.bind("")
+        assert host.fd_unix_free(fresh.fileno())
+        assert host.fd_unix_free(server.fileno())
+        server.listen()
+        assert not host.fd_unix_free(server.fileno())
+        fresh.connect(server.getsockname())
+        assert not host.fd_unix_free(fresh.fileno())
+    for kind, is_free in ((socket.SOCK_STREAM, False), (socket.SOCK_SEQPACKET, False), (socket.SOCK_DGRAM, True)):
+        one, other = socket.socketpair(socket.AF_UNIX, kind)
+        with one, other:
+            assert host.fd_unix_free(one.fileno()) == is_free
