@@ -173,6 +173,23 @@ def test_without_verification_nothing_is_run_twice(who: Who, place: Path) -> Non
     assert profile(place)["filesystem"]["write"] == ["."]
 
 
+def test_a_run_that_a_signal_ended_is_not_repeated(who: Who, place: Path) -> None:
+    """As of a server: nobody would end it the second time. The profile is written all the same."""
+    done = learn(who, place, "--cage", "open", "--", "sh", "-c", "echo x >>count; kill -TERM $$")
+    assert done.returncode == 0
+    assert "not verified" in done.stderr
+    assert (place / "count").read_text() == "x\n"
+    assert (place / "app.toml").exists()
+
+
+def test_where_no_overlay_can_be_had_there_is_no_cage(who: Who, place: Path) -> None:
+    """Under an outer filter that refuses namespaces nothing runs, and the message says why."""
+    done = sandrun("-q", "-p", "offline", "--", *who.sandrun, "learn", "-o", "a.toml", "--", "true", who=who, cwd=place)
+    assert done.returncode == 125
+    assert "needs a mount namespace" in done.stderr
+    assert not (place / "a.toml").exists()
+
+
 def test_what_cannot_run_writes_nothing(who: Who, place: Path) -> None:
     """Statuses are those of a launch: 127, 126 and 125; wrong usage is 2."""
     (place / "data").touch()
