@@ -39,10 +39,11 @@ golden: ## Write the golden files anew; review the difference
 completions: ## Write completions/ anew
 	$(PY) tools/gen_completions.py
 
-bench: ## Compare the start-up time with others, and the relay with bare loopback, side by side
+bench: ## Compare the start-up time with others, the relay with bare loopback, and observing with strace, side by side
 	@tools/setup.sh run bench
 	$(PY) bench/bench.py
 	$(PY) bench/relay.py
+	$(PY) bench/observe.py
 
 lock: ## Resolve requirements/*.txt anew (needs uv)
 	tools/lock.sh
