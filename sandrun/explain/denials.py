@@ -15,6 +15,7 @@ from sandrun.observe.events import ABSENT, DIRECTORY
 from sandrun.plan.siblings import is_below
 from sandrun.plan.syscalls import FALLBACKS
 from sandrun.policy.families import FAMILIES
+from sandrun.profile.bad import Bad
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -186,7 +187,12 @@ class _Asking:
         own = port in self._bound and (host == "::1" or host.startswith("127."))
         if self._relayed or own or not port or not host:
             return
-        answer = self._judge.connect(host, port, protocol)
+        host = host.partition("%")[0]
+        host = host.removeprefix("::ffff:") if "." in host else host
+        try:
+            answer = self._judge.connect(host, port, protocol)
+        except Bad:
+            return  # no address that a rule could speak of, so nothing could be proposed either
         if not answer.granted:
             place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             words = f"connect {place}" if protocol == "tcp" else f"send to {place} by UDP"

@@ -198,6 +198,24 @@ def test_a_syscall_that_is_blocked(who: Who, box: Path) -> None:
     assert "--deny-syscall" in found["text"]
 
 
+def test_a_syscall_that_kills(who: Who, box: Path) -> None:
+    """Death by SIGSYS comes first; its syscall is named if the kernel's log may be read."""
+    options = (
+        *BASE,
+        "--syscall-default",
+        "kill-process",
+        "--allow-syscall",
+        "@system-service",
+        "--deny-syscall",
+        "sync",
+    )
+    status, document = explained(*options, "--", PYTHON, "-c", "import os; os.sync()", who=who, box=box)
+    found = first(document)
+    assert status == 128 + 31
+    assert (found["standing"], found["act"]) == ("cause", "syscall")
+    assert found["target"] in ("sync", "")
+
+
 def test_a_port_that_is_not_granted(who: Who, box: Path, port: int) -> None:
     """Another port is granted, so that sockets can be made."""
     need_landlock(4)

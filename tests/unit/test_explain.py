@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from sandrun.explain import causes, render
+from sandrun.explain import causes, kernel_log, render
 from sandrun.explain.attempts import Attempts, Collector
 from sandrun.explain.causes import CAUSE, POSSIBLE, SHRUGGED, findings
 from sandrun.explain.denials import LIMIT, Denial, Who, find, of_relay
@@ -20,6 +20,9 @@ from sandrun.primitives.landlock import FS
 from sandrun.why.answer import Answer
 from sandrun.why.entries import Entry
 from tests.fakes import FakeHost, program
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HOST = FakeHost(
     {"/opt/tool": program(b"#!/opt/interpreter -x\n"), "/opt/interpreter": program(b"\x7fELF"), "/bin/sh": program()}
@@ -194,6 +197,14 @@ def test_addresses() -> None:
     assert not denials(judge, event(1.0, address=to, call="connect"), relayed=True)
 
 
+def test_other_spellings_of_an_address() -> None:
+    """IPv4 by IPv6 is IPv4 to the rules, and a zone is none of their business."""
+    mapped, zone = (Address("connect", "tcp", host, 443) for host in ("::ffff:192.0.2.1", "fe80::1%eth0"))
+    judge = FakeJudge("connect tcp:192.0.2.1:443", "connect tcp:fe80::1:443")
+    found = denials(judge, *(event(1.0, address=one, call="connect") for one in (mapped, zone)))
+    assert [one.target for one in found] == ["tcp:192.0.2.1:443", "tcp:[fe80::1]:443"]
+
+
 def test_a_server_of_the_command_itself_is_no_denial() -> None:
     """Inside of a loopback of its own, connecting to a port that the command bound leads to itself."""
     to = Address("connect", "tcp", "127.0.0.1", 8080)
@@ -324,6 +335,25 @@ def test_only_limits_of_the_plan_are_watched() -> None:
     assert watched(plan) == {"nofile": 8}
     assert "openat" in calls(plan)
     assert "mmap" not in calls(plan)
+
+
+def test_what_the_kernel_logs_of_a_killed_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The syscall of a process of the command is named; those of others are not its; without a log the death is said."""
+    line = '5,7,9,-;audit: type=1326 audit(1.2:3): auid=1 uid=0 gid=0 ses=1 pid={} comm="x" exe="/bin/x" sig=31 {}\n'
+    rest = "arch=c000003e syscall=101 compat=0 ip=0x7f code=0x80000000"
+    log = tmp_path / "kmsg"
+    log.write_text("")
+    monkeypatch.setattr(kernel_log, "PATH", str(log))
+    judge = cast("Any", FakeJudge("syscall ptrace"))
+    for pid, expected in ((7, "syscall ptrace"), (8, "a syscall that the filters kill for")):
+        reading = kernel_log.KernelLog()
+        with log.open("a") as file:
+            file.write(line.format(pid, rest))
+        (found,) = kernel_log.denials(reading, frozenset((7,)), judge, "x86_64", 2.0)
+        assert (found.words, found.fatal) == (expected, True)
+    monkeypatch.setattr(kernel_log, "PATH", str(tmp_path / "absent"))
+    (found,) = kernel_log.denials(kernel_log.KernelLog(), frozenset((7,)), judge, "x86_64", 2.0)
+    assert found.remedy == kernel_log.NOT_KNOWN
 
 
 # --- what is said --------------------------------------------------------------------------------------------------
