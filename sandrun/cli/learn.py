@@ -92,6 +92,7 @@ def learn(
             result = looser
             _write(output, result.written)
             verified = _verify(output, request, cage, run)
+    result = result._replace(warnings=(*result.warnings, *_exposed(output)))
     if as_json:
         report.emit(report.to_json(_document(output, result, run, verified)))
     else:
@@ -203,10 +204,25 @@ def _verify(output: str, request: options.Request, cage: str, run: Run) -> tuple
     from sandrun.cli import learning  # noqa: PLC0415
     from sandrun.profile import load  # noqa: PLC0415
 
-    profile = load([output if "/" in output else f"./{output}"], _variables(request))
+    profile = load([_word(output)], _variables(request))
     with Progress() as progress:
         progress.show("verifying: the command runs again, under the profile")
         return learning.verify(profile, learning.look_around(), cage, request.command, run.wall)
+
+
+def _exposed(output: str) -> tuple[str, ...]:
+    """A warning if the profile lies where it lets the command write."""
+    from sandrun.cli import learning  # noqa: PLC0415
+    from sandrun.profile import load  # noqa: PLC0415
+
+    if not learning.is_exposed(output, load([_word(output)]), learning.look_around()):
+        return ()
+    return (f"the command may write {output} itself: keep the profile where it may not",)
+
+
+def _word(output: str) -> str:
+    """The file as `-p` takes it."""
+    return output if "/" in output else f"./{output}"
 
 
 def _variables(request: options.Request) -> list[tuple[str, str, str]]:
@@ -239,7 +255,7 @@ def _text(output: str, result: Result, run: Run, verified: tuple[int, list[str]]
         lines.append(f"differs: the command ends with status {verified[0]} under the profile")
         lines += verified[1]
         if verified[0] != EXIT_SANDRUN:
-            lines.append(f"hint: sandrun -p {output} --explain -- COMMAND says what it was refused")
+            lines.append(f"hint: sandrun -p {_word(output)} --explain -- COMMAND says what it was refused")
     return lines
 
 

@@ -25,11 +25,12 @@ from sandrun.primitives.landlock import READ
 from sandrun.profile.layer import read_flags
 from sandrun.profile.merge import merge
 from sandrun.profile.model import PathEntry
+from sandrun.profile.paths import expand
 from sandrun.why.files import CHANGING, Rules
 from sandrun.why.seen import Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sandrun.cli.options import Request
     from sandrun.cli.run import Prepared
@@ -116,6 +117,8 @@ def _paths_of(profile: Profile) -> list[str]:
 def observe(request: Request, prepared: Prepared) -> Run:
     """Run the command of `request` in a process of its own, observed. Raises SandrunError if it does not run."""
     result = os.memfd_create("learned")
+    # What the supervisor writes is believed here, so no process of the command may reach that file through our /proc.
+    libc.prctl(libc.PR_SET_DUMPABLE, 0)
     try:
         with _interrupts_are_the_commands():
             pid = os.fork()
@@ -127,6 +130,7 @@ def observe(request: Request, prepared: Prepared) -> Run:
             # The process that wrote this is a copy of this one, and no other can reach it.
             found = pickle.load(file) if os.fstat(result).st_size else None  # noqa: S301
     finally:
+        libc.prctl(libc.PR_SET_DUMPABLE, 1)
         os.close(result)
     if isinstance(found, Run):
         return found
@@ -150,6 +154,7 @@ def _child(result: int, work: Callable[[], Run]) -> None:
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+        libc.prctl(libc.PR_SET_DUMPABLE, 1)  # until it is a supervisor; it reads its own /proc before
         found: Run | list[str]
         try:
             found = work()
@@ -249,11 +254,18 @@ def verify(profile: Profile, place: Place, cage: str, command: Sequence[str], to
 
 
 def _created(profile: Profile, place: Place) -> list[str]:
-    from sandrun.profile.paths import expand  # noqa: PLC0415
+    return [path for path in _expanded(profile, ("filesystem.create",), place) if is_below(path, place.cwd)]
 
-    return [
-        path
-        for value in profile.items("filesystem.create")
-        for path in expand(value, place.host, place.home)
-        if is_below(path, place.cwd)
-    ]
+
+def _expanded(profile: Profile, keys: Iterable[str], place: Place) -> Iterator[str]:
+    """The paths that lists of a profile stand for here."""
+    for value in (value for key in keys for value in profile.items(key)):
+        if isinstance(value.value, PathEntry) and not value.value.group:
+            yield from expand(value, place.host, place.home)
+
+
+def is_exposed(output: str, profile: Profile, place: Place) -> bool:
+    """Whether the command may write the profile itself: the next launch under it would believe that."""
+    path = place.host.realpath(output if output.startswith("/") else f"{place.cwd}/{output}")
+    writable = _expanded(profile, ("filesystem.write", "filesystem.create"), place)
+    return any(is_below(path, place.host.realpath(top)) for top in writable)

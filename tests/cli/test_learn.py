@@ -127,6 +127,7 @@ def test_a_program_that_asks_first_gets_the_directory(who: Who, place: Path) -> 
     assert done.returncode == 0, done.stderr
     assert profile(place)["filesystem"]["write"] == ["."]
     assert not (place / "out").exists()
+    assert "the command may write app.toml itself" in done.stderr
 
 
 def test_further_runs_extend_a_profile(who: Who, place: Path) -> None:
