@@ -28,7 +28,10 @@ def needs() -> None:
 
 def setup(out: Outside) -> None:
     out.kept = out.listen()
-    granted = out.listen().getsockname()[1]
+    server = out.listen()
+    for one in (out.kept, server):
+        one.listen(512)  # room for every attempt, since nobody accepts any
+    granted = server.getsockname()[1]
     out.values["other"] = granted
     out.arguments += [out.kept.getsockname()[1], granted]
 
