@@ -180,7 +180,9 @@ def _observed(request: Request, prepared: Prepared) -> Run:
     session = workspace.prepare(resolution.plan, request.command, request.overlay_size)
     try:
         plan, observer = observe(resolution.plan, kernel.arch, Job(calls=EVERY))
-        uses = Uses(_granter(resolution.plan, System()))
+        host = System()
+        seen = Seen(resolution.plan, host)
+        uses = Uses(_granter(resolution.plan, seen, host), lambda path: seen.at(path).masked)
         observer.sink = uses.see
         watch = begin(plan, verbose=request.verbose, observer=observer)
         child = launch(plan, values, watch, session.overlays if session else ())
@@ -216,9 +218,8 @@ def _traffic(record: bytes | None) -> tuple[dict[str, object], ...]:
     return found.endpoints if found else ()
 
 
-def _granter(plan: Plan, host: System) -> Callable[[str, int], bool]:
+def _granter(plan: Plan, seen: Seen, host: System) -> Callable[[str, int], bool]:
     """Whether the cage lets these rights be used at a canonical path: by its path rules, and by what it mounts there."""
-    seen = Seen(plan, host)
     rules = Rules(plan, seen, host)
     known: dict[str, int] = {}
 

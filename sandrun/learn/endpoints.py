@@ -36,6 +36,11 @@ def derive_network(
     for peer in peers:
         key, endpoint = _entry(peer, spell)
         grants = [value.value for value in asked.items(key)]
+        if key == "network.bind" and not any(
+            isinstance(grant, Endpoint) and grant.kind == "address" for grant in grants
+        ):
+            # To keep it to one host takes what nobody asked for: a network namespace.
+            endpoint = f"{peer.address.protocol}:{peer.address.port}"
         if not endpoint or (key == "network.connect" and rows):
             continue
         if _is_granted(endpoint, key, peer, grants):

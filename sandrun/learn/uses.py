@@ -67,11 +67,12 @@ class Uses:
     """Takes events as they happen (`see`), and has the sums at the end.
 
     `granted(path, rights)` says whether what holds during the run lets these Landlock rights be used there. What it
-    refuses is not evidence that the command can do it: `refused` has it.
+    refuses is not evidence that the command can do it: `refused` has it. `hidden(path)` says whether what is there is
+    covered, so that the command finds nothing.
     """
 
-    def __init__(self, granted: Callable[[str, int], bool]) -> None:
-        self._granted = granted
+    def __init__(self, granted: Callable[[str, int], bool], hidden: Callable[[str], bool]) -> None:
+        self._granted, self._hidden = granted, hidden
         self._places: dict[tuple[str, str], _Count] = {}
         self._refused: dict[tuple[str, str], _Count] = {}
         self._addresses: dict[Address, _Count] = {}
@@ -112,11 +113,11 @@ class Uses:
         if done == ENTER and not (makes and kind == DIRECTORY):  # O_TMPFILE names the directory itself
             path, kind = posixpath.dirname(path), DIRECTORY
         rights = FS["write_file"] if done == CHANGE else place.rights
+        if place.kind == ABSENT and not makes and not self._hidden(place.real):
+            return
         if not self._granted(path, rights):
             self._count(self._refused, (place.real, done), place.kind, when, program)
             return
-        if place.kind == ABSENT and not makes:
-            return  # nothing was there, and nothing hid it
         if makes and place.kind == ABSENT and len(self._made) < MOST_PLACES:
             self._made.add(place.real)
         if done in (ENTER, EXECUTE):

@@ -239,6 +239,18 @@ def test_options_widen_the_cage_and_go_into_the_profile(who: Who, place: Path) -
     assert "network" not in tomli.loads((place / "no.toml").read_text())
 
 
+def test_of_the_network_there_is_what_was_asked_and_used(who: Who, place: Path) -> None:
+    """A port that was asked for and bound is granted, one that was only asked for or only tried is not."""
+    words = (
+        "import socket\ns = socket.create_server(('127.0.0.1', 18587))\n"
+        "try: socket.create_server(('127.0.0.1', 18588))\nexcept PermissionError: pass"
+    )
+    done = learn(who, place, "--bind", "tcp:18587", "--bind", "tcp:18589", "--", "python3", "-c", words)
+    assert done.returncode == 0, done.stderr
+    assert profile(place)["network"] == {"bind": ["tcp:18587"]}
+    assert "not granted: network.bind = tcp:18588" in done.stderr
+
+
 def test_progress_is_for_terminals(who: Who, place: Path) -> None:
     """A line that writes over itself on one, and nothing of it in a pipe."""
     assert "\r" not in learn(who, place, "--", "true").stderr

@@ -179,7 +179,7 @@ def _event(syscall: str, path: str, kind: str, act: str, *, flags: int = 0, righ
 
 
 def _see(*events: Event, refuse: str = "/refused") -> Uses:
-    uses = Uses(lambda path, _rights: not is_below(path, refuse))
+    uses = Uses(lambda path, _rights: not is_below(path, refuse), lambda path: is_below(path, refuse))
     for event in events:
         uses.see(event)
     return uses
@@ -202,6 +202,8 @@ def test_what_a_filter_or_the_cage_refuses_is_no_evidence() -> None:
     assert not uses.places
     assert uses.blocked == {"openat": 1}
     assert [use.path for use in uses.refused] == ["/refused/b"]
+    hidden = _see(_event("openat", "/refused/key", ABSENT, "read", rights=FS["read_file"]))
+    assert [use.path for use in hidden.refused] == ["/refused/key"]
 
 
 def test_new_files_are_granted_by_the_directory_that_was_there() -> None:
