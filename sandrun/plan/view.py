@@ -177,7 +177,8 @@ class View:
         if hole.identity is None:
             return
         if not hole.denies_all:
-            if zone.writable:
+            # The root is read-only by its own record: a mount on top of it would be met by `..` alone, without covers.
+            if zone.writable and hole.path != "/":
                 self._add(VIEW_BIND, READ_ONLY | (DEVICES if zone.devices else 0), hole.path, self._source(hole.path))
             self._zones[hole.path] = zone._replace(writable=False, unwritable=True)
             return

@@ -204,7 +204,7 @@ def test_nothing_is_shown_at_the_root() -> None:
         rule = AccessRule(parse("/data"), ("read_dir", "write_file"), target)
         draft = resolved(host, namespaces=True, rules=[rule])
         assert messages(draft) == f"nothing can be shown at the root: {target}"
-        assert at(draft, "/") == [("tree", READ_ONLY)]
+        assert at(draft, "/") == [("tree", READ_ONLY | DEVICES)]
 
 
 def test_places_are_not_shown_elsewhere() -> None:
@@ -341,6 +341,15 @@ def test_denials_hold_below_what_is_not_seen() -> None:
         assert ("bind", READ_ONLY) in steps(path, write=[path], deny_write=["/tmp/x"])
         assert ("bind", 0) in steps(path, write=[path])
     assert steps(PROJECT, deny_write=[PROJECT]) == [("directory", 0o755 | OWNED)], "the command starts there"
+
+
+def test_nothing_is_mounted_on_the_root() -> None:
+    """A read-only mount on top of it would show by `..` what is denied below it."""
+    draft = resolved(
+        debian_host(tree={"/data/x": file()}), namespaces=True, write=["/"], deny_write=["/"], deny=["/data/x"]
+    )
+    assert at(draft, "/") == [("tree", READ_ONLY | DEVICES)]
+    assert at(draft, "/data/x") == [("bind", READ_ONLY)]
 
 
 def test_a_right_that_means_nothing_on_a_file_opens_no_mode() -> None:
