@@ -204,7 +204,7 @@ def test_nothing_is_shown_at_the_root() -> None:
         rule = AccessRule(parse("/data"), ("read_dir", "write_file"), target)
         draft = resolved(host, namespaces=True, rules=[rule])
         assert messages(draft) == f"nothing can be shown at the root: {target}"
-        assert at(draft, "/") == [("tree", READ_ONLY | DEVICES)]
+        assert at(draft, "/") == [("tree", READ_ONLY)]
 
 
 def test_places_are_not_shown_elsewhere() -> None:
