@@ -139,9 +139,18 @@ questions = st.lists(
 cases = st.builds(Case, steps, flags, words, questions, plain)
 
 
+def is_within(base: str, path: str) -> bool:
+    """Whether a path leads to the tree, by whatever links are on its way."""
+    real, top = os.path.realpath(path), os.path.realpath(base)
+    return real == top or real.startswith(top + "/")
+
+
 def made(base: str, step: tuple[str, ...], *, may_mount: bool) -> None:
     """Do one step of making the tree. What cannot be done is left out."""
     kind, path, other = step[0], os.path.join(base, step[1]), step[2] if len(step) > 2 else ""
+    touched = [path, *((os.path.join(base, other),) if kind in ("hard", "rename", "bind") else ())]
+    if not all(is_within(base, os.path.dirname(place)) for place in touched):
+        return  # a link made before leads out of the tree, and what is there belongs to the machine
     if kind in ("dir", "file", "link", "hard", "fifo"):
         os.makedirs(os.path.dirname(path), exist_ok=True)
     if kind == "dir":
@@ -184,7 +193,7 @@ def compared(case: Case, base: str, way: str) -> Outcome:
         if step[0] != "mode":
             _left_out(made, base, step, may_mount=may_mount)
     for step in case.steps:
-        if step[0] == "mode" and not os.path.islink(os.path.join(base, step[1])):
+        if step[0] == "mode" and is_within(base, os.path.join(base, step[1])):
             _left_out(os.chmod, os.path.join(base, step[1]), int(step[2], 8))
     os.chdir(base)
     argv = [need_program("python3"), "-I", "-S", "-c", PROBE]
