@@ -1,7 +1,7 @@
 """What the next launch believes: sandrun's own code, the profiles that are looked for by name, the workspaces.
 
 A command that could write there would decide what the next one may do. So a grant of writing that covers such a place
-leaves it out by a read-only mount, or is refused. Granting `@all` is meant and stays.
+leaves it out by a read-only mount, or is refused, as is one inside of it. Granting `@all` is meant and stays.
 """
 
 from __future__ import annotations
@@ -77,11 +77,15 @@ def _outer(path: str, host: Host) -> str:
     return host.outer(path) if isinstance(host, RootedHost) else path
 
 
-def _writable(request: Request, path: str) -> str:
-    """What lets the command write at a path: a grant, or an overlay, whose changes may be committed; "" if nothing."""
+def _tops(request: Request) -> list[str]:
+    """Where the command may write, each with all below it; the changes of an overlay may be committed."""
     tops = [grant.path for grant in request.grants if grant.access & CHANGE_FILES]
-    tops += [place.path for place in request.places if place.operation == VIEW_OVERLAY]
-    covering = [top for top in tops if is_below(path, top)]
+    return tops + [place.path for place in request.places if place.operation == VIEW_OVERLAY]
+
+
+def _writable(request: Request, path: str) -> str:
+    """What lets the command write at a path, "" if nothing does."""
+    covering = [top for top in _tops(request) if is_below(path, top)]
     hidden = any(
         is_below(path, place.path) and not any(is_below(top, place.path) for top in covering)
         for place in request.places
@@ -100,7 +104,13 @@ def protect(request: Request) -> None:
         if granted := _writable(request, link):
             lost = f"{granted} may be written, and with it {link}, a link to what the next launch of sandrun trusts"
             request.lose(KEY, lost, f"put what it leads to in its place, grant less, or {accept(KEY)}")
-    for path in _seen(places, host):
+    own = _seen(places, host)
+    for top in dict.fromkeys(_tops(request)):
+        if any(top != path and is_below(top, path) for path in own):
+            # Nothing of it is left to be protected: all that is granted is trusted.
+            lost = f"{top} may be written, which the next launch of sandrun trusts"
+            request.lose(KEY, lost, f"work in another directory, or {accept(KEY)}")
+    for path in own:
         granted = _writable(request, path)
         if not granted:
             continue

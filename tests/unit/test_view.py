@@ -435,6 +435,17 @@ def test_a_commit_plants_nothing_that_is_trusted() -> None:
     assert "planted" in messages(resolved(host, namespaces=True, overlay=[HOME]))
 
 
+def test_a_grant_inside_what_is_trusted() -> None:
+    """Started where profiles are looked for, `.` would let the command write the next one: nothing is left to protect."""
+    profiles = f"{HOME}/.config/sandrun/profiles"
+    host = debian_host(tree={f"{profiles}/x.toml": file()})
+    for ways in ({"write": [profiles]}, {"overlay": [profiles]}, {"create": [f"{profiles}/new.toml"]}):
+        assert "may be written, which the next launch of sandrun trusts" in messages(
+            resolved(host, namespaces=True, **ways)
+        )
+    assert resolved(host, namespaces=True, read=[profiles]).problems == []
+
+
 def test_links_to_what_is_trusted() -> None:
     """No mount keeps a link from being replaced; a link inside what is protected needs none."""
     state = f"{HOME}/.local/state/sandrun"
