@@ -51,7 +51,8 @@ def test_none_is_waited_for(who: support.Who, options: list[str], isolated: str)
 def test_a_port_that_only_root_publishes(who: support.Who, options: list[str]) -> None:
     """The hint says why the port cannot be had, not that somebody has it."""
     with open("/proc/sys/net/ipv4/ip_unprivileged_port_start") as file:
-        support.need(not who.is_root and int(file.read()) > 1, "a user who may not bind every port")
+        if who.is_root or int(file.read()) <= 1:
+            pytest.skip("this user may bind every port")
     done = who.run([*who.sandrun, *options, "--bind", "tcp:1", "--", "/usr/bin/true"])
     assert done.returncode == 125
     assert "cannot publish port 1 on the loopback interface: Permission denied (EACCES)" in done.stderr
