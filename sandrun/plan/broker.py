@@ -9,7 +9,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
-from sandrun.plan.egress import HOSTS, is_every_port, is_moot, protocols, wanted, why_not
+from sandrun.plan.egress import HOSTS, is_every_port, is_moot, protocols, why_not
 from sandrun.policy import guards, syscalls
 from sandrun.primitives import caps, notify
 from sandrun.primitives.seccomp_compile import AUDIT_ARCHES
@@ -43,8 +43,8 @@ class Broker(NamedTuple):
 
 def resolve_broker(draft: Draft, kernel: Kernel) -> None:
     """Set `draft.broker` and its fields, if hosts are asked for that take it and can have it; `draft.no_broker` is why
-    they cannot. Call after `resolve_egress`, and after the ids are known."""
-    if draft.egress or not wanted(draft.profile) or not why_not(draft, kernel):
+    they cannot. Call where the profile wants hosts and `resolve_egress` has no relay, after the ids are known."""
+    if not why_not(draft, kernel):
         return
     granted = [_endpoint(value) for value in draft.profile.items(KEY)]
     if not any(_is_served(endpoint) and not is_moot(endpoint, granted) for endpoint in granted):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun.plan.namespaces import missing, use
-from sandrun.plan.relay import relay_plan
 from sandrun.primitives.namespaces import KINDS
 
 if TYPE_CHECKING:
@@ -77,6 +76,8 @@ def resolve_egress(draft: Draft, kernel: Kernel, host: Host) -> None:
     profile = draft.profile
     if not wanted(profile) or why_not(draft, kernel):
         return
+    from sandrun.plan.relay import relay_plan  # noqa: PLC0415 (few launches need it)
+
     egress = _granted(draft)
     egress = egress._replace(denied=_denied(profile), publish=_published(draft, egress))
     use(draft, NEEDED)

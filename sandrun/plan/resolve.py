@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from sandrun.errors import Problem, ProfileError, UnsupportedError
 from sandrun.kernel import names as kernel_names
 from sandrun.plan.account import check_dynamic
-from sandrun.plan.broker import resolve_broker
 from sandrun.plan.draft import Draft, Protection
-from sandrun.plan.egress import resolve_egress
+from sandrun.plan.egress import resolve_egress, wanted
 from sandrun.plan.environment import resolve_environment
 from sandrun.plan.filesystem import resolve_filesystem
 from sandrun.plan.format import Plan
@@ -61,7 +60,10 @@ def resolve(profile: Profile, kernel: Kernel, host: Host, argv: Sequence[str]) -
     account = resolve_privileges(draft, kernel, host)
     resolve_environment(draft, host, account)
     resolve_egress(draft, kernel, host)
-    resolve_broker(draft, kernel)
+    if wanted(profile) and not draft.egress:
+        from sandrun.plan.broker import resolve_broker  # noqa: PLC0415 (few launches need it, and ipaddress is slow)
+
+        resolve_broker(draft, kernel)
     inside = enter(draft, kernel, host, account)
     resolve_filesystem(draft, kernel, inside, argv, account)
     resolve_network(draft, kernel, inside, account)
