@@ -46,17 +46,24 @@ for group in "${@:-run}"; do
     test)
         need_file /usr/share/bash-completion/bash_completion bash-completion bash-completion
         need_command busybox busybox-static busybox
+        need_command bwrap bubblewrap bubblewrap
+        need_command capsh libcap2-bin libcap
         need_command curl curl curl
         need_command fish fish fish
         need_command git git git
         need_command groff groff-base groff-base
+        need_command ip iproute2 iproute
         need_command mandoc mandoc mandoc
         need_command nginx nginx-light nginx
         need_command newuidmap uidmap shadow-utils
         need_command npm npm nodejs-npm
+        need_command openssl openssl openssl
+        need_command patch patch patch
+        $python -c 'import pip' 2>/dev/null || want python3-pip python3-pip
         need_command setpriv util-linux util-linux
         need_command sqlite3 sqlite3 sqlite
         need_command strace strace strace
+        need_command systemd-analyze systemd systemd
         need_command zsh zsh zsh
         ;;
     bench)

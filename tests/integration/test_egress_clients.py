@@ -242,6 +242,8 @@ def urls(client: Client) -> tuple[str, ...]:
 
 
 def need(client: Client, folder: Path) -> None:
+    if client.program == "java" and not shutil.which("javac", path=support.PATH):
+        pytest.skip("java is too large to be installed for one test")
     support.need_program(client.program)
     support.need((folder / client.built).exists(), f"{client.built} cannot be built here")
 
