@@ -136,7 +136,9 @@ def test_background(who: Who, tty: str) -> None:
 def test_kill_a_job(who: Who, tty: str) -> None:
     """`kill %1` ends a job that was stopped, and nothing is left of it."""
     with shell(who) as bash:
-        bash.sendline(f"{command_line(who, '--tty', tty)} /bin/sh -c 'echo pid=$$.; sleep 60'")
+        # In the background, since dash starts what it waits for by vfork(2): if its child is stopped before it has
+        # executed the program, dash itself waits in the kernel and cannot be stopped.
+        bash.sendline(f"{command_line(who, '--tty', tty)} /bin/sh -c 'sleep 60 & echo pid=$$.; wait'")
         bash.expect(r"pid=(\d+)\.")
         pid = seen_here(int(bash.match.group(1)))
         bash.send("\x1a")
@@ -170,7 +172,7 @@ def test_the_command_stops_itself(who: Who, tty: str) -> None:
 def test_pipeline(who: Who, tty: str) -> None:
     """In a pipeline all parts are one job: Ctrl-Z stops them, `fg` continues them, and the data comes through."""
     with shell(who) as bash:
-        words = f"{command_line(who, '--tty', tty)} /bin/sh -c 'echo one; sleep 1; echo two' | cat"
+        words = f"{command_line(who, '--tty', tty)} /bin/sh -c 'sleep 1 & echo one; wait; echo two' | cat"
         bash.sendline(words)
         bash.expect("one")
         bash.send("\x1a")
