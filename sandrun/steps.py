@@ -3,6 +3,8 @@
 LIGHT. Each step is one or two calls on buffers that the parent made: nothing is imported, formatted or logged here. The
 child ends in `execve` or `_exit`. Here is the only place that knows the order of the steps.
 
+It is long because the steps, their order and the reasons for it must be read, and reviewed, in one place.
+
 In a pid namespace the first child, the maker, makes the namespaces; it starts the init process, which is the
 namespace's first and must outlive the command, and then the one that walks the other steps and executes the command;
 and it ends. CLONE_PARENT makes both of them direct children of the parent, so it waits for the command, stops it and
