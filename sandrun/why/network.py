@@ -10,6 +10,7 @@ from sandrun.plan.format import Plan
 from sandrun.policy.families import FAMILIES
 from sandrun.policy.guards import CLONE_NEW, SOCK_STREAM
 from sandrun.primitives.landlock import NET, SCOPES
+from sandrun.primitives.sockaddr import find
 from sandrun.profile.endpoints import covers, parse
 from sandrun.why.answer import Answer
 from sandrun.why.entries import Entry, made_of
@@ -96,7 +97,7 @@ class Network:
             return self._refused(act, denied, ("broker",), notes=("hosts are told apart by address here",))
         address = ip_address(endpoint.host)
         found = [
-            _first(rules, address.packed, endpoint.first_port)
+            find(rules, address.packed, endpoint.first_port)
             for rules in (self._plan.broker_deny, self._plan.broker_rules)
         ]
         if found[0] or not found[1]:
@@ -182,14 +183,3 @@ def _is_loopback(endpoint: Endpoint) -> bool:
     if endpoint.kind == "name":
         return endpoint.host == "localhost" or endpoint.host.endswith(".localhost")
     return endpoint.kind == "address" and ip_address(endpoint.host).is_loopback
-
-
-def _first(rules: tuple[tuple[int, int, bytes, bytes], ...], host: bytes, port: int) -> str:
-    """The first rule of a broker that speaks of this address and port, "" if none does (see `broker_rules` of the Plan)."""
-    number = int.from_bytes(host)
-    for ports, _, span, text in rules:
-        size = len(span) // 2
-        network, mask = int.from_bytes(span[:size]), int.from_bytes(span[size:])
-        if size == len(host) and number & mask == network and ports >> 16 <= port <= ports & 0xFFFF:
-            return text.decode("ascii")
-    return ""
