@@ -9,6 +9,7 @@
 # NO_KVM=1 goes without where that one does not work, as in some virtual machines.
 # The guest works on this machine's files, through a layer in its memory that keeps all it writes from getting here.
 # With SYSTEMD=1, which is what tools/test-systemd.sh is for, systemd is its process 1 and the tests are a service.
+# SANDRUN_AGREEMENT, the number of cases of tests/integration/test_why_agrees.py, goes along into the guest.
 set -eu
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin
@@ -72,6 +73,12 @@ done | awk '!seen[$1]++ { print $1 }')
 for module in $modules; do
     cp "$module" "$initrd/modules"
 done
+case ${SANDRUN_AGREEMENT:-} in
+*[!0-9]*)
+    say "not a number: SANDRUN_AGREEMENT"
+    exit 2
+    ;;
+esac
 printf '%s\0' "$@" >"$initrd/words"
 cat >"$initrd/init" <<END
 #!/bin/busybox sh
@@ -125,6 +132,7 @@ UNIT
 fi
 cd '$PWD'
 [ -z "${SYSTEMD:-}" ] || export SANDRUN_MUST_WORK=1
+[ -z "${SANDRUN_AGREEMENT:-}" ] || export SANDRUN_AGREEMENT=${SANDRUN_AGREEMENT:-}
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 stty -F /dev/ttyS1 raw
 {
