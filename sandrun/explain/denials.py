@@ -79,6 +79,10 @@ class Denial(NamedTuple):
     """False: a program that is told so by design goes another way (ENOSYS)."""
     fatal: bool = False
     """The kernel, or the supervisor, ended a process for it."""
+    rights: int = 0
+    """Of a file: the Landlock rights that it takes."""
+    arguments: tuple[int, ...] = ()
+    """Of a syscall."""
     remedy: Remedy | None = None
     """If what helps does not follow from the rest (`remedies.remedy`)."""
 
@@ -93,15 +97,19 @@ def find(
     """
     asking = _Asking(judge, host, attempts, own=own, relayed=relayed)
     merged: dict[tuple[str, str], Denial] = {}
+    whos: dict[tuple[str, str], list[Who]] = {}
+    counts: dict[tuple[str, str], int] = {}
+    rights: dict[tuple[str, str], int] = {}
     for event, last, times, after in attempts.made:
         for denial in asking.denials(event):
-            who = (Who(event.program, event.pid, last, after),)
-            known = merged.get((denial.act, denial.target))
-            before = (known.who, known.times) if known else ((), 0)
-            merged[denial.act, denial.target] = (known or denial)._replace(
-                who=(*before[0], *who), times=before[1] + times
-            )
-    return tuple(merged.values())
+            key = denial.act, denial.target
+            merged.setdefault(key, denial)
+            whos.setdefault(key, []).append(Who(event.program, event.pid, last, after))
+            counts[key] = counts.get(key, 0) + times
+            rights[key] = rights.get(key, 0) | denial.rights
+    return tuple(
+        denial._replace(who=tuple(whos[key]), times=counts[key], rights=rights[key]) for key, denial in merged.items()
+    )
 
 
 class _Asking:
@@ -112,7 +120,7 @@ class _Asking:
         self._host = host
         self._own = own
         self._relayed = relayed
-        self._files: dict[tuple[str, str, int], Answer] = {}
+        self._files: dict[tuple[str, str, int], Answer | None] = {}
         self._bound = frozenset(
             attempt.event.address.port
             for attempt in attempts.made
@@ -130,10 +138,11 @@ class _Asking:
         if event.address is not None:
             yield from self._address(event.address)
 
-    def _file(self, act: str, path: str, rights: int = 0) -> Answer:
+    def _file(self, act: str, path: str, rights: int = 0) -> Answer | None:
+        """Why it is refused; None if it is not. Most are not, and then nobody has to know by which entry."""
         key = act, path, rights
         if key not in self._files:
-            self._files[key] = self._judge.file(*key)
+            self._files[key] = None if self._judge.lets(*key) else self._judge.file(*key)
         return self._files[key]
 
     def _place(self, place: Place) -> Iterator[Denial]:
@@ -143,11 +152,11 @@ class _Asking:
             # Neither is Landlock's business: the one fails where a mount hides the file, the other on a read-only one.
             if place.act == CHANGE or place.kind == ABSENT:
                 answer = self._file("read" if place.act == LOOK else "write", place.path)
-                if "mount" in answer.mechanisms:
+                if answer and "mount" in answer.mechanisms:
                     yield _of_file(place.act, place, answer)
             return
         answer = self._file(place.act, place.path, place.rights)
-        if answer.granted or _is_nothing(place, answer):
+        if answer is None or _is_nothing(place, answer):
             return
         if place.act == "execute":
             yield from self._execution(place, answer)
@@ -163,7 +172,7 @@ class _Asking:
             program = elf.parse(place.real, self._host)
             needed = program.interpreter if program else ""
         other = self._file("execute", needed) if needed else None
-        if other is None or other.granted:
+        if other is None:
             yield _of_file("execute", place, answer)
             return
         words = f"execute {needed}, which {place.path} starts with"
@@ -214,7 +223,8 @@ class _Asking:
             return Denial("syscall", name, f"syscall {name}", "sandrun knows no such syscall", sure=False)
         words = f"syscall {name} ({about})" if about else f"syscall {name}"
         target = f"{name} {about}" if about and name.startswith("socket") else name
-        return _made("syscall", target, words, answer)._replace(sure=event.refused != errno.ENOSYS)
+        denial = _made("syscall", target, words, answer)
+        return denial._replace(sure=event.refused != errno.ENOSYS, arguments=event.arguments)
 
 
 def _is_nothing(place: Place, answer: Answer) -> bool:
@@ -230,7 +240,7 @@ def _of_file(act: str, place: Place, answer: Answer) -> Denial:
     words = OPENING[act].format(place.path)
     if act == "read" and place.kind == DIRECTORY:
         words = f"list {place.path}"
-    return _made(act, place.path, words, answer)
+    return _made(act, place.path, words, answer)._replace(rights=0 if act in (LOOK, CHANGE) else place.rights)
 
 
 def _made(act: str, target: str, words: str, answer: Answer) -> Denial:

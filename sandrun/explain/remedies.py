@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +12,8 @@ from sandrun.plan.groups import DNS, TEMPORARY
 from sandrun.profile.paths import literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from sandrun.explain.denials import Denial
 
 DENYING = ("filesystem.deny", "filesystem.deny_write", "network.deny", "syscalls.deny", "syscalls.rules")
@@ -24,6 +27,14 @@ FILE_KEYS = {
     "execute": "execute",
 }
 INTERNET = ("inet", "inet6")
+PORTS = {"ftp": 21, "git": 9418, "http": 80, "https": 443, "ssh": 22, "ws": 80, "wss": 443}
+"""The port of a URL that names none."""
+MOST_NAMED = 5
+_URL = re.compile(
+    r"\b(?P<scheme>[a-z][a-z0-9+.-]{0,20})://(?:[^/@\s]{0,200}@)?"
+    r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{1,253})(?::(?P<port>\d{1,5}))?(?=[/?#\s'\"]|$)"
+)
+_PLACE = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*):(?P<port>\d{1,5})")
 
 
 class Remedy(NamedTuple):
@@ -32,6 +43,10 @@ class Remedy(NamedTuple):
     flag: str = ""
     toml: str = ""
     text: str = ""
+    key: str = ""
+    """The key of the profile that the flag stands for, "" without one."""
+    item: str = ""
+    """What the flag adds to it."""
 
 
 def remedy(denial: Denial) -> Remedy:
@@ -58,13 +73,38 @@ def remedy(denial: Denial) -> Remedy:
     return Remedy()
 
 
+def others(denial: Denial, words: Iterable[str]) -> Iterator[Remedy]:
+    """What else to try where the remedy itself does not allow it, or is none. `words` are those of the command line."""
+    if denial.act == "read" and posixpath.normpath(denial.target) in DNS:
+        yield _listed("filesystem.read", "--read", _written(posixpath.normpath(denial.target)))
+    name, _, about = denial.target.partition(" ")
+    if denial.act == "syscall" and name == "socket" and about.split(" ")[0] in (*INTERNET, "unix"):
+        for place in endpoints(words):
+            yield _listed("network.connect", "--connect", f"tcp:{place}", "the command line names it")
+
+
+def endpoints(words: Iterable[str]) -> tuple[str, ...]:
+    """The `HOST:PORT` that words name: those of URLs, and words that are nothing else."""
+    found: dict[str, None] = {}
+    for word in words:
+        for url in _URL.finditer(word[:4096]):
+            port = url["port"] or PORTS.get(url["scheme"])
+            if port and 0 < int(port) <= 65535:
+                found[f"{url['host'].lower()}:{int(port)}"] = None
+        alone = _PLACE.fullmatch(word)
+        if alone and 0 < int(alone["port"]) <= 65535:
+            found[f"{alone['host'].lower()}:{int(alone['port'])}"] = None
+    return tuple(found)[:MOST_NAMED]
+
+
 def _of_file(denial: Denial) -> Remedy:
     path = posixpath.normpath(denial.target)
     key = FILE_KEYS[denial.act]
     if key == "read" and path in DNS:
         return _listed("filesystem.read", "--read", "@dns")
     if denial.act == "create" and posixpath.dirname(path) in TEMPORARY:
-        return Remedy("--tmp private", 'filesystem.tmp = "private"', "TMPDIR then names a directory of its own")
+        text = "TMPDIR then names a directory of its own"
+        return Remedy("--tmp private", 'filesystem.tmp = "private"', text, "filesystem.tmp", "private")
     if denial.act in ("create", "remove"):
         # Landlock asks for making and removing of the directory; a grant of what is not there would have to make it.
         path = posixpath.dirname(path)
@@ -95,7 +135,7 @@ def raised(name: str, limit: int) -> Remedy:
 
 
 def _listed(key: str, flag: str, item: str, text: str = "") -> Remedy:
-    return Remedy(f"{flag} {shlex.quote(item)}", f"{key} = [{json.dumps(item, ensure_ascii=False)}]", text)
+    return Remedy(f"{flag} {shlex.quote(item)}", f"{key} = [{json.dumps(item, ensure_ascii=False)}]", text, key, item)
 
 
 def _written(path: str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sandrun import traffic
+from sandrun import libc, traffic
 from sandrun.explain import kernel_log, limits, render
 from sandrun.explain.attempts import EXITS, Collector
 from sandrun.explain.causes import findings
 from sandrun.explain.denials import find, of_relay
+from sandrun.explain.proposals import Proposals
 from sandrun.observe.observer import Job, observe
 from sandrun.why.judge import Judge
 
@@ -64,6 +65,7 @@ class Session:
         self._arch = kernel.arch
         # Before the command changes what it may: it is judged by what was there when the plan was made.
         self._judge = Judge(profile, resolution, kernel, host, ways, os.getgroups())
+        self._proposals = Proposals(profile, resolution.plan, kernel, host)
         self._limits = limits.Watcher(resolution.plan)
         self._collector = Collector()
         self._log = kernel_log.KernelLog()
@@ -92,4 +94,6 @@ class Session:
         gap = self._observer.record().gap if self._observer else ""
         if attempts.others:
             gap = gap or f"there were too many different calls: the first {attempts.others} were forgotten"
-        return Explained(findings(found, attempts.exits, failed=failed), failed, gap)
+        # As it was when the plan was made: a process that is not dumpable may not read its own /proc (prctl(2)).
+        libc.prctl(libc.PR_SET_DUMPABLE, 1)
+        return Explained(self._proposals.checked(findings(found, attempts.exits, failed=failed)), failed, gap)

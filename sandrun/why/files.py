@@ -109,12 +109,22 @@ class Files:
         self._host = host
         self._person = person
         self._entries = entries
-        self._refused = refused
+        self._shut = frozenset(
+            act for act, calls in CALLS.items() if all(refused(name, arguments) for name, arguments in calls)
+        )
+        """The acts that the filters refuse."""
         self._rules = Rules(plan, seen, host)
 
     def ask(self, act: str, path: str, rights: int = 0) -> Answer:
         """See `Judge.file`."""
         return self._answer(act, path, rights, MOST_SCRIPTS)
+
+    def lets(self, act: str, path: str, rights: int = 0) -> bool:
+        """See `Judge.lets`."""
+        target = self._target(act, path, rights)
+        if act == "execute":
+            return self.ask(act, path, rights).granted
+        return not self._walls(target)
 
     def _answer(self, act: str, path: str, rights: int, left: int) -> Answer:
         target = self._target(act, path, rights)
@@ -169,7 +179,7 @@ class Files:
         closed = (target.changes and target.spot.read_only) or (target.is_device and not target.spot.devices)
         if "mount" not in walls and (closed or (target.act == "execute" and not target.spot.execute)):
             walls.append("mount")
-        if all(self._refused(name, arguments) for name, arguments in CALLS[target.act]):
+        if target.act in self._shut:
             walls.append("seccomp")
         return tuple(walls)
 

@@ -48,6 +48,9 @@ class FakeJudge:
     def file(self, act: str, path: str, rights: int = 0) -> Answer:
         return self._answer(f"{act} {path}")
 
+    def lets(self, act: str, path: str, rights: int = 0) -> bool:
+        return f"{act} {path}" not in self.refused
+
     def connect(self, target: str, port: int, protocol: str = "tcp") -> Answer:
         return self._answer(f"connect {protocol}:{target}:{port}")
 
