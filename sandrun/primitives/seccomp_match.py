@@ -11,6 +11,7 @@ Pure.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -82,10 +83,17 @@ def decide(conditions: Iterable[Condition], *, invert: bool = False) -> list[Lea
 
     The rules exclude each other; a rule without tests is everything. Raises TooComplexError.
     """
+    key = tuple(tuple((index, tuple(tests)) for index, tests in condition.items()) for condition in conditions)
+    return list(_decided(key, invert=invert))
+
+
+@lru_cache(maxsize=512)
+def _decided(conditions: tuple[tuple[tuple[int, tuple[Cube, ...]], ...], ...], *, invert: bool) -> tuple[Leaf, ...]:
+    """Remembered, since a filter has the same conditions for several calls, and one profile mostly those of another."""
     rules: list[dict[int, Cube]] = []
     for condition in conditions:
-        for combination in product(*condition.values()):
-            rules.append(_halves(dict(zip(condition, combination, strict=True))))
+        for combination in product(*(tests for _, tests in condition)):
+            rules.append(_halves({index: cube for (index, _), cube in zip(condition, combination, strict=True)}))
             if len(rules) > MAX_CUBES:
                 raise TooComplexError("too many combinations of argument values")
     leaves: list[Leaf] = []
@@ -93,7 +101,7 @@ def decide(conditions: Iterable[Condition], *, invert: bool = False) -> list[Lea
         leaves.append(_join(path))
         if len(leaves) > MAX_CUBES:
             raise TooComplexError("too many combinations of argument values")
-    return leaves
+    return tuple(leaves)
 
 
 def both(left: Sequence[Cube], right: Sequence[Cube]) -> list[Cube]:
