@@ -242,7 +242,9 @@ def test_in_namespaces(who: Who) -> None:
     need_namespaces(who)
     report = who.home / "report.json"
     options = ("-p", "none", "-x", "@all", "--isolate", "true", "--report", report)
-    done = sandrun("trace", *options, "--", "/bin/sh", "-c", PATHS + "cat /dev/null; readlink /proc/self", who=who)
+    done = sandrun(
+        "trace", *options, "--", "/bin/sh", "-c", PATHS + "cat /dev/null; readlink /proc/self", who=who, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 100
     traced = json.loads(report.read_text())["trace"]
@@ -291,7 +293,7 @@ def test_beside_a_broker(who: Who) -> None:
 def test_a_fixed_layout(who: Who) -> None:
     """Where addresses are not random, calls of the command could be taken for the launch's own: refused."""
     need_program("setarch")
-    done = who.run(["setarch", "-R", *who.sandrun, "trace", "--", "/bin/true"])
+    done = who.run(["setarch", "-R", *who.sandrun, "trace", "--", "/bin/true"], timeout=120)
     assert done.returncode == 125
     assert "not random" in done.stderr
 
@@ -301,13 +303,14 @@ def test_the_supervisor_dies(who: Who) -> None:
     need_program("sleep")
     command = [*who.sandrun, "trace", "--", "/bin/sh", "-c", PATHS + "while :; do sleep 0.01; done"]
     running = who.popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120  # an emulated machine takes half a minute to start it
     while "sleep" not in descendants(running.pid).values() and time.monotonic() < deadline:
         time.sleep(0.05)
     mine = descendants(running.pid)
-    assert mine
     running.kill()
     running.wait()
+    assert mine
+    deadline = time.monotonic() + 20
     while any(os.path.exists(f"/proc/{pid}") and not _is_zombie(pid) for pid in mine) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not [pid for pid in mine if os.path.exists(f"/proc/{pid}") and not _is_zombie(pid)]
