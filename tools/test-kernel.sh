@@ -6,7 +6,7 @@
 # PACKAGE is a kernel that apt knows, such as linux-image-6.1.0-50-amd64; without it, the newest that linux-image-amd64
 # stands for. The other words are pytest's; without them, the integration and the escape tests run. It needs an amd64
 # machine with apt, and root only to install what is missing. It takes minutes with /dev/kvm, more than an hour without;
-# NO_KVM=1 goes without where that one does not work, as in some virtual machines.
+# NO_KVM=1 goes without where that one does not work, as in some virtual machines. CPUS=2 is for pytest's -n 2.
 # The guest works on this machine's files, through a layer in its memory that keeps all it writes from getting here.
 # With SYSTEMD=1, which is what tools/test-systemd.sh is for, systemd is its process 1 and the tests are a service.
 # SANDRUN_AGREEMENT, the number of cases of tests/integration/test_why_agrees.py, goes along into the guest.
@@ -152,7 +152,7 @@ truncate -s 4G "$work/disk"
 mkfs.ext4 -q -F "$work/disk"
 
 say "starting $package ($accel)"
-timeout 14400 qemu-system-x86_64 -nodefaults -no-reboot -display none -machine q35 -accel "$accel" -cpu max -m 3G \
+timeout 14400 qemu-system-x86_64 -nodefaults -no-reboot -display none -machine q35 -accel "$accel" -cpu max -smp "${CPUS:-1}" -m 3G \
     -kernel "$kernel/boot/vmlinuz-$release" -initrd "$work/initrd.img" -append "console=ttyS0 panic=-1 quiet fstab=no luks=no" \
     -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
     -drive "file=$work/disk,format=raw,if=virtio,cache=unsafe" \
