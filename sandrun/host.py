@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SO_DOMAIN, SO_PROTOCOL = (1, 39), (1, 38)
 """Level SOL_SOCKET and option of socket(7)."""
+ACL = "system.posix_acl_access"
 NO_ID = 2**32 - 1
 """(uid_t) -1: "leave as it is" to the kernel, and nobody's number."""
 
@@ -36,6 +37,8 @@ class Stat(NamedTuple):
     nlink: int
     uid: int
     gid: int
+    acl: bytes = b""
+    """What `Host.acl` says, where it was asked."""
 
 
 class Account(NamedTuple):
@@ -87,6 +90,10 @@ class Host(Protocol):
     def lstat(self, path: str) -> Stat | None: ...
 
     def stat(self, path: str) -> Stat | None: ...
+
+    def acl(self, path: str) -> bytes:
+        """The access control list of a file that is no symbolic link, as the kernel keeps it (acl(5)); b"" without one."""
+        ...
 
     def readlink(self, path: str) -> str | None:
         """What a symbolic link says, None if it is none."""
@@ -187,6 +194,12 @@ class System:
 
     def stat(self, path: str) -> Stat | None:
         return _stat(path, follow=True)
+
+    def acl(self, path: str) -> bytes:
+        try:
+            return os.getxattr(path, ACL, follow_symlinks=False)
+        except (OSError, ValueError):
+            return b""
 
     def readlink(self, path: str) -> str | None:
         try:

@@ -81,6 +81,10 @@ class RootedHost:
         real = self._resolve(path)
         return None if real is None else self.host.lstat(self.outer(real))
 
+    def acl(self, path: str) -> bytes:
+        real = self._resolve(path)
+        return b"" if real is None else self.host.acl(self.outer(real))
+
     def readlink(self, path: str) -> str | None:
         parent, name = posixpath.split(path)
         folder = self._resolve(parent)

@@ -105,6 +105,7 @@ class FakeHost:
         self.free_sockets: set[int] = set()
         self.rlimits = dict(rlimits or {})
         self.code = launcher
+        self.acls: dict[str, bytes] = {}
         self.numbers = {path: number for number, path in enumerate(sorted(self.tree), start=2)}
 
     def account(self, user: str | int) -> Account | None:
@@ -136,6 +137,9 @@ class FakeHost:
     def stat(self, path: str) -> Stat | None:
         found = self._walk(path)
         return None if found is None else self._stat(found)
+
+    def acl(self, path: str) -> bytes:
+        return self.acls.get(path, b"")
 
     def readlink(self, path: str) -> str | None:
         parent, name = posixpath.split(path)

@@ -222,6 +222,9 @@ class Machine:
     def stat(self, path: str) -> Stat | None:
         return self.real.stat(path) if self.real and path in subids.FILES else self.lstat(path)
 
+    def acl(self, path: str) -> bytes:
+        return b""
+
     def readlink(self, path: str) -> str | None:
         return None
 

@@ -16,6 +16,7 @@ from sandrun.primitives.view import VIEW_OVERLAY
 from sandrun.why import modes
 from sandrun.why.answer import Answer
 from sandrun.why.entries import best
+from sandrun.why.rules import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,41 +61,6 @@ class Target(NamedTuple):
     def is_device(self) -> bool:
         found = self.spot.found
         return found is not None and stat.S_IFMT(found.mode) in (stat.S_IFCHR, stat.S_IFBLK)
-
-
-class Rules:
-    """The path rules of a plan, found as the kernel finds them: by file, so that hard links and bind mounts are seen."""
-
-    def __init__(self, plan: Plan, seen: Seen, host: Host) -> None:
-        self._seen = seen
-        self.handled = plan.landlock_fs
-        self._by_file: dict[object, list[tuple[int, str]]] = {}
-        for access, _, path in plan.path_rules:
-            name = os.fsdecode(path)
-            found = host.lstat(name)
-            self._add((found.dev, found.ino) if found else name, access, name)
-        for access, _, path in plan.view_rules:
-            name = os.fsdecode(path)
-            self._add(_key(seen.at(name)), access, name)
-
-    def _add(self, key: object, access: int, name: str) -> None:
-        self._by_file.setdefault(key, []).append((access, name))
-
-    def on(self, path: str) -> tuple[int, list[tuple[int, str]]]:
-        """The rights at a canonical path of the command's, and the rules that give them, the nearest first."""
-        rules = [rule for spot in self._seen.upwards(path) for rule in self._by_file.get(_key(spot), ())]
-        rights = ~self.handled
-        for access, _ in rules:
-            rights |= access
-        return rights, rules
-
-
-def _key(spot: Spot) -> object:
-    """What tells one file from another: device and inode; of what is yet to be made its name on the host."""
-    identity = spot.identity
-    if identity is not None and identity != (0, 0):
-        return identity
-    return spot.source if identity is not None else ("view", spot.path)
 
 
 class Files:
@@ -149,7 +115,7 @@ class Files:
         return program.interpreter if program else ""
 
     def _target(self, act: str, path: str, rights: int) -> Target:
-        way = self._seen.walk(path, self._person.may_search, follow=act != "remove")
+        way = self._seen.walk(path, self._person.may_search, self._person.may_follow, follow=act != "remove")
         spot = way.spot
         if rights:
             on_folder = rights & OF_ENTRIES and (spot.found is None or not rights & ~OF_ENTRIES)
@@ -276,6 +242,8 @@ class Files:
             return way.trouble
         if spot.is_own:
             return ""
+        if target.act == "read" and asked == FS["refer"] and spot.found is not None:
+            return self._person.why_not_link(spot.found, spot.path)
         if asked & OF_ENTRIES or target.act == "create" or target.rights == NEW:
             return self._ordinary_new(target, asked)
         if spot.found is None:
@@ -284,7 +252,11 @@ class Files:
             return f"{spot.path} is not a directory"
         if target.act == "remove":
             return self._ordinary_removal(way)
-        return self._ordinary_open(target, spot.found, asked)
+        again = ""
+        if target.act == "write" and not asked and way.folder is not None and way.folder.found is not None:
+            # As shells and most programs open a file to write it.
+            again = self._person.why_not_again(spot.found, way.folder.found, spot.path)
+        return self._ordinary_open(target, spot.found, asked) or again
 
     def _ordinary_open(self, target: Target, found: Stat, asked: int) -> str:
         path = target.way.spot.path

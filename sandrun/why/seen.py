@@ -149,8 +149,18 @@ class Seen:
                 return
             path = posixpath.dirname(path)
 
-    def walk(self, path: str, may_search: Callable[[Stat], bool], *, follow: bool = True) -> Way:
-        """Where a path leads as the command names it; `follow`: through a link at its end too."""
+    def walk(
+        self,
+        path: str,
+        may_search: Callable[[Stat], bool],
+        may_follow: Callable[[Stat, Stat], bool],
+        *,
+        follow: bool = True,
+    ) -> Way:
+        """Where a path leads as the command names it; `follow`: through a link at its end too.
+
+        `may_follow(link, directory)`: whether a link at the end may be followed (fs.protected_symlinks).
+        """
         left = [name for name in posixpath.join(self.cwd, path).split("/") if name][::-1]
         slash = path.endswith("/")
         here = self.at("/")
@@ -168,6 +178,9 @@ class Seen:
             here = self.at(posixpath.join(here.path, name))
             if here.found is not None and stat.S_ISLNK(here.found.mode) and (left or follow or slash):
                 links += 1
+                # Of links on the way the kernel asks nothing (may_follow_link() in fs/namei.c).
+                if not left and folder.found is not None and not may_follow(here.found, folder.found):
+                    trouble = trouble or f"{here.path} may not be followed: fs.protected_symlinks"
                 if links > MOST_LINKS:
                     return Way(here, folder, trouble or f"too many links on the way: {path}", slash)
                 slash = slash or (not left and here.target.endswith("/"))
@@ -211,6 +224,8 @@ class Seen:
         if found is None and source in self._created:
             kind = stat.S_IFDIR | 0o755 if self._created[source] else stat.S_IFREG | 0o644
             found = Stat(kind, 0, 0, 1, *self._own)
+        if found is not None and not stat.S_ISLNK(found.mode):
+            found = found._replace(acl=self._host.acl(source))
         target = self._host.readlink(source) if found is not None and stat.S_ISLNK(found.mode) else None
         masked = spot.operation == VIEW_BIND and source == EMPTY_FILE != point and not spot.devices
         flags = next((flags for top, *flags in self._host_flags if is_below(source, top)), (False, True, True))

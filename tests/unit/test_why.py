@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sandrun.kernel import NAMESPACES, Kernel
 from sandrun.plan.resolve import resolve
+from sandrun.primitives.landlock import FS
 from sandrun.profile import load
 from sandrun.profile.bad import Bad
 from sandrun.why.judge import Judge
@@ -214,3 +216,87 @@ def test_syscalls_by_list_guard_and_argument() -> None:
         asked.syscall("no_such_call")
     with pytest.raises(ValueError, match="many system calls"):
         asked.syscall("@mount")
+
+
+# --- ordinary permissions beyond owner and mode --------------------------------------------------------------------
+
+USER_OBJ, USER, GROUP_OBJ, GROUP, MASK, OTHER = 1, 2, 4, 8, 16, 32
+NOBODY = 0xFFFFFFFF
+
+
+def acl(*entries: tuple[int, int, int]) -> bytes:
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+@pytest.mark.parametrize(
+    ("mode", "entries", "read", "write"),
+    [
+        # alice has uid 1000, and is in group 1000 only; the file is root's
+        (0o660, ((USER_OBJ, 6, NOBODY), (USER, 4, 1000), (GROUP_OBJ, 0, NOBODY), (MASK, 6, NOBODY)), True, False),
+        (0o640, ((USER_OBJ, 6, NOBODY), (USER, 6, 1000), (GROUP_OBJ, 0, NOBODY), (MASK, 4, NOBODY)), True, False),
+        (0o664, ((USER_OBJ, 6, NOBODY), (USER, 0, 1000), (MASK, 6, NOBODY), (OTHER, 4, NOBODY)), False, False),
+        (0o664, ((USER_OBJ, 6, NOBODY), (GROUP, 6, 1000), (MASK, 6, NOBODY), (OTHER, 4, NOBODY)), True, True),
+        (0o664, ((USER_OBJ, 6, NOBODY), (GROUP, 0, 1000), (MASK, 6, NOBODY), (OTHER, 4, NOBODY)), False, False),
+        (0o664, ((USER_OBJ, 6, NOBODY), (GROUP, 6, 77), (MASK, 6, NOBODY), (OTHER, 4, NOBODY)), True, False),
+        (0o600, ((USER_OBJ, 6, NOBODY), (USER, 6, 1000), (MASK, 0, NOBODY), (OTHER, 0, NOBODY)), False, False),
+    ],
+)
+def test_access_control_lists(mode: int, entries: tuple[tuple[int, int, int], ...], *, read: bool, write: bool) -> None:
+    """The list decides as acl(5) says: a named user, then groups, each under the mask, then others."""
+    host = debian_host(tree={"/srv/x": file(mode=mode)})
+    host.acls["/srv/x"] = acl(*entries)
+    asked = judge(("filesystem.write", "/srv"), host=host)
+    assert (asked.file("read", "/srv/x").allowed, asked.file("write", "/srv/x").allowed) == (read, write)
+
+
+@pytest.mark.parametrize("value", [b"0\n", b"1\n"])
+def test_protected_symlinks(value: bytes) -> None:
+    """A stranger's link at the end of a path in a shared sticky directory leads nowhere, if the kernel is told so."""
+    tree = {
+        "/proc/sys/fs/protected_symlinks": file(value),
+        "/shared": directory(mode=0o1777),
+        "/shared/theirs": link("/srv")._replace(uid=33),
+        "/shared/mine": link("/srv")._replace(uid=1000),
+        "/shared/roots": link("/srv"),
+        "/srv/x": file(),
+    }
+    asked = judge(("filesystem.read", "/srv"), ("filesystem.read", "/shared"), host=debian_host(tree=tree))
+    assert asked.file("read", "/shared/theirs").allowed == (value == b"0\n")
+    assert asked.file("read", "/shared/mine").allowed
+    assert asked.file("read", "/shared/roots").allowed
+    assert asked.file("read", "/shared/theirs/x").allowed
+
+
+@pytest.mark.parametrize("value", [0, 1, 2])
+@pytest.mark.parametrize("mode", [0o1777, 0o1775])
+def test_protected_regular(value: int, mode: int) -> None:
+    """Strangers' files in a shared sticky directory are not opened by a call that would also make them."""
+    tree = {
+        "/proc/sys/fs/protected_regular": file(b"%d\n" % value),
+        "/shared": directory(mode=mode),
+        "/shared/theirs": file(mode=0o666, uid=33),
+        "/shared/mine": file(mode=0o666, uid=1000),
+    }
+    asked = judge(("filesystem.write", "/shared"), host=debian_host(tree=tree))
+    assert asked.file("write", "/shared/theirs").allowed == (value < (1 if mode & 2 else 2))
+    assert asked.file("read", "/shared/theirs").allowed
+    assert asked.file("write", "/shared/mine").allowed
+    assert asked.file("write", "/shared/theirs", FS["write_file"]).allowed
+
+
+def test_protected_hardlinks() -> None:
+    """To be linked to, a stranger's file has to be one that could be written."""
+    tree = {
+        "/proc/sys/fs/protected_hardlinks": file(b"1\n"),
+        "/srv/closed": file(mode=0o644, uid=33),
+        "/srv/open": file(mode=0o666, uid=33),
+        "/srv/setuid": file(mode=0o4777, uid=33),
+        "/srv/mine": file(mode=0o600, uid=1000),
+    }
+    asked = judge(("filesystem.write", "/srv"), host=debian_host(tree=tree))
+    found = {
+        name: asked.file("read", f"/srv/{name}", FS["refer"]).ordinary for name in ("closed", "open", "setuid", "mine")
+    }
+    assert "fs.protected_hardlinks" in found["closed"]
+    assert "fs.protected_hardlinks" in found["setuid"]
+    assert (found["open"], found["mine"]) == ("", "")
