@@ -26,7 +26,8 @@ from sandrun.profile.layer import read_flags
 from sandrun.profile.merge import merge
 from sandrun.profile.model import PathEntry
 from sandrun.profile.paths import expand
-from sandrun.why.files import CHANGING, Rules
+from sandrun.why.files import CHANGING
+from sandrun.why.rules import Rules
 from sandrun.why.seen import Seen
 
 if TYPE_CHECKING:
