@@ -20,6 +20,7 @@ from sandrun.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sandrun.cli.verifying import Input, Printed, Trial, Verified
     from sandrun.learn.compose import Circumstances, Result, Run
     from sandrun.learn.derive import Scene
     from sandrun.learn.merge import Old
@@ -57,6 +58,7 @@ def _split(argv: Sequence[str]) -> tuple[Sequence[str], tuple[str, ...]]:
 )
 @click.option("--merge", "merging", is_flag=True, help="Extend the profile FILE by what this run needs.")
 @click.option("--no-verify", is_flag=True, help="Do not run the command again under the profile.")
+@click.option("--compare-output", is_flag=True, help="What both runs print to stdout has to be the same too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def learn(
@@ -66,6 +68,7 @@ def learn(
     cage: str,
     merging: bool,
     no_verify: bool,
+    compare_output: bool,
     as_json: bool,
 ) -> int:
     """Run COMMAND in a cage, watch what it does, and write a profile that grants that and little more.
@@ -80,24 +83,51 @@ def learn(
 
     if cage not in CAGES:
         raise UsageError(f"--cage {cage}: not one of {', '.join(CAGES)}")
+    if no_verify and compare_output:
+        raise UsageError("--compare-output needs the second run that --no-verify leaves out")
     old = _old(output, merging)
-    learned = _learn(request, cage, old)
-    run, verified = learned.run, None
+    learned = _learn(request, cage, old, compares=compare_output)
+    run = learned.run
     again = not no_verify and run.status < SIGNALLED  # whoever ended the first run would have to end the second too
-    result = learned.result(tight=again)
-    _write(output, result.written)
-    if again:
-        verified = _verify(output, request, cage, run)
-        if verified[0] != run.status and (looser := learned.result(tight=False)) != result:
-            result = looser
-            _write(output, result.written)
-            verified = _verify(output, request, cage, run)
+    result, verified = _settle(output, learned, cage) if again else (learned.result(tight=False), None)
+    if verified is None:
+        _write(output, result.written)
     result = result._replace(warnings=(*result.warnings, *_exposed(output)))
     if as_json:
         report.emit(report.to_json(_document(output, result, run, verified)))
     else:
-        report.say(_text(output, result, run, verified))
-    return 0 if verified is None or verified[0] == run.status else EXIT_NO
+        report.say(_text(output, result, learned, verified))
+    return 0 if verified is None or verified.agrees(run.status) else EXIT_NO
+
+
+def _settle(output: str, learned: _Learned, cage: str) -> tuple[Result, Verified]:
+    """Write the narrowest profile under which the command does what it did; if there is none, the widest.
+
+    Raises SandrunError.
+    """
+    from sandrun.cli.verifying import Trial  # noqa: PLC0415 (--help does without it)
+
+    trial = Trial(learned.request, cage, learned.scene, learned.run, learned.given, learned.printed)
+    widths = ((True, True), (False, True), (False, False))
+    results = list(dict.fromkeys(learned.result(tight=tight, with_variables=names) for tight, names in widths))
+    result = results.pop(0)
+    verified = _verify(output, result, trial)
+    while results and not verified.agrees(learned.run.status):
+        result = results.pop(0)
+        verified = _verify(output, result, trial)
+    return result, verified
+
+
+def _verify(output: str, result: Result, trial: Trial) -> Verified:
+    """Write the profile, and run the command under what was written. Raises SandrunError."""
+    from sandrun.cli import learning  # noqa: PLC0415 (--help does without it)
+    from sandrun.profile import load  # noqa: PLC0415
+
+    _write(output, result.written)
+    profile = load([_word(output)], _variables(trial.request))
+    with Progress() as progress:
+        progress.show("verifying: the command runs again, under the profile")
+        return trial.verify(result, profile, learning.look_around())
 
 
 def _request(words: Sequence[str], command: tuple[str, ...]) -> options.Request:
@@ -151,22 +181,27 @@ class _Learned(NamedTuple):
     asked: Circumstances
     scene: Scene
     old: Old | None
+    request: options.Request
+    given: Input
+    printed: Printed | None
 
-    def result(self, *, tight: bool) -> Result:
-        """The profile; `tight` as in `learn.derive`, which only a run under it can justify."""
+    def result(self, *, tight: bool, with_variables: bool = False) -> Result:
+        """The profile; `tight` and `with_variables` as in `learn.compose`: only a run under it can justify them."""
         from sandrun.learn.compose import compose  # noqa: PLC0415 (--help does without it)
         from sandrun.learn.merge import merge  # noqa: PLC0415
 
-        made = compose(self.run, self.asked, self.scene, tight=tight)
+        made = compose(self.run, self.asked, self.scene, tight=tight, with_variables=with_variables)
         return merge(self.old, made, self.run.places, self.scene) if self.old else made
 
 
-def _learn(request: options.Request, cage: str, old: Old | None) -> _Learned:
-    """Run the command in the cage. Raises SandrunError."""
-    from sandrun.cli import learning  # noqa: PLC0415
+def _learn(request: options.Request, cage: str, old: Old | None, *, compares: bool) -> _Learned:
+    """Run the command in the cage; `compares`: take note of what it prints. Raises SandrunError."""
+    from sandrun.cli import learning, naming  # noqa: PLC0415
     from sandrun.cli import run as runs  # noqa: PLC0415
+    from sandrun.cli.verifying import Input, Printed  # noqa: PLC0415
     from sandrun.learn.compose import Circumstances  # noqa: PLC0415
 
+    given, printed = Input(), Printed(show=True) if compares else None
     place = learning.look_around()
     caged = learning.caged(request, cage, place)
     prepared = runs.prepare(caged, request.command)
@@ -175,11 +210,12 @@ def _learn(request: options.Request, cage: str, old: Old | None) -> _Learned:
         report.warn(prepared.resolution.warnings)
     with Progress() as progress:
         progress.show(f"learning in the cage {cage}")
-        run = learning.observe(caged, prepared)
+        run = learning.observe(caged, prepared, learning.Streams(printed.take if printed else None))
     lost = tuple(protection.key for protection in prepared.resolution.enforcement if protection.lost)
     flags = tuple((each.key, each.text, each.flag) for each in request.overrides)
     asked = Circumstances(request.command, cage, prepared.kernel.arch, prepared.profile, flags, lost)
-    return _Learned(run, asked, scene, old)
+    run = run._replace(variables=naming.variables(run, prepared, scene, request.command))
+    return _Learned(run, asked, scene, old, request, given, printed)
 
 
 def _write(output: str, text: str) -> None:
@@ -197,17 +233,6 @@ def _write(output: str, text: str) -> None:
         if temporary and os.path.lexists(temporary):
             os.unlink(temporary)
         raise SandrunError(f"cannot write the profile: {output}: {report.reason(error)}") from None
-
-
-def _verify(output: str, request: options.Request, cage: str, run: Run) -> tuple[int, list[str]]:
-    """The exit status of a run under the profile, and why there was none. Raises SandrunError."""
-    from sandrun.cli import learning  # noqa: PLC0415
-    from sandrun.profile import load  # noqa: PLC0415
-
-    profile = load([_word(output)], _variables(request))
-    with Progress() as progress:
-        progress.show("verifying: the command runs again, under the profile")
-        return learning.verify(profile, learning.look_around(), cage, request.command, run.wall)
 
 
 def _exposed(output: str) -> tuple[str, ...]:
@@ -234,7 +259,8 @@ def _variables(request: options.Request) -> list[tuple[str, str, str]]:
     ]
 
 
-def _text(output: str, result: Result, run: Run, verified: tuple[int, list[str]] | None) -> list[str]:
+def _text(output: str, result: Result, learned: _Learned, verified: Verified | None) -> list[str]:
+    run = learned.run
     lines = [f"learned: {output}: {result.written.count(chr(10))} lines from {sum(run.calls.values())} calls"]
     if run.gap or run.others:
         lines.append(f"incomplete: {run.gap or f'{run.others} calls too many to keep'}")
@@ -243,19 +269,37 @@ def _text(output: str, result: Result, run: Run, verified: tuple[int, list[str]]
         ("not granted", result.left_out),
         ("refused in the cage", _refused(run)),
     ):
-        lines += [f"{title}: {item}" for item in items[:SHOWN]]
-        lines += [f"{title}: and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
+        lines += _some(title, items)
     if run.status:
         lines.append(f"the command ended with status {run.status} in the cage")
+    return lines + _verdict(output, learned, verified)
+
+
+def _some(title: str, items: Sequence[str]) -> list[str]:
+    more = [f"{title}: and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
+    return [f"{title}: {item}" for item in items[:SHOWN]] + more
+
+
+def _verdict(output: str, learned: _Learned, verified: Verified | None) -> list[str]:
+    """What came of the second run."""
     if verified is None:
-        lines.append("not verified")
-    elif verified[0] == run.status:
-        lines.append(f"verified: the command ends with status {run.status} under the profile too")
+        return ["not verified"]
+    status = learned.run.status
+    lines = _some("refused under the profile", verified.news)
+    if verified.agrees(status):
+        printed = ", and prints the same" if verified.same_output else ""
+        lines.append(f"verified: the command ends with status {status} under the profile too{printed}")
+    elif verified.status != status:
+        lines.append(f"differs: the command ends with status {verified.status} under the profile")
+    elif verified.same_output is False:
+        lines.append("differs: the command prints something else under the profile")
     else:
-        lines.append(f"differs: the command ends with status {verified[0]} under the profile")
-        lines += verified[1]
-        if verified[0] != EXIT_SANDRUN:
-            lines.append(f"hint: sandrun -p {_word(output)} --explain -- COMMAND says what it was refused")
+        lines.append(f"differs: the command ends with status {status} too, but was refused what it had in the cage")
+    lines += verified.errors
+    if not learned.given.can_be_repeated and not os.isatty(0):
+        lines.append("note: the second run had no input: only a regular file can be read again")
+    if not verified.agrees(status) and verified.status != EXIT_SANDRUN:
+        lines.append(f"hint: sandrun -p {_word(output)} --explain -- COMMAND says what it was refused")
     return lines
 
 
@@ -265,7 +309,7 @@ def _refused(run: Run) -> list[str]:
     return found + [f"syscall {name} ({times} times)" for name, times in run.blocked.items()]
 
 
-def _document(output: str, result: Result, run: Run, verified: tuple[int, list[str]] | None) -> dict[str, Any]:
+def _document(output: str, result: Result, run: Run, verified: Verified | None) -> dict[str, Any]:
     return {
         "sandrun": report.SCHEMA,
         "profile": output,
@@ -273,9 +317,11 @@ def _document(output: str, result: Result, run: Run, verified: tuple[int, list[s
         "status": run.status,
         "calls": sum(run.calls.values()),
         "complete": not (run.gap or run.others),
-        "verified": None if verified is None else verified[0] == run.status,
-        "verified_status": None if verified is None else verified[0],
+        "verified": None if verified is None else verified.agrees(run.status),
+        "verified_status": None if verified is None else verified.status,
+        "same_output": None if verified is None else verified.same_output,
         "warnings": list(result.warnings),
         "not_granted": list(result.left_out),
         "refused": _refused(run),
+        "newly_refused": list(verified.news) if verified else [],
     }

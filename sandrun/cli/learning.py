@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
 import signal
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun import elf, libc, report
-from sandrun.cli import trial
 from sandrun.errors import SandrunError
 from sandrun.host import System, home_of
 from sandrun.learn import cage as cages
@@ -22,8 +22,6 @@ from sandrun.learn.tiers import is_below, tiers
 from sandrun.learn.uses import Uses
 from sandrun.plan.groups import DEVICES, TEMPORARY, Context, members
 from sandrun.primitives.landlock import READ
-from sandrun.profile.layer import read_flags
-from sandrun.profile.merge import merge
 from sandrun.profile.model import PathEntry
 from sandrun.profile.paths import expand
 from sandrun.why.files import CHANGING
@@ -31,17 +29,21 @@ from sandrun.why.rules import Rules
 from sandrun.why.seen import Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sandrun.cli.options import Request
     from sandrun.cli.run import Prepared
     from sandrun.learn.tiers import Tiers
+    from sandrun.observe.events import Event, Record
+    from sandrun.observe.tracee import Tracee
     from sandrun.plan.format import Plan
     from sandrun.profile.model import Profile
+    from sandrun.supervise import Outcome
+    from sandrun.traffic import Traffic
 
 FIRST_USER, LAST_USER = 1000, 59999
 """Uids of people (login.defs(5))."""
-LEAST_SECONDS, LONGER = 10.0, 10
+_PART = 1 << 16
 
 
 class Place(NamedTuple):
@@ -115,16 +117,37 @@ def _paths_of(profile: Profile) -> list[str]:
     return [entry.path for entry in entries if isinstance(entry, PathEntry) and entry.path.startswith("/")]
 
 
-def observe(request: Request, prepared: Prepared) -> Run:
+class Streams(NamedTuple):
+    """What a run has instead of the standard streams of this process.
+
+    `output` and `errors`, if set, get all that the command prints to them, over pipes. `is_quiet`: it has no terminal,
+    `stdin` is its input, and what else it prints is not shown.
+    """
+
+    output: Callable[[bytes], object] | None = None
+    errors: Callable[[bytes], object] | None = None
+    is_quiet: bool = False
+    stdin: int = -1
+
+
+AS_HERE = Streams()
+
+
+def observe(request: Request, prepared: Prepared, streams: Streams = AS_HERE) -> Run:
     """Run the command of `request` in a process of its own, observed. Raises SandrunError if it does not run."""
     result = os.memfd_create("learned")
     # What the supervisor writes is believed here, so no process of the command may reach that file through our /proc.
     libc.prctl(libc.PR_SET_DUMPABLE, 0)
     try:
         with _interrupts_are_the_commands():
+            takers = {fd: take for fd, take in ((1, streams.output), (2, streams.errors)) if take}
+            pipes = {fd: os.pipe() for fd in takers}
             pid = os.fork()
             if not pid:
-                _child(result, lambda: _observed(request, prepared))
+                _child(result, lambda: _observed(request, prepared), streams, pipes)
+            for _, writer in pipes.values():
+                os.close(writer)
+            _read_all({pipes[fd][0]: take for fd, take in takers.items()})
             os.waitpid(pid, 0)
         with open(os.dup(result), "rb") as file:
             file.seek(0)
@@ -140,6 +163,23 @@ def observe(request: Request, prepared: Prepared) -> Run:
     raise SandrunError("cannot learn: the process that observed the command was killed")
 
 
+def _read_all(takers: Mapping[int, Callable[[bytes], object]]) -> None:
+    """Read these descriptors to their ends, and close them."""
+    left = dict(takers)
+    poll = select.poll()
+    for fd in left:
+        poll.register(fd, select.POLLIN)
+    while left:
+        for fd, _ in poll.poll():
+            data = os.read(fd, _PART)
+            if data:
+                left[fd](data)
+            else:
+                poll.unregister(fd)
+                os.close(fd)
+                del left[fd]
+
+
 class _interrupts_are_the_commands:  # noqa: N801 (used as a function)
     """An interrupt from the terminal reaches the supervisor by itself, and ends this one after it."""
 
@@ -150,12 +190,21 @@ class _interrupts_are_the_commands:  # noqa: N801 (used as a function)
         signal.signal(signal.SIGINT, self.before)
 
 
-def _child(result: int, work: Callable[[], Run]) -> None:
+def _child(result: int, work: Callable[[], Run], streams: Streams, pipes: Mapping[int, tuple[int, int]]) -> None:
     """Do the work in this process, write what comes of it, and end."""
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
         libc.prctl(libc.PR_SET_DUMPABLE, 1)  # until it is a supervisor; it reads its own /proc before
+        if streams.is_quiet:
+            os.setsid()
+            null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+            for fd, to in enumerate((streams.stdin if streams.stdin >= 0 else null, null, null)):
+                os.dup2(to, fd)
+        for fd, (reader, writer) in pipes.items():
+            os.dup2(writer, fd)
+            os.close(reader)
+            os.close(writer)
         found: Run | list[str]
         try:
             found = work()
@@ -181,10 +230,8 @@ def _observed(request: Request, prepared: Prepared) -> Run:
     session = workspace.prepare(resolution.plan, request.command, request.overlay_size)
     try:
         plan, observer = observe(resolution.plan, kernel.arch, Job(calls=EVERY))
-        host = System()
-        seen = Seen(resolution.plan, host)
-        uses = Uses(_granter(resolution.plan, seen, host), lambda path: seen.at(path).masked)
-        observer.sink = uses.see
+        looks = _Looks(resolution.plan)
+        observer.sink, observer.tap = looks.see, looks.tap
         watch = begin(plan, verbose=request.verbose, observer=observer)
         child = launch(plan, values, watch, session.overlays if session else ())
     except BaseException:
@@ -196,27 +243,57 @@ def _observed(request: Request, prepared: Prepared) -> Run:
     report.say(report.ending(outcome))
     if session:
         session.finish(outcome, status, "discard")
-    record = observer.record()
-    return Run(
-        places=uses.places,
-        peers=uses.peers,
-        calls={name: times for name, times in record.calls.items() if times > uses.blocked.get(name, 0)},
-        traffic=_traffic(outcome.network),
-        status=status,
-        cpu=outcome.user + outcome.system,
-        wall=outcome.wall,
-        refused=uses.refused,
-        blocked={name: times for name, times in uses.blocked.items() if name not in uses.fallen_back},
-        others=uses.others + record.others,
-        gap=record.gap,
-    )
+    return looks.run(outcome, status, observer.record())
 
 
-def _traffic(record: bytes | None) -> tuple[dict[str, object], ...]:
+class _Looks:
+    """All that is looked at in one run."""
+
+    def __init__(self, plan: Plan) -> None:
+        from sandrun.observe.answers import Names  # noqa: PLC0415 (in the child only)
+        from sandrun.observe.peaks import Peaks  # noqa: PLC0415
+
+        host = System()
+        seen = Seen(plan, host)
+        self._names, self._peaks = Names(), Peaks()
+        self._uses = Uses(_granter(plan, seen, host), lambda path: seen.at(path).masked, self._names.of)
+
+    def see(self, event: Event) -> None:
+        """Take an event."""
+        self._names.see(event)
+        self._uses.see(event)
+
+    def tap(self, tid: int, name: str, arguments: tuple[int, ...], look: Callable[[], Tracee]) -> None:
+        """Take a call."""
+        self._names.tap(tid, name, arguments, look)
+        self._peaks.tap(tid, name, arguments, look)
+
+    def run(self, outcome: Outcome, status: int, record: Record) -> Run:
+        """The sum, once the command has ended."""
+        uses, traffic = self._uses, _traffic(outcome.network)
+        return Run(
+            places=uses.places,
+            peers=uses.peers,
+            calls={name: times for name, times in record.calls.items() if times > uses.blocked.get(name, 0)},
+            traffic=traffic.endpoints if traffic else (),
+            status=status,
+            cpu=outcome.user + outcome.system,
+            wall=outcome.wall,
+            refused=uses.refused,
+            blocked={name: times for name, times in uses.blocked.items() if name not in uses.fallen_back},
+            others=uses.others + record.others,
+            gap=record.gap,
+            missed=uses.missed,
+            turned_away=traffic.refused if traffic else (),
+            highest=self._peaks.highest,
+            memory=outcome.resources.memory_peak if outcome.resources else -1,
+        )
+
+
+def _traffic(record: bytes | None) -> Traffic | None:
     from sandrun import traffic  # noqa: PLC0415
 
-    found = traffic.read(record) if record is not None else None
-    return found.endpoints if found else ()
+    return traffic.read(record) if record is not None else None
 
 
 def _granter(plan: Plan, seen: Seen, host: System) -> Callable[[str, int], bool]:
@@ -238,28 +315,7 @@ def _granter(plan: Plan, seen: Seen, host: System) -> Callable[[str, int], bool]
     return granted
 
 
-def verify(profile: Profile, place: Place, cage: str, command: Sequence[str], took: float) -> tuple[int, list[str]]:
-    """The exit status of the command under the profile, and if it did not start the lines that say why.
-
-    Nothing that it writes into the working directory stays, unless the cage is open; and no input is there for it.
-    `took`: the seconds of the first run; one that takes much longer waits for something, and is ended (status 124).
-    """
-    if cage != "open":
-        profile = merge(profile, read_flags([("filesystem.overlay", ".", "--overlay")])[0])
-    created = [path for path in _created(profile, place) if not os.path.lexists(path)]
-    try:
-        return trial.first(profile, command, max(LEAST_SECONDS, LONGER * took))
-    finally:
-        for path in created if cage != "open" else ():
-            if os.path.lexists(path) and not os.lstat(path).st_size:
-                os.unlink(path)
-
-
-def _created(profile: Profile, place: Place) -> list[str]:
-    return [path for path in _expanded(profile, ("filesystem.create",), place) if is_below(path, place.cwd)]
-
-
-def _expanded(profile: Profile, keys: Iterable[str], place: Place) -> Iterator[str]:
+def expanded(profile: Profile, keys: Iterable[str], place: Place) -> Iterator[str]:
     """The paths that lists of a profile stand for here."""
     for value in (value for key in keys for value in profile.items(key)):
         if isinstance(value.value, PathEntry) and not value.value.group:
@@ -269,5 +325,5 @@ def _expanded(profile: Profile, keys: Iterable[str], place: Place) -> Iterator[s
 def is_exposed(output: str, profile: Profile, place: Place) -> bool:
     """Whether the command may write the profile itself: the next launch under it would believe that."""
     path = place.host.realpath(output if output.startswith("/") else f"{place.cwd}/{output}")
-    writable = _expanded(profile, ("filesystem.write", "filesystem.create"), place)
+    writable = expanded(profile, ("filesystem.write", "filesystem.create"), place)
     return any(is_below(path, place.host.realpath(top)) for top in writable)

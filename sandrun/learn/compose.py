@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sandrun.learn import calls, text
 from sandrun.learn.derive import derive, spell
 from sandrun.learn.endpoints import derive_network
+from sandrun.learn.limits import limits, shown_size
+from sandrun.learn.variables import evidence
 from sandrun.profile.layer import read_flags
 from sandrun.report import printable
 
@@ -27,6 +29,7 @@ SHOWN = 4
 TAKEN_OVER = ("environment.", "rlimits", "resources.", "time.", "privileges.", "process.")
 """Tables of which the options of the learning run go into the profile as they are."""
 NETWORK_TOO = ("network.private", "network.deny", "network.families")
+REFUSING = ("errno", "kill-process")
 CPU_HEADROOM, LEAST_CPU = 10, 60
 
 
@@ -46,6 +49,16 @@ class Run(NamedTuple):
     blocked: Mapping[str, int] = {}
     others: int = 0
     gap: str = ""
+    missed: frozenset[str] = frozenset()
+    """Canonical paths that were not there."""
+    turned_away: tuple[dict[str, Any], ...] = ()
+    """What the relay refused: its rows."""
+    memory: int = -1
+    """Bytes that its control group held at most, -1 if there was none or the kernel does not tell."""
+    highest: Mapping[str, int] = {}
+    """What was used of limited things: `observe.peaks`."""
+    variables: Mapping[str, tuple[str, ...]] = {}
+    """Variables of the caller's that programs of the run know by name, and which."""
 
 
 class Circumstances(NamedTuple):
@@ -68,6 +81,8 @@ class Result(NamedTuple):
     lines: tuple[text.Line, ...]
     warnings: tuple[str, ...]
     left_out: tuple[str, ...]
+    ungranted: frozenset[str] = frozenset()
+    """Paths that are meant by `left_out`."""
 
     @property
     def written(self) -> str:
@@ -75,8 +90,12 @@ class Result(NamedTuple):
         return text.render(self.head, self.lines)
 
 
-def compose(run: Run, asked: Circumstances, scene: Scene, *, tight: bool = True) -> Result:
-    """The profile of one run, made short enough for MOST_LINES if it can be; `tight` as in `derive`."""
+def compose(run: Run, asked: Circumstances, scene: Scene, *, tight: bool = True, with_variables: bool = True) -> Result:
+    """The profile of one run, made short enough for MOST_LINES if it can be; `tight` as in `derive`.
+
+    `with_variables`: pass what programs know by name; as with `tight`, a run under the profile has to show that it does.
+    """
+    run = run if with_variables else run._replace(variables={})
     results = (_compose(run, asked, scene, scale, tight=tight) for scale in SCALES)
     short = (result for result in results if result.written.count("\n") <= MOST_LINES)
     return next(short, None) or _compose(run, asked, scene, SCALES[-1], tight=tight)
@@ -87,9 +106,12 @@ def _compose(run: Run, asked: Circumstances, scene: Scene, scale: float, *, tigh
     network, untaken = derive_network(run.peers, run.traffic, asked.asked, lambda path: spell(path, scene))
     lines = _lines([*files.entries, *network])
     lines += _home(lines, asked.cage)
-    taken, silent = _taken_over(asked)
+    lines += [text.line("environment.pass", name, evidence(programs)) for name, programs in run.variables.items()]
+    taken, silent = _taken_over(asked, run.memory)
+    if any(line.key == "environment.pass" for line in (*lines, *taken)):
+        lines.insert(0, text.line("environment.pass", "@basic"))
     covered = calls.cover({"execve": 1, **run.calls}, asked.arch)
-    lines.append(text.line("syscalls.default", "errno"))
+    lines.append(text.line("syscalls.default", _default(asked.asked)))
     lines += [
         text.line("syscalls.allow", name, _names(names, run.calls)) for name, names in covered.entries if names or name
     ]
@@ -100,10 +122,11 @@ def _compose(run: Run, asked: Circumstances, scene: Scene, scale: float, *, tigh
         ("process.tty", "protected", ""),
         ("rlimits.core", "0", ""),
         ("rlimits.cpu", str(cpu), f"seconds; the run took {run.cpu:.1f}"),
+        *((f"rlimits.{name}", str(value), why) for name, value, why in limits(run.highest)),
     ):
         lines += [text.line(key, value, why)] if key not in own else []
     warnings = [*files.warnings, *(f"an unusual syscall: {name}" for name in covered.unusual)]
-    left_out = [*files.left_out, *untaken, *silent]
+    left_out = [*files.left_out, *(f"{what}: {who}" for what, who in untaken), *_turned_away(run), *silent]
     optional = tuple(key for key in asked.lost if any(line.key == key for line in lines))
     head = text.Head(
         (
@@ -114,7 +137,19 @@ def _compose(run: Run, asked: Circumstances, scene: Scene, scale: float, *, tigh
         f"Learned from {printable(posixpath.basename(asked.command[0]))}",
         (("optional", optional),),
     )
-    return Result(head, (*lines, *taken), tuple(warnings), tuple(left_out))
+    return Result(head, (*lines, *taken), tuple(warnings), tuple(left_out), files.ungranted)
+
+
+def _default(asked: Profile) -> str:
+    """What is done with other syscalls: as in the run, which has `kill-process` only where the user's own profile says so."""
+    value = asked.scalar("syscalls.default")
+    return str(value.value) if value is not None and str(value.value) in REFUSING else "errno"
+
+
+def _turned_away(run: Run) -> list[str]:
+    return [
+        f"{row['what']} {row['target']} ({row['reason']}): the relay, {row['count']} times" for row in run.turned_away
+    ]
 
 
 def _lines(entries: Iterable[Entry]) -> list[text.Line]:
@@ -135,7 +170,7 @@ def _names(names: Sequence[str], counts: Mapping[str, int]) -> str:
     return shown + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def _taken_over(asked: Circumstances) -> tuple[list[text.Line], list[str]]:
+def _taken_over(asked: Circumstances, memory: int) -> tuple[list[text.Line], list[str]]:
     """The user's options that shape more than the cage. Values of variables are nobody's to write down."""
     lines: list[text.Line] = []
     left_out = []
@@ -146,7 +181,6 @@ def _taken_over(asked: Circumstances) -> tuple[list[text.Line], list[str]]:
             left_out.append(f"the value of {value.partition('=')[0]}: set it with {flag} again")
             continue
         values = read_flags([(key, value, flag)])[0].values
-        lines += [line._replace(comment=f"as asked: {flag}") for line in text.lines_of(values, {})]
-    if any(line.key == "environment.pass" for line in lines):
-        lines.insert(0, text.line("environment.pass", "@basic"))
+        used = f"; the run used {shown_size(memory)}" if key == "resources.memory" and memory >= 0 else ""
+        lines += [line._replace(comment=f"as asked: {flag}{used}") for line in text.lines_of(values, {})]
     return lines, left_out

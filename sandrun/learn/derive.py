@@ -75,6 +75,8 @@ class Derived(NamedTuple):
     warnings: tuple[str, ...]
     left_out: tuple[str, ...]
     """What the run did and the entries do not grant, with the reason."""
+    ungranted: frozenset[str] = frozenset()
+    """The paths of these."""
 
 
 class _Files:
@@ -86,6 +88,7 @@ class _Files:
         self.exact: dict[tuple[str, str], Evidence] = {}
         self.warnings: list[str] = []
         self.left_out: list[str] = []
+        self.ungranted: set[str] = set()
 
     def add(self, done: str, path: str, evidence: Evidence) -> None:
         paths = self.uses[done]
@@ -123,7 +126,7 @@ def derive(uses: Iterable[Use], scene: Scene, scale: float = 1.0, *, tight: bool
         entries += _entries(f"filesystem.{key}", paths, scene, files)
     entries += [Entry(key, spell(path, scene), evidence) for (key, path), evidence in files.exact.items()]
     entries += _entries("filesystem.deny_write", kept, scene, files)
-    return Derived(tuple(entries), tuple(files.warnings), tuple(files.left_out))
+    return Derived(tuple(entries), tuple(files.warnings), tuple(files.left_out), frozenset(files.ungranted))
 
 
 def _sort(use: Use, scene: Scene, files: _Files) -> None:
@@ -192,6 +195,7 @@ def _written(
     for path in tuple(entered):
         if not scene.tiers.may_cover(path) and path != scene.cwd:
             evidence = entered.pop(path)
+            files.ungranted.add(path)
             files.left_out.append(f"new or removed entries of {path}, which holds what others need: {evidence}")
     written = collapse(entered | files.uses[WRITE], scene.tiers.may_cover, int(MOST_WRITTEN * scale))
     return written, {path: evidence for path, evidence in created.items() if not cover(path, written)}
@@ -204,6 +208,7 @@ def _listable(scene: Scene, files: _Files) -> dict[str, Evidence]:
         if scene.tiers.may_cover(path) or path == scene.cwd:
             listed[path] = evidence
         else:
+            files.ungranted.add(path)
             files.left_out.append(f"the names in {path}, since reading it would mean all below: {evidence}")
     return listed
 
@@ -228,6 +233,7 @@ def _entries(key: str, paths: Mapping[str, Evidence], scene: Scene, files: _File
     spelled: dict[str, list[Evidence]] = {}
     for path, evidence in paths.items():
         if not path.isprintable() and any("\udc80" <= char <= "\udcff" for char in path):
+            files.ungranted.add(path)
             files.left_out.append(f"{path}, whose name is not UTF-8: {evidence}")
             continue
         exact = key in ("filesystem.create", "filesystem.deny_write") or scene.tiers.of(path)

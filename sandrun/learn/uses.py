@@ -6,6 +6,7 @@ What the run made itself is told apart from what was there: the one is granted b
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import posixpath
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -23,6 +24,7 @@ Key = TypeVar("Key")
 MOST_PLACES = 200_000
 """Places of one run; a command that names more is told so."""
 MOST_PROGRAMS = 100
+MOST_MISSED = 20_000
 READ, LIST, EXECUTE, WRITE, CHANGE, MAKE, ENTER = "read", "list", "execute", "write", "change", "make", "enter"
 """What is done: read a file, list a directory, execute, write what is there, change its attributes, make a file by
 opening it, make or remove anything else in a directory (that directory is the place)."""
@@ -45,6 +47,8 @@ class Peer(NamedTuple):
 
     address: Address
     evidence: Evidence
+    name: str = ""
+    """The host name that the address was given for; "" if that was not seen."""
 
 
 class _Count:
@@ -68,16 +72,21 @@ class Uses:
 
     `granted(path, rights)` says whether what holds during the run lets these Landlock rights be used there. What it
     refuses is not evidence that the command can do it: `refused` has it. `hidden(path)` says whether what is there is
-    covered, so that the command finds nothing.
+    covered, so that the command finds nothing. `name_of(address)` is the host name that an address was given for.
     """
 
-    def __init__(self, granted: Callable[[str, int], bool], hidden: Callable[[str], bool]) -> None:
-        self._granted, self._hidden = granted, hidden
+    def __init__(
+        self,
+        granted: Callable[[str, int], bool],
+        hidden: Callable[[str], bool],
+        name_of: Callable[[str], str] = lambda _address: "",
+    ) -> None:
+        self._granted, self._hidden, self._name_of = granted, hidden, name_of
         self._places: dict[tuple[str, str], _Count] = {}
         self._refused: dict[tuple[str, str], _Count] = {}
-        self._addresses: dict[Address, _Count] = {}
+        self._addresses: dict[tuple[Address, str], _Count] = {}
         self._made: set[str] = set()
-        self._missed: set[str] = set()
+        self._missed: dict[str, None] = {}
         """What somebody asked for and did not find."""
         self.others = 0
         """Events of places for which there was no room."""
@@ -97,7 +106,8 @@ class Uses:
             return
         program = posixpath.basename(event.program) or "?"
         if event.address is not None:
-            self._count(self._addresses, event.address, "", event.when, program)
+            named = event.address, self._name_of(event.address.host)
+            self._count(self._addresses, named, "", event.when, program)
         for place in event.places:
             done = _done(place, event)
             if done == MAKE and place.real in self._missed:
@@ -105,7 +115,7 @@ class Uses:
             if done:
                 self._place(place, done, event.when, program)
             if place.kind == ABSENT and len(self._missed) < MOST_PLACES:
-                self._missed.add(place.real)
+                self._missed.setdefault(place.real)
 
     def _place(self, place: Place, done: str, when: float, program: str) -> None:
         path, kind = place.real, place.kind
@@ -152,7 +162,12 @@ class Uses:
     @property
     def peers(self) -> tuple[Peer, ...]:
         """The addresses, in the order of the first time."""
-        return tuple(Peer(address, count.evidence()) for address, count in self._addresses.items())
+        return tuple(Peer(address, count.evidence(), name) for (address, name), count in self._addresses.items())
+
+    @property
+    def missed(self) -> frozenset[str]:
+        """The canonical paths that somebody asked for and did not find, the first of them."""
+        return frozenset(itertools.islice(self._missed, MOST_MISSED))
 
 
 def _rows(counts: dict[tuple[str, str], _Count]) -> tuple[Use, ...]:

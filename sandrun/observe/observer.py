@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from sandrun.observe.events import Key
 
+    Tap = Callable[[int, str, tuple[int, ...], Callable[[], Tracee]], None]
+
 MOST_SEEN = 20_000
 """Different events that a record holds."""
 MOST_TEXT = 64 * 2**20
@@ -117,7 +119,9 @@ class Observer:
 
     `channel` is what the child sends the listener over; `poll` is readable when there is work to `serve`. `sink`, if
     set, is called with each event as it happens, also with those that repeat others; `peek` is called before its caller
-    goes on, perhaps twice for a call that is interrupted. They must neither block nor raise.
+    goes on, perhaps twice for a call that is interrupted. They must neither block nor raise. So must not `tap`, which
+    gets every call that is notified before it goes on, also those of which no Event is made, and with it what looks at
+    the caller (raises OSError).
     """
 
     __slots__ = (
@@ -142,6 +146,7 @@ class Observer:
         "peek",
         "poll",
         "sink",
+        "tap",
     )
 
     def __init__(self, channels: tuple[int, int], verdicts: Verdicts, arch: str, job: Job) -> None:
@@ -159,6 +164,7 @@ class Observer:
         self._gap = ""
         self.peek: Callable[[Event], None] | None = None
         self.sink: Callable[[Event], None] | None = None
+        self.tap: Tap | None = None
         self.poll = select.epoll()
 
     def handed_over(self) -> None:
@@ -229,6 +235,8 @@ class Observer:
         refused = errno.EPERM  # until it is known
         try:
             refused = self._verdicts.refusal(number, arguments)
+            if self.tap:
+                self.tap(tid, name, arguments, lambda: self._tracee(waiting, tid))
             is_wanted = name in SHAPES or name in self._job.also
             is_new = number not in self._first and len(self._first) < MOST_FIRST
             if refused or is_new or (self._job.reads and is_wanted):

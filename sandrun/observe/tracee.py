@@ -122,6 +122,31 @@ class Tracee:
             os.close(copy)
         return domain, kind, protocol
 
+    def memory(self) -> dict[str, int]:
+        """What proc_pid_status(5) says in bytes (`VmPeak`) and in numbers (`FDSize`); of a process that ends, nothing."""
+        rows = (row.split() for row in self._text("status").decode(errors="replace").splitlines())
+        return {
+            row[0].rstrip(":"): int(row[1]) * (1024 if row[2:] == ["kB"] else 1)
+            for row in rows
+            if len(row) in (2, 3) and row[1].isdigit()
+        }
+
+    def written(self, fd: int) -> int:
+        """The length of the regular file that is open as `fd` for writing, -1 if it is none. Raises OSError."""
+        name = f"fd/{fd & 0xFFFFFFFF}"
+        if not os.lstat(name, dir_fd=self._proc).st_mode & stat.S_IWUSR:  # how it is open (proc_pid_fd(5))
+            return -1
+        found = os.stat(name, dir_fd=self._proc)
+        return found.st_size if stat.S_ISREG(found.st_mode) else -1
+
+    def descriptors(self) -> list[int]:
+        """The numbers of what is open. Raises OSError."""
+        folder = os.open("fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._proc)
+        try:
+            return [int(name) for name in os.listdir(folder)]
+        finally:
+            os.close(folder)
+
     def _find_absent(self, path: str, *, follows: bool, links: int) -> Found:
         """Of what is not there: where it would be made. A symlink that leads nowhere is followed, as open(2) does."""
         folder, name = posixpath.split(path)
