@@ -135,12 +135,12 @@ _sandrun_command() {
         else
             mapfile -t COMPREPLY < <(compgen -W "$(sandrun workspace list --ids 2>/dev/null)" -- "$cur")
         fi
-    elif ((at == 1 && COMP_CWORD > 1)) && [[ ' doctor learn lock shrink trace why ' == *" ${COMP_WORDS[1]} "* ]]; then
+    elif ((at == 1 && COMP_CWORD > 1)) && [[ ' doctor learn lock report shrink trace why ' == *" ${COMP_WORDS[1]} "* ]]; then
         _sandrun_verb "$cur"
     elif ((COMP_CWORD == at)); then
         mapfile -t COMPREPLY < <(compgen -c -- "$cur")
         if ((at == 1)); then
-            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'doctor learn lock profile shrink trace why workspace' -- "$cur")
+            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'doctor learn lock profile report shrink trace why workspace' -- "$cur")
         fi
         compopt -o filenames
         mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <([[ $cur == */* ]] && compgen -f -- "$cur")
@@ -164,8 +164,9 @@ _sandrun_verb() {
     done
     case ${COMP_WORDS[1]} in
         doctor) options='--json' ;;
-        learn) options='-o --output --cage --merge --no-verify --json' ;;
+        learn) options='-o --output --cage --merge --no-verify --compare-output --json' ;;
         lock) options='--used --check --json' ;;
+        report) options='--html -o --output' ;;
         shrink) options='--jobs -j --tries --timeout --state --inherited --check --json' ;;
         trace) options='--json' ;;
         why) options='--abi --json' ;;

@@ -53,7 +53,7 @@ end
 
 function __sandrun_verb
     set -l tokens (commandline -opc)
-    contains -- "$tokens[2]" profile workspace doctor learn lock shrink trace why
+    contains -- "$tokens[2]" profile workspace doctor learn lock report shrink trace why
 end
 
 # Whether the command line is of this verb, before the -- of its command.
@@ -85,7 +85,7 @@ end
 
 complete -c sandrun -f
 complete -c sandrun -n 'not __sandrun_verb' -x -a '(__sandrun_complete_command)'
-complete -c sandrun -n __sandrun_first -f -a 'doctor learn lock profile shrink trace why workspace'
+complete -c sandrun -n __sandrun_first -f -a 'doctor learn lock profile report shrink trace why workspace'
 complete -c sandrun -n '__sandrun_verb_is profile; and test (count (commandline -opc)) -eq 2' -f -a 'list show check schema diff audit'
 complete -c sandrun -n '__sandrun_verb_is profile; and test (count (commandline -opc)) -gt 2' -f -a '(__sandrun_profiles)'
 complete -c sandrun -n '__sandrun_verb_is workspace; and test (count (commandline -opc)) -eq 2' -f -a 'list diff commit discard'
@@ -98,11 +98,15 @@ complete -c sandrun -n '__sandrun_plain_verb learn' -s o -l output -r -d 'Write 
 complete -c sandrun -n '__sandrun_plain_verb learn' -l cage -r -d 'What the command may do meanwhile (default: private).'
 complete -c sandrun -n '__sandrun_plain_verb learn' -l merge -d 'Extend the profile FILE by what this run needs.'
 complete -c sandrun -n '__sandrun_plain_verb learn' -l no-verify -d 'Do not run the command again under the profile.'
+complete -c sandrun -n '__sandrun_plain_verb learn' -l compare-output -d 'What both runs print to stdout has to be the same too.'
 complete -c sandrun -n '__sandrun_plain_verb learn' -l json -d 'Print JSON.'
 complete -c sandrun -n '__sandrun_plain_verb lock' -F
 complete -c sandrun -n '__sandrun_plain_verb lock' -l used -r -d 'Add what the run of this --report used.'
 complete -c sandrun -n '__sandrun_plain_verb lock' -l check -d 'Write nothing; the status is 1 if the lock differs.'
 complete -c sandrun -n '__sandrun_plain_verb lock' -l json -d 'Print JSON.'
+complete -c sandrun -n '__sandrun_plain_verb report' -F
+complete -c sandrun -n '__sandrun_plain_verb report' -l html -d 'Make a page of HTML: one file that loads nothing.'
+complete -c sandrun -n '__sandrun_plain_verb report' -s o -l output -r -d 'Write it to OUT, instead of standard output.'
 complete -c sandrun -n '__sandrun_plain_verb shrink' -F
 complete -c sandrun -n '__sandrun_plain_verb shrink' -l jobs -s j -r -d 'Run N tests at a time.'
 complete -c sandrun -n '__sandrun_plain_verb shrink' -l tries -r -d 'Run at most N tests (default: 1000).'

@@ -95,6 +95,12 @@ def describe(profile: Profile, resolution: Resolution) -> dict[str, Any]:
     }
 
 
+def part_of_record(profile: Profile, resolution: Resolution) -> dict[str, Any]:
+    """The plan as a record of a run holds it: without what the record has itself."""
+    document = describe(profile, resolution)
+    return {key: value for key, value in document.items() if key not in ("sandrun", "protections", "warnings")}
+
+
 def _bits(mask: int, names: Mapping[str, int]) -> list[str]:
     """The names of the bits in a mask, in their order; a bit without a name is shown by its number."""
     named = {bit: name for name, bit in names.items()}

@@ -188,6 +188,7 @@ def run_document(
     workspace: Mapping[str, Any] | None = None,
     locked: Mapping[str, Any] | None = None,
     told: Mapping[str, Any] | None = None,
+    plan: Mapping[str, Any] | None = None,
     lines: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The record that `--report` writes, of a run (`outcome`) or of a failure (`lines`), or of both.
@@ -222,7 +223,9 @@ def run_document(
         "locked": locked,
         "explained": None,
         "trace": None,
+        "used": None,
         **(told or {}),
+        "plan": plan,
         "protections": protections(resolution.enforcement) if resolution else [],
     }
 

@@ -48,6 +48,7 @@ for group in "${@:-run}"; do
         need_command busybox busybox-static busybox
         need_command bwrap bubblewrap bubblewrap
         need_command capsh libcap2-bin libcap
+        need_command chromium chromium chromium
         need_command curl curl curl
         need_command fish fish fish
         need_command git git git

@@ -18,6 +18,7 @@ VERBS = {
     "learn": "sandrun.cli.learn",
     "lock": "sandrun.cli.lock",
     "profile": "sandrun.cli.profile",
+    "report": "sandrun.cli.report",
     "shrink": "sandrun.cli.shrink",
     "trace": "sandrun.cli.trace",
     "why": "sandrun.cli.why",
@@ -45,7 +46,8 @@ def main(argv: Sequence[str]) -> int:
     except SandrunError as error:
         from sandrun.report import say  # noqa: PLC0415
 
-        meant = _meant(argv[0]) if argv and error.status == EXIT_NOT_FOUND else ""
+        is_word = bool(argv) and not argv[0].startswith("-")
+        meant = _meant(argv[0]) if is_word and error.status == EXIT_NOT_FOUND else ""
         say([error.message, f"hint: {meant}"] if meant else error.lines())
         return EXIT_USAGE if verb and isinstance(error, UsageError) else error.status
     except ModuleNotFoundError as error:

@@ -70,6 +70,7 @@ VERB_USAGE = (
     "sandrun doctor",
     "sandrun learn",
     "sandrun lock",
+    "sandrun report",
     "sandrun shrink",
     "sandrun trace",
     "sandrun why",

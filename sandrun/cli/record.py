@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sandrun.cli.options import Request
+    from sandrun.explain.session import Explained
     from sandrun.explain.session import Session as Explaining
     from sandrun.launch import Child
     from sandrun.lock.hold import Held
     from sandrun.plan.resolve import Resolution
     from sandrun.profile.model import Profile
     from sandrun.supervise import Outcome
+    from sandrun.trace.render import Traced
     from sandrun.trace.session import Session as Tracing
     from sandrun.workspace.launch import Session
 
@@ -72,7 +74,7 @@ class StatusFd:
 
 
 class ReportFile:
-    """A JSON file that appears whole, at the end, with mode 0600, in the directory that was checked at the start."""
+    """A file that appears whole, at the end, with mode 0600, in the directory that was checked at the start."""
 
     def __init__(self, path: str) -> None:
         """Check the argument of `--report`; "" is a ReportFile that writes nothing. Raises SandrunError."""
@@ -112,13 +114,16 @@ class ReportFile:
 
     def write(self, document: Mapping[str, Any]) -> None:
         """Write the document and put it in place. Call it when no process of the command is left. Raises SandrunError."""
-        if self.directory < 0:
-            return
+        if self.directory >= 0:
+            self.put(report.to_json(document, indent=2))
+
+    def put(self, text: str) -> None:
+        """Write a text and put it in place. Raises SandrunError."""
         try:
             fd = self._create()
             try:
-                with open(fd, "w", encoding="ascii") as file:
-                    file.write(report.to_json(document, indent=2))
+                with open(fd, "w", encoding="utf-8") as file:
+                    file.write(text)
                 os.rename(self._temporary, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
             except OSError:
                 os.unlink(self._temporary, dir_fd=self.directory)
@@ -173,8 +178,16 @@ class Record:
 
         document = dryrun.describe(self.profile, self.resolution)
         report.emit(report.to_json(document, indent=2) if self.request.json else dryrun.text(document))
-        self.file.write(report.run_document(self.request.command, 0, resolution=self.resolution))
+        self.file.write(report.run_document(self.request.command, 0, resolution=self.resolution, plan=self._plan()))
         return 0
+
+    def _plan(self) -> dict[str, Any] | None:
+        """What the report has of the plan; None if there is no report, or was no plan."""
+        if not self.file.path or self.profile is None or self.resolution is None:
+            return None
+        from sandrun import dryrun  # noqa: PLC0415 (only where the plan is shown)
+
+        return dryrun.part_of_record(self.profile, self.resolution)
 
     def started(self, child: Child) -> None:
         """The command runs."""
@@ -210,7 +223,8 @@ class Record:
             outcome=outcome,
             workspace=workspace,
             locked=self.held.document(needed) if self.held else None,
-            told={explained.section: explained.document()} if explained else {},
+            told=self._told(outcome, explained),
+            plan=self._plan(),
         )
         try:
             self.file.write(document)
@@ -219,11 +233,19 @@ class Record:
             return status or EXIT_LATER_CHECK
         return status
 
+    def _told(self, outcome: Outcome, explained: Explained | Traced | None) -> dict[str, Any]:
+        """The members of the report about a run that was observed."""
+        if explained is None or not self.file.path:
+            return {}
+        used = getattr(self.explaining, "used", None)
+        told = {explained.section: explained.document()}
+        return {**told, "used": used(outcome, explained)} if used else told
+
     def failed(self, error: SandrunError) -> None:
         """The command did not run; the caller prints why."""
         self.events.send("error", status=error.status, message="; ".join(error.lines()))
         document = report.run_document(
-            self.request.command, error.status, resolution=self.resolution, lines=error.lines()
+            self.request.command, error.status, resolution=self.resolution, plan=self._plan(), lines=error.lines()
         )
         try:
             self.file.write(document)

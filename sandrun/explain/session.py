@@ -11,6 +11,7 @@ from sandrun.explain.attempts import EXITS, Collector
 from sandrun.explain.causes import findings
 from sandrun.explain.denials import find, of_relay
 from sandrun.explain.proposals import Proposals
+from sandrun.explain.used import Uses
 from sandrun.observe.observer import Job, observe
 from sandrun.why.judge import Judge
 
@@ -67,7 +68,8 @@ class Session:
         self._judge = Judge(profile, resolution, kernel, host, ways, os.getgroups())
         self._proposals = Proposals(profile, resolution.plan, kernel, host)
         self._limits = limits.Watcher(resolution.plan)
-        self._collector = Collector()
+        self._uses = Uses()
+        self._collector = Collector(also=self._uses)
         self._log = kernel_log.KernelLog()
         self._observer: Observer | None = None
 
@@ -97,3 +99,9 @@ class Session:
         # As it was when the plan was made: a process that is not dumpable may not read its own /proc (prctl(2)).
         libc.prctl(libc.PR_SET_DUMPABLE, 1)
         return Explained(self._proposals.checked(findings(found, attempts.exits, failed=failed)), failed, gap)
+
+    def used(self, outcome: Outcome, explained: Explained) -> dict[str, Any]:
+        """What the run used of what is granted, as `--report` has it; after `finish`."""
+        denied = [denial for finding in explained.findings for denial in finding.denials]
+        record = traffic.document(outcome.network) if outcome.network else None
+        return self._uses.document(self._judge, denied, record, explained.gap)

@@ -14,7 +14,7 @@ from sandrun.primitives import caps
 from sandrun.primitives.landlock import FS
 from sandrun.why.answer import Answer
 from sandrun.why.calls import Calls
-from sandrun.why.entries import Entries, Entry
+from sandrun.why.entries import Entries, Entry, made_of
 from sandrun.why.files import ACTS, Files
 from sandrun.why.modes import Person
 from sandrun.why.network import ABSTRACT, Network
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ACTS", "Answer", "Entry", "Judge"]
 NO_WAYS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+NETWORK_GRANTS = ("network.connect", "network.bind", "network.unix")
 BIND_LOW = caps.mask(("CAP_NET_BIND_SERVICE",))
 
 
@@ -55,8 +56,13 @@ class Judge:
         in_user_namespace = bool(plan.namespaces & CLONE_NEW["CLONE_NEWUSER"])
         may_bind_low = bool(plan.permitted & BIND_LOW) and not in_user_namespace
         self._network = Network(profile, plan, host, self._calls, ways, may_bind_low=may_bind_low)
-        entries = Entries(profile, resolution, kernel, host, ways)
-        self._files = Files(plan, Seen(plan, host), host, person, entries, self._calls.refused)
+        self.entries = Entries(profile, resolution, kernel, host, ways)
+        """What the profile says of files, behind the plan."""
+        self.network_entries = tuple(
+            made_of(value, key, ways) for key in NETWORK_GRANTS for value in profile.items(key)
+        )
+        """The entries that grant places of the network."""
+        self._files = Files(plan, Seen(plan, host), host, person, self.entries, self._calls.refused)
 
     def file(self, act: str, path: str, rights: int = 0) -> Answer:
         """Whether the command may do `act` (one of ACTS) to `path`, as it names it; relative: from its directory.

@@ -28,6 +28,8 @@ DOCUMENT = {
     "locked",
     "explained",
     "trace",
+    "used",
+    "plan",
     "protections",
 }
 OUTCOME = {

@@ -17,6 +17,7 @@ from sandrun.cli.doctor import doctor
 from sandrun.cli.learn import learn
 from sandrun.cli.lock import lock
 from sandrun.cli.profile import profile
+from sandrun.cli.report import report
 from sandrun.cli.shrink import shrink
 from sandrun.cli.trace import trace
 from sandrun.cli.why import why
@@ -145,9 +146,10 @@ def test_every_exit_status_is_documented() -> None:
 
 def _verbs() -> dict[str, click.Command]:
     """Every verb, by its words."""
-    assert set(VERBS) == {"doctor", "learn", "lock", "profile", "shrink", "trace", "why", "workspace"}
+    assert set(VERBS) == {"doctor", "learn", "lock", "profile", "report", "shrink", "trace", "why", "workspace"}
     return (
-        {"doctor": doctor, "learn": learn, "lock": lock, "shrink": shrink, "trace": trace, "why": why}
+        {"doctor": doctor, "learn": learn, "lock": lock, "report": report}
+        | {"shrink": shrink, "trace": trace, "why": why}
         | {f"profile {name}": command for name, command in profile.commands.items()}
         | {f"workspace {name}": command for name, command in workspace.commands.items()}
     )
