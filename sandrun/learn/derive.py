@@ -98,11 +98,13 @@ class _Files:
 def derive(uses: Iterable[Use], scene: Scene, scale: float = 1.0, *, tight: bool = True) -> Derived:
     """The entries of `[filesystem]` for these uses; `scale` makes lists shorter and wider.
 
-    Not `tight`: neither `create`, since some programs ask whether the file is there, nor `deny_write`.
+    Not `tight`: neither `create`, since some programs ask whether the file is there, nor `deny_write`, and a home of its
+    own for whoever only looked into it.
     """
     files = _Files()
     for use in uses:
-        _sort(use, scene, files)
+        if not (tight and use.done == LIST and not scene.is_open and (use.path, "filesystem.home") in scene.replaced):
+            _sort(use, scene, files)  # a home that nothing was put into may as well be hidden
     for path, evidence in tuple(files.uses[EXECUTE].items()):
         _interpreters(path, evidence, scene, files)
     written, created = _written(scene, files, scale, tight=tight)

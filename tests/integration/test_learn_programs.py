@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import shutil
+import subprocess
 import sys
 import zipfile
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-import tomli
 
 from sandrun.learn.tiers import is_below, tiers
 from sandrun.profile.find import Found
@@ -50,6 +51,38 @@ fs.writeFileSync("out.json", JSON.stringify({ in: fs.readFileSync("in.txt", "utf
 child.execSync("echo from a child", { stdio: "inherit" });
 """
 MAKEFILE = "prog: main.o twice.o\n\tgcc -o prog main.o twice.o\n%.o: %.c twice.h\n\tgcc -O1 -c $<\n"
+
+
+SCRIPT = """#!/bin/sh
+sort in.txt | tr a-z A-Z >out.txt
+scratch=$(mktemp) || exit 3
+wc -l <out.txt >"$scratch"
+cat "$scratch"
+rm "$scratch"
+"""
+ELSEWHERE = "93.184.216.34"
+EXTRA = f"""
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+__attribute__((constructor)) static void extra(void) {{
+    const char *path = getenv("EXTRA_PATH");
+    int fd;
+    if (!path) return;
+    if (*path) {{
+        fd = open(path, strstr(path, "bashrc") ? O_WRONLY | O_APPEND | O_CREAT : O_RDONLY, 0600);
+        _exit(fd < 0 ? 7 : 0);
+    }}
+    struct sockaddr_in to = {{ .sin_family = AF_INET, .sin_port = htons(443) }};
+    inet_pton(AF_INET, "{ELSEWHERE}", &to.sin_addr);
+    fd = socket(AF_INET, SOCK_STREAM, 0);
+    _exit(fd < 0 || connect(fd, (void *)&to, sizeof to) ? 7 : 0);
+}}
+"""
+"""One more ability for any program that is linked dynamically, before it does anything else."""
 
 
 class Job(NamedTuple):
@@ -117,6 +150,12 @@ def _nothing(_place: Path, _who: Who) -> None:
     """The program makes its own input."""
 
 
+def _script(place: Path, _who: Who) -> None:
+    (place / "in.txt").write_text("b\na\n")
+    (place / "work.sh").write_text(SCRIPT)
+    (place / "work.sh").chmod(0o755)
+
+
 def _picture(place: Path, _who: Who) -> None:
     (place / "in.ppm").write_bytes(b"P6 4 4 255\n" + bytes(range(48)))
 
@@ -141,6 +180,7 @@ JOBS = {
     "sqlite3": Job(_nothing, ("sqlite3", "t.db", SQL), "t.db"),
     "node": Job(_node, ("node", "main.js"), "out.json"),
     "nginx": Job(_nginx, ("./serve.sh",), "access.log", ("--loopback",)),
+    "script": Job(_script, ("./work.sh",), "out.txt"),
     "convert": Job(_picture, ("convert", "in.ppm", "-resize", "50%", "out.png"), "out.png", optional=True),
     "ffmpeg": Job(_picture, ("ffmpeg", "-v", "error", "-i", "in.ppm", "out.png"), "out.png", optional=True),
 }
@@ -149,12 +189,16 @@ JOBS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", JOBS)
 def test_a_program_is_learned(who: Who, box: Path, name: str) -> None:
-    """Learned and verified; run again for real it makes its result; the profile is short, and neither wide nor sensitive."""
+    """Learned and verified; run again for real it makes its result; the profile is short, and neither wide nor sensitive.
+
+    With one more ability it is refused just that, and told so first.
+    """
     need_namespaces(who)
     job = JOBS[name]
     if job.optional and not shutil.which(name, path=PATH):
         pytest.skip(f"the program {name} is not installed")
-    for program in {"make": ("make", "gcc"), "nginx": ("nginx", "curl"), "pip": ()}.get(name, (name,)):
+    needed = {"make": ("make",), "nginx": ("nginx", "curl"), "pip": (), "script": ()}.get(name, (name,))
+    for program in (*needed, "gcc"):
         need_program(program)
     if name == "pip":
         need(not who.run([sys.executable, "-m", "pip", "--version"]).returncode, "pip cannot be executed by this user")
@@ -178,6 +222,28 @@ def test_a_program_is_learned(who: Who, box: Path, name: str) -> None:
     ran = sandrun("-q", "-p", out, "--", *argv, who=who, cwd=place, timeout=90)
     assert ran.returncode == 0, ran.stderr
     assert (place / job.result).stat().st_size
+    _one_more(out, who, place, argv)
+
+
+def _one_more(profile: str, who: Who, place: Path, argv: list[str]) -> None:
+    """The same command reads a key, writes a start file, and connects elsewhere: each is refused, and named first."""
+    (place / "extra.c").write_text(EXTRA)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", "extra.so", "extra.c"], cwd=place, check=True)
+    (who.home / ".ssh").mkdir(exist_ok=True)
+    key, start = who.home / ".ssh" / "id_rsa", who.home / ".bashrc"
+    key.write_text("key\n")
+    start.write_text("")
+    who.own(who.home / ".ssh", key, start, place / "extra.so")
+    words = ("--explain", "--json", "-p", profile, "-x", "extra.so", "--env", f"LD_PRELOAD={place}/extra.so")
+    for path in (key, start, ""):
+        done = sandrun(*words, "--env", f"EXTRA_PATH={path}", "--", *argv, who=who, cwd=place, timeout=90)
+        assert done.returncode == 7, done.stderr
+        lines = [line for line in done.stderr.splitlines() if line.startswith('{"sandrun"')]
+        first = json.loads(lines[-1])["findings"][0]
+        assert first["standing"] == "cause"
+        what = first["denials"][0]["what"]
+        assert str(path) in what if path else ELSEWHERE in what or "socket" in what
+    assert start.read_text() == ""
 
 
 def _judge(profile: str, who: Who, place: Path) -> None:
@@ -196,31 +262,3 @@ def _judge(profile: str, who: Who, place: Path) -> None:
         full = os.path.normpath(os.path.join(place, path)) if grant.path and not path.startswith("~") else path
         assert not known.of(full)
         assert not any(is_below(tier, full) for tier, _ in known.places if full.startswith("/"))
-
-
-def test_what_was_learned_is_all_there_is(who: Who, box: Path) -> None:
-    """git under its own profile reads no key, writes no start file, and reaches nobody."""
-    need_namespaces(who)
-    need_program("git")
-    place = box / "place"
-    place.mkdir()
-    _git(place, who)
-    who.own(place, box)
-    (who.home / ".ssh").mkdir(exist_ok=True)
-    (who.home / ".ssh" / "id_rsa").write_text("key\n")
-    (who.home / ".bashrc").write_text("")
-    who.own(*who.home.rglob("*"))
-    source = f"{place}-source"
-    done = sandrun("learn", "-o", f"{box}/app.toml", "--", "git", "clone", "-q", source, "copy", who=who, cwd=place)
-    assert done.returncode == 0, done.stderr
-
-    def git(*words: str) -> Any:
-        return sandrun("-q", "-p", f"{box}/app.toml", "--", "git", *words, who=who, cwd=place)
-
-    assert git("hash-object", f"{source}/.git/config").returncode == 0, "the control: what was learned works"
-    assert git("hash-object", f"{who.home}/.ssh/id_rsa").returncode != 0
-    assert git("config", "--file", f"{who.home}/.bashrc", "a.b", "c").returncode != 0
-    assert git("ls-remote", "git://127.0.0.1:9/x").returncode != 0
-    assert (who.home / ".bashrc").read_text() == ""
-    tables = tomli.loads((box / "app.toml").read_text())
-    assert "network" not in tables
