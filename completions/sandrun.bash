@@ -167,7 +167,7 @@ _sandrun_verb() {
         learn) options='-o --output --cage --merge --no-verify --compare-output --json' ;;
         lock) options='--used --check --json' ;;
         report) options='--html -o --output' ;;
-        shrink) options='--jobs -j --tries --timeout --state --inherited --check --json' ;;
+        shrink) options='--jobs -j --tries --timeout --state --inherited --below --repeat --check --json' ;;
         trace) options='--json' ;;
         why) options='--abi --json' ;;
     esac

@@ -113,6 +113,8 @@ complete -c sandrun -n '__sandrun_plain_verb shrink' -l tries -r -d 'Run at most
 complete -c sandrun -n '__sandrun_plain_verb shrink' -l timeout -r -d 'A test that takes longer than TIME fails.'
 complete -c sandrun -n '__sandrun_plain_verb shrink' -l state -r -d 'Keep the answers in the file STATE, and go on from there.'
 complete -c sandrun -n '__sandrun_plain_verb shrink' -l inherited -d 'Also leave out what FILE extends, by `replace`.'
+complete -c sandrun -n '__sandrun_plain_verb shrink' -l below -d 'Also narrow directories to what below them is enough.'
+complete -c sandrun -n '__sandrun_plain_verb shrink' -l repeat -r -d 'Pass only what passes N times.'
 complete -c sandrun -n '__sandrun_plain_verb shrink' -l check -d 'Change nothing; the status is 1 if something could go.'
 complete -c sandrun -n '__sandrun_plain_verb shrink' -l json -d 'Print JSON.'
 complete -c sandrun -n '__sandrun_plain_verb trace' -F

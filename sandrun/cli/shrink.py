@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sandrun.cli.record import ReportFile
-    from sandrun.profile.model import Profile
+    from sandrun.profile.model import Profile, Value
     from sandrun.progress import Progress
-    from sandrun.shrink.work import Result, Shrinking
+    from sandrun.shrink.below import Tree
+    from sandrun.shrink.work import Attempt, Result, Shrinking
 
 EXIT_MORE = 1
 LONGER = 10
@@ -41,6 +42,8 @@ class Test(NamedTuple):
     tries: int
     timeout: float
     inherited: bool
+    repeat: int = 1
+    below: bool = False
 
 
 def main(argv: Sequence[str]) -> int:
@@ -69,6 +72,8 @@ def _seconds(_context: click.Context, _option: click.Parameter, text: str | None
 @click.option("--timeout", metavar="TIME", callback=_seconds, help="A test that takes longer than TIME fails.")
 @click.option("--state", metavar="STATE", default="", help="Keep the answers in the file STATE, and go on from there.")
 @click.option("--inherited", is_flag=True, help="Also leave out what FILE extends, by `replace`.")
+@click.option("--below", is_flag=True, help="Also narrow directories to what below them is enough.")
+@click.option("--repeat", metavar="N", type=click.IntRange(1, 100), default=1, help="Pass only what passes N times.")
 @click.option("--check", is_flag=True, help="Change nothing; the status is 1 if something could go.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def shrink(
@@ -79,6 +84,8 @@ def shrink(
     timeout: float,
     state: str,
     inherited: bool,
+    below: bool,
+    repeat: int,
     check: bool,
     as_json: bool,
 ) -> int:
@@ -99,9 +106,9 @@ def shrink(
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     with Progress() as progress:
-        test = Test(command, jobs, tries, timeout, inherited)
+        test = Test(command, jobs, tries, timeout, inherited, repeat, below)
         work, result = _shrunk(found, text, test, state, progress)
-    changed = bool(result.taken)
+    changed = result.text != text
     if changed and target:
         target.replace(result.text)
     facts = document(work, result, command, written=changed and not check)
@@ -134,21 +141,52 @@ def _shrunk(found: Found, text: str, test: Test, state: str, progress: Progress)
         progress.show(f"sandrun: shrinking {found.source}: run {work.runs} of the test, {gone}")
         return [status == 0 for status in trial.statuses(profiles, test.command, limit)]
 
-    work = Shrinking(found, text, attempt, Answers(), test.tries, inherited=test.inherited)
+    work = Shrinking(found, text, attempt, Answers(), test.tries, inherited=test.inherited, repeat=test.repeat)
+    tree = _tree(work.profile, found) if test.below else None
     steps = sum(len(grant.forms) - 1 for grant in work.grants)
-    about = states.digest(text, profile_text(work.profile), work.grants, test.command)
+    about = states.digest(text, profile_text(work.profile), work.grants, test.command, test.repeat)
     if state:
         work.answers = states.load(state, about)
     progress.show(f"sandrun: shrinking {found.source}: the first run of the test")
     limit = _first(found, work.profile, test)
     try:
         result = work.shrink(test.jobs)
+        if tree and result.complete:
+            result = _narrowed(work, result, attempt, tree)
     finally:
         if state:
             file.write(states.document(work.answers, about))
-    if result.taken:
+    if result.text != text:
         _last(found, result, test, limit)
     return work, result
+
+
+def _locate(value: Value) -> Sequence[str]:
+    """The paths of an entry, as a launch by the caller would find them. Raises ProfileError."""
+    from sandrun.host import System, home_of  # noqa: PLC0415 (--help does without it)
+    from sandrun.profile.paths import expand  # noqa: PLC0415
+
+    host = System()
+    if getattr(value.value, "group", ""):
+        return ()
+    return expand(value, host, home_of(host, host.account(host.uid)))
+
+
+def _tree(profile: Profile, found: Found) -> Tree:
+    """What is there before the test ran for the first time."""
+    from sandrun.shrink.below import Tree, tops  # noqa: PLC0415 (--help does without it)
+
+    return Tree(tops(profile, found, _locate))
+
+
+def _narrowed(work: Shrinking, result: Result, attempt: Attempt, tree: Tree) -> Result:
+    """The same with directories narrowed, one run at a time: what is tried depends on what is there."""
+    from sandrun.shrink.below import Narrowing  # noqa: PLC0415 (--help does without it)
+
+    narrowing = Narrowing(work.found, result.text, attempt, tree, _locate)
+    narrowed = narrowing.run(work.tries - work.runs, work.repeat, work.answers.tried)
+    work.runs += narrowed.runs
+    return result._replace(text=narrowed.text, complete=narrowed.complete, below=narrowed.below)
 
 
 def _state_file(path: str) -> ReportFile:
@@ -193,7 +231,8 @@ def _last(found: Found, result: Result, test: Test, limit: float) -> None:
     from sandrun.cli import trial  # noqa: PLC0415 (--help does without it)
     from sandrun.profile.loader import load_text  # noqa: PLC0415
 
-    if trial.statuses([load_text(found, result.text)], test.command, limit)[0]:
+    profile = load_text(found, result.text)
+    if any(trial.statuses([profile], test.command, limit)[0] for _ in range(test.repeat)):
         raise SandrunError(
             f"the test passed without some grants, and now it does not: {found.source} is left as it was",
             hint="it has to give the same answer each time, whatever earlier runs left behind; perhaps --jobs 1 helps",
@@ -217,6 +256,8 @@ def _lines(work: Shrinking, result: Result) -> Iterator[str]:
     for grant, fate, form in _fates(work, result):
         right = f" of {grant.rule}" if grant.rule else ""
         to = f" is now {form}" if fate == "narrowed" else ""
+        if below := result.below.get((form, grant.text)):
+            to = f" is now {', '.join(f'{entry} in {key}' for key, entry in below) or 'nothing'}"
         if fate != "needed":
             yield f"{fate:8}  {where(work.found.source, grant)}: {grant.text}{right}{to}"
 
@@ -227,6 +268,8 @@ def _fates(work: Shrinking, result: Result) -> Iterator[tuple[Any, str, str]]:
 
     for grant, form in forms(work.grants, result.taken):
         fate = "needed" if form == grant.forms[0] else "removed" if form == GONE else "narrowed"
+        if fate == "needed" and (form, grant.text) in result.below:
+            fate = "narrowed"
         yield grant, fate, form
 
 
@@ -238,7 +281,10 @@ def document(work: Shrinking, result: Result, command: Sequence[str], *, written
     for grant, fate, form in _fates(work, result):
         entry: dict[str, Any] = {"key": grant.key, "entry": grant.text, "from": where(work.found.source, grant)}
         entry |= {"path": grant.rule} if grant.rule else {}
-        found[fate].append(entry | ({"to": form} if fate == "narrowed" else {}))
+        below = result.below.get((form, grant.text))
+        entry |= {"to": form} if fate == "narrowed" else {}
+        entry |= {"below": [{"key": key, "entry": text} for key, text in below]} if below else {}
+        found[fate].append(entry)
     return {
         "sandrun": report.SCHEMA,
         "profile": work.found.path,

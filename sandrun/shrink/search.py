@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 class Answers:
     """What is known: which sets of steps passed the test when they were taken, and which failed."""
 
-    def __init__(self, passed: Iterable[Steps] = (), failed: Iterable[Steps] = ()) -> None:
+    def __init__(
+        self, passed: Iterable[Steps] = (), failed: Iterable[Steps] = (), tried: dict[str, bool] | None = None
+    ) -> None:
+        self.tried = {} if tried is None else tried
+        """Whether whole profiles passed, by digest."""
         self.passed = list(passed)
         self.failed = list(failed)
 

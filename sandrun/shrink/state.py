@@ -23,9 +23,16 @@ if TYPE_CHECKING:
 MAX_BYTES = 16 * 1024 * 1024
 
 
-def digest(text: str, effective: str, grants: Sequence[Grant], command: Sequence[str]) -> str:
+def digest(text: str, effective: str, grants: Sequence[Grant], command: Sequence[str], repeat: int = 1) -> str:
     """What answers depend on: the profile with all that it extends, how it can be shrunk, the command and its place."""
-    parts = [text, effective, [[list(grant.place), list(grant.forms)] for grant in grants], list(command), os.getcwd()]
+    parts: list[object] = [
+        text,
+        effective,
+        [[list(grant.place), list(grant.forms)] for grant in grants],
+        list(command),
+        os.getcwd(),
+    ]
+    parts += [repeat] if repeat > 1 else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -34,13 +41,14 @@ def load(path: str, about: str) -> Answers:
     try:
         with open(path, "rb") as file:
             document = json.loads(file.read(MAX_BYTES))
-        answers = Answers(*(map(_steps, document[name]) for name in ("passed", "failed")))
+        tried = {str(key): bool(passed) for key, passed in dict(document.get("tried", {})).items()}
+        answers = Answers(map(_steps, document["passed"]), map(_steps, document["failed"]), tried)
         same = document["about"] == about
     except FileNotFoundError:
         return Answers()
     except OSError as error:
         raise SandrunError(f"cannot read the state: {path}: {reason(error)}") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise SandrunError(f"cannot read the state: {path}: not made by sandrun shrink") from None
     if not same:
         hint = "remove it, or name another"
@@ -60,5 +68,6 @@ def document(answers: Answers, about: str) -> dict[str, Any]:
         "sandrun": SCHEMA,
         "about": about,
         "passed": [sorted(taken) for taken in answers.passed],
+        "tried": answers.tried,
         "failed": [sorted(taken) for taken in answers.failed],
     }

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun.errors import ProfileError, SandrunError
 from sandrun.profile.diff import LESS, diff
 from sandrun.profile.loader import load_text
 from sandrun.profile.source import lines, spans
+from sandrun.profile.write import profile_text
 from sandrun.shrink import inherited as inheritance
 from sandrun.shrink.edit import on_one_line
 from sandrun.shrink.grants import forms, grants, ladders, render
 from sandrun.shrink.search import Answers, Search
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
 
     from sandrun.profile.find import Found
     from sandrun.profile.model import Profile
     from sandrun.shrink.grants import Grant
 
     Attempt = Callable[[Sequence[Profile]], list[bool]]
+
+
+def _digest(profile: Profile) -> str:
+    return hashlib.sha256(profile_text(profile).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class SpentError(Exception):
@@ -33,18 +40,30 @@ class Result(NamedTuple):
     text: str
     taken: frozenset[int]
     complete: bool
+    below: Mapping[tuple[str, str], tuple[tuple[str, str], ...]] = MappingProxyType({})
+    """For an entry that was a directory (its list and its TOML), the entries that stand in its stead."""
 
 
 class Shrinking:
     """The work on one profile. `answers`, `runs` and `taken` may be looked at while it goes on."""
 
     def __init__(
-        self, found: Found, text: str, attempt: Attempt, answers: Answers, tries: int, *, inherited: bool = False
+        self,
+        found: Found,
+        text: str,
+        attempt: Attempt,
+        answers: Answers,
+        tries: int,
+        *,
+        inherited: bool = False,
+        repeat: int = 1,
+        only: Container[tuple[str, str]] | None = None,
     ) -> None:
         """`text` is what stands in the file `found`; `attempt` runs the test under several profiles at once.
 
         `answers` are those of an earlier run with the same text; at most `tries` runs are made. `inherited`: what the
-        file extends may be left out too. Raises ProfileError if the text is no valid profile.
+        file extends may be left out too. `repeat`: what passes has to pass so many times, which makes as many runs.
+        `only`: look at no other grants than these, by list and text. Raises ProfileError if the text is no valid profile.
         """
         self.found = found
         self.profile = load_text(found, text)
@@ -54,6 +73,8 @@ class Shrinking:
         self.attempt = attempt
         self.answers = answers
         self.tries = tries
+        self.repeat = repeat
+        self.only = only
         self.runs = 0
         self.grants = self._that_only_lessen(self._with_origins(grants(self.text)))
         self.taken: frozenset[int] = frozenset()
@@ -74,6 +95,8 @@ class Shrinking:
         """The grants with those of their forms that, by themselves, allow nothing more than the profile does."""
         kept = []
         for grant in candidates:
+            if self.only is not None and (grant.key, grant.text) not in self.only:
+                continue
             first, *others = grant.forms
             forms = (first, *(form for form in others if self._lessens(grant._replace(forms=(first, form)))))
             kept += [grant._replace(forms=forms)] if len(forms) > 1 else []
@@ -100,10 +123,19 @@ class Shrinking:
             search.run()
         except SpentError:
             complete = False
+        self.taken = search.taken
         text = self._final(search.taken)
         if not self._is_less(load_text(self.found, text)):
             raise SandrunError(f"cannot shrink: {self.found.source}: the result would allow more than before")
         return Result(text, search.taken, complete)
+
+    def passes(self) -> bool:
+        """Whether the test passes under the profile as it is. Raises SpentError, SandrunError."""
+        return self._ask([frozenset()])[0]
+
+    def final(self) -> str:
+        """The text of what was taken so far."""
+        return self._final(self.taken)
 
     def _final(self, taken: frozenset[int]) -> str:
         """The text of the result: only lists of which something inherited went are written out."""
@@ -122,11 +154,21 @@ class Shrinking:
                     todo[taken] = profile
                 else:
                     self.answers.add(taken, passed=False)
-        asked = list(todo)[: max(0, self.tries - self.runs)]
-        if asked:
-            self.runs += len(asked)
-            for taken, passed in zip(asked, self.attempt([todo[taken] for taken in asked]), strict=True):
-                self.answers.add(taken, passed=passed)
+        for taken in list(todo) if self.answers.tried else ():
+            known = self.answers.tried.get(_digest(todo[taken]))
+            if known is not None:
+                self.answers.add(taken, passed=known)
+                del todo[taken]
+        asked = list(todo)[: max(0, (self.tries - self.runs) // self.repeat)]
+        passing = asked
+        for _ in range(self.repeat if asked else 0):
+            self.runs += len(passing)
+            results = self.attempt([todo[taken] for taken in passing]) if passing else []
+            passing = [taken for taken, passed in zip(passing, results, strict=True) if passed]
+        for taken in asked:
+            self.answers.add(taken, passed=taken in passing)
+            if self.only is not None:
+                self.answers.tried[_digest(todo[taken])] = taken in passing
         if len(asked) < len(todo):
             raise SpentError
         self.taken = max((taken for taken in several if self.answers.known(taken)), key=len, default=self.taken)
