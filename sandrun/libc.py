@@ -106,6 +106,7 @@ _SIG_IGN = 1
 _SIGINFO = struct.Struct("=IiiI112x")
 """struct signalfd_siginfo: signal, errno, code, pid and what nobody here asks for."""
 _CLOCK_MONOTONIC = 1
+_AT_STATX_DONT_SYNC, _STATX_TYPE_MODE = 0x4000, 0x3
 
 # Numbers as in asm/unistd_64.h and asm-generic/unistd.h; from 424 on all architectures agree.
 _NUMBERS: dict[str, dict[str, int]] = {
@@ -124,6 +125,7 @@ _NUMBERS: dict[str, dict[str, int]] = {
         "syncfs": 306,
         "renameat2": 316,
         "seccomp": 317,
+        "statx": 332,
     },
     "aarch64": {
         "rt_sigaction": 134,
@@ -140,6 +142,7 @@ _NUMBERS: dict[str, dict[str, int]] = {
         "syncfs": 267,
         "renameat2": 276,
         "seccomp": 277,
+        "statx": 291,
     },
 }
 _COMMON = {
@@ -232,6 +235,7 @@ _fsconfig = _syscall("fsconfig", _int, _uint, ctypes.c_char_p, ctypes.c_char_p, 
 _fsmount = _syscall("fsmount", _int, _uint, _uint)
 _mount_setattr = _syscall("mount_setattr", _int, ctypes.c_char_p, _uint, _pointer, ctypes.c_size_t)
 _openat2 = _syscall("openat2", _int, ctypes.c_char_p, _pointer, ctypes.c_size_t)
+_statx = _syscall("statx", _int, ctypes.c_char_p, _int, _uint, _pointer)
 _renameat2 = _syscall("renameat2", _int, ctypes.c_char_p, _int, ctypes.c_char_p, _uint)
 _syncfs = _syscall("syncfs", _int)
 _close_range = _syscall("close_range", _uint, _uint, _uint)
@@ -458,6 +462,13 @@ def openat2(path: bytes, flags: int, *, resolve: int = 0, mode: int = 0, dir_fd:
     _no_nul(path)
     how = struct.pack("=QQQ", flags, mode, resolve)
     return _openat2(dir_fd, path, how, len(how))
+
+
+def cached_mode(fd: int) -> int:
+    """The mode of an open file as the kernel has it (AT_STATX_DONT_SYNC of statx(2)): it asks no server and no daemon."""
+    buffer = ctypes.create_string_buffer(256)
+    _statx(fd, b"", AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, _STATX_TYPE_MODE, buffer)
+    return int(struct.unpack_from("=H", buffer, 28)[0])
 
 
 def renameat2(old_fd: int, old: bytes, new_fd: int, new: bytes, flags: int) -> None:

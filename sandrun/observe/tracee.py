@@ -7,6 +7,7 @@ its number is given to another.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import posixpath
@@ -18,7 +19,7 @@ from sandrun.observe.events import ABSENT, DIRECTORY, FILE, OTHER, UNKNOWN
 
 MOST_PATH = 4096
 """PATH_MAX, with the null byte."""
-RESOLVE_IN_ROOT = 0x10  # openat2(2)
+RESOLVE_IN_ROOT, RESOLVE_CACHED = 0x10, 0x20  # openat2(2)
 AT_FDCWD = libc.AT_FDCWD & 0xFFFFFFFF
 _LAST_ADDRESS = 2**63 - 1
 _SOL_SOCKET, _SO_TYPE, _SO_PROTOCOL, _SO_DOMAIN = 1, 3, 38, 39  # socket(7)
@@ -100,7 +101,7 @@ class Tracee:
                 return self._find_absent(lexical, follows=follows, links=links)
             return Found(lexical, UNKNOWN)
         try:
-            mode = os.fstat(fd).st_mode
+            mode = libc.cached_mode(fd)
             real = lexical if _is_proc(lexical) else self._inside(os.readlink(f"/proc/self/fd/{fd}"))
         except OSError:
             return Found(lexical, UNKNOWN)
@@ -152,23 +153,90 @@ class Tracee:
         folder, name = posixpath.split(path)
         try:
             fd = self._open(folder, follows=True)
-        except OSError:
-            return Found(path, ABSENT)
+        except OSError as error:
+            return Found(path, UNKNOWN if error.errno == errno.EAGAIN else ABSENT)
         real = folder
         try:
             real = self._inside(os.readlink(f"/proc/self/fd/{fd}"))
-            target = os.readlink(name, dir_fd=fd) if follows and links else ""
+            target = self._target(fd, name) if follows and links else ""
+            target = self._beyond(real, target, links - 1) if target else ""
         except OSError:
             target = ""
         finally:
             os.close(fd)
         if target:
-            return self.find(posixpath.join(real, target), follows=True, links=links - 1)
+            return self.find(target, follows=True, links=links - 1)
         return Found(posixpath.join(real, name), ABSENT)
 
-    def _open(self, path: str, *, follows: bool) -> int:
-        flags = os.O_PATH | os.O_CLOEXEC | (0 if follows else os.O_NOFOLLOW)
-        return libc.openat2(os.fsencode(path.lstrip("/") or "."), flags, resolve=RESOLVE_IN_ROOT, dir_fd=self._root)
+    # The daemon of a file system in user space (FUSE) may be a process whose own calls wait for us, and while we wait for
+    # it no signal and no deadline is looked at. So the kernel is asked for what it knows by itself, and for more only
+    # where no daemon answers; what only one could tell raises EAGAIN.
+
+    def _open(self, path: str, *, follows: bool, links: int = _MOST_LINKS) -> int:
+        """O_PATH on a normalized path. Raises OSError; EAGAIN: see above."""
+        flags = _LOOK | (0 if follows else os.O_NOFOLLOW)
+        name = os.fsencode(path.lstrip("/") or ".")
+        if name == b"." or _is_proc(path):
+            return libc.openat2(name, flags, resolve=RESOLVE_IN_ROOT, dir_fd=self._root)
+        with contextlib.suppress(BlockingIOError):
+            return libc.openat2(name, flags, resolve=RESOLVE_IN_ROOT | RESOLVE_CACHED, dir_fd=self._root)
+        folder, last = posixpath.split(path)
+        at = self._open(folder, follows=True, links=links)
+        try:
+            target = self._target(at, last) if follows else ""
+            if not target:
+                return self._entry(at, last)
+            real = self._inside(os.readlink(f"/proc/self/fd/{at}"))
+        finally:
+            os.close(at)
+        if not links:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        return self._open(self._beyond(real, target, links - 1), follows=True, links=links - 1)
+
+    def _beyond(self, folder: str, target: str, links: int) -> str:
+        """A path without dots for the target of a symlink in this directory."""
+        path = "/" if target.startswith("/") else folder
+        for part in target.split("/"):
+            if part == "..":
+                fd = self._open(path, follows=True, links=links)  # what is not there has no parent either
+                path = posixpath.dirname(self._inside(os.readlink(f"/proc/self/fd/{fd}")))
+                os.close(fd)
+            elif part not in ("", "."):
+                path = posixpath.join(path, part)
+        return path
+
+    def _entry(self, at: int, name: str) -> int:
+        """O_PATH on one entry of a directory."""
+        entry, flags = os.fsencode(name), _LOOK | os.O_NOFOLLOW
+        try:
+            return libc.openat2(entry, flags, resolve=RESOLVE_CACHED, dir_fd=at)
+        except BlockingIOError:
+            if self._is_fuse(at):
+                raise
+        return libc.openat2(entry, flags, dir_fd=at)
+
+    def _target(self, at: int, name: str) -> str:
+        """Where an entry of a directory leads if it is a symlink, else ""."""
+        fd = self._entry(at, name)
+        try:
+            if not stat.S_ISLNK(libc.cached_mode(fd)):
+                return ""
+            if self._is_fuse(fd):
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            return os.readlink("", dir_fd=fd)
+        finally:
+            os.close(fd)
+
+    def _is_fuse(self, fd: int) -> bool:
+        """Whether a daemon answers for this file, or that cannot be told. Not remembered: numbers of mounts are reused."""
+        with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
+            number = file.read().partition(b"\nmnt_id:")[2].split(None, 1)[0]
+        mountinfo = os.open("mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)
+        with open(mountinfo, "rb") as rows:
+            for row in rows:
+                if row.startswith(number + b" "):
+                    return row.partition(b" - ")[2].startswith(b"fuse")
+        return True
 
     def _own_proc(self, path: str) -> str:
         """proc(5) shows everybody another /proc/self."""
@@ -193,6 +261,7 @@ class Tracee:
             os.close(fd)
 
 
+_LOOK = os.O_PATH | os.O_CLOEXEC
 _SOCKET_OPTIONS = (_SO_DOMAIN, _SO_TYPE, _SO_PROTOCOL)
 
 
