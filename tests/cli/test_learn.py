@@ -165,6 +165,56 @@ def test_a_command_that_does_otherwise_the_second_time_is_told(who: Who, place: 
     assert (place / "app.toml").exists()
 
 
+def test_the_input_of_both_runs_is_the_same_if_it_can_be_read_again(who: Who, place: Path) -> None:
+    """A regular file is, from where it stood; of a pipe nothing is left, which is said."""
+    with (place / "in.txt").open() as file:
+        file.read(2)
+        os.lseek(file.fileno(), 2, os.SEEK_SET)
+        done = learn(who, place, "--compare-output", "--", "cat", stdin=file)
+    assert (done.returncode, done.stdout) == (0, "a\n"), done.stderr
+    assert "status 0 under the profile too, and prints the same" in done.stderr
+    assert "no input" not in done.stderr
+    (place / "app.toml").unlink()
+    done = learn(who, place, "--compare-output", "--", "cat", input="x\n")
+    assert (done.returncode, done.stdout) == (1, "x\n")
+    assert "differs: the command prints something else under the profile" in done.stderr
+    assert "the second run had no input" in done.stderr
+
+
+def test_what_only_the_second_run_is_refused_is_told(who: Who, place: Path) -> None:
+    """The status is the same, and still it is no success: the second time it reads what it did not the first time."""
+    script = f"[ -e {place}/seen ] && read -r line </etc/hostname; echo x >{place}/seen; true"
+    done = learn(who, place, "--cage", "open", "--json", "--", "sh", "-c", script)
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["verified"], document["verified_status"]) == (1, False, 0)
+    assert any("read /etc/hostname" in new for new in document["newly_refused"])
+
+
+def test_variables_are_passed_that_a_program_knows_and_that_are_no_secret(who: Who, place: Path) -> None:
+    """By a script that was executed; neither a token nor a variable that nothing names."""
+    (place / "work.sh").write_text('#!/bin/sh\necho "$COLOUR" "$SITE_TOKEN" >/dev/null\n')
+    env = who.env | {"COLOUR": "red", "SITE_TOKEN": "x", "OTHER": "y"}
+    done = learn(who, place, "--", "./work.sh", env=env)
+    assert done.returncode == 0, done.stderr
+    assert profile(place)["environment"] == {"pass": ["@basic", "COLOUR"]}
+    assert '"COLOUR",  # named in work.sh' in (place / "app.toml").read_text()
+    assert "red" not in (place / "app.toml").read_text()
+
+
+def test_limits_come_from_what_was_used(who: Who, place: Path) -> None:
+    """A file of 40 MiB, 300 descriptors: there is room for eight and four times as much."""
+    words = (
+        "import os; fd = os.open('big', os.O_WRONLY | os.O_CREAT); os.ftruncate(fd, 40 << 20); os.close(fd)\n"
+        "many = [os.dup(0) for _ in range(300)]"
+    )
+    done = learn(who, place, "--", "python3", "-c", words)
+    assert done.returncode == 0, done.stderr
+    found = profile(place)["rlimits"]
+    assert found["fsize"] == 512 << 20
+    assert found["nofile"] >= 2048
+    assert found["as"] >= 1 << 30
+
+
 def test_without_verification_nothing_is_run_twice(who: Who, place: Path) -> None:
     """And nothing is granted that only such a run could justify."""
     done = learn(who, place, "--no-verify", "--cage", "open", "--", "sh", "-c", "echo x >>count")

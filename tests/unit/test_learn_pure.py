@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from typing import Any
 
 import pytest
 import tomli
@@ -13,15 +14,18 @@ from sandrun.learn import calls, text
 from sandrun.learn.collapse import FEWEST, Evidence, collapse, cover, together
 from sandrun.learn.compose import MOST_LINES, Circumstances, Run, compose
 from sandrun.learn.derive import Scene, spell
+from sandrun.learn.endpoints import derive_network
+from sandrun.learn.limits import limits
 from sandrun.learn.merge import Old, merge
 from sandrun.learn.patterns import generalise, is_changing, pattern
 from sandrun.learn.tiers import HOME, SYSTEM, WIDE, is_below, tiers
-from sandrun.learn.uses import ENTER, EXECUTE, LIST, MAKE, READ, WRITE, Use, Uses
-from sandrun.observe.events import ABSENT, DIRECTORY, FILE, Event, Place
+from sandrun.learn.uses import ENTER, EXECUTE, LIST, MAKE, READ, WRITE, Peer, Use, Uses
+from sandrun.learn.variables import candidates, known_to
+from sandrun.observe.events import ABSENT, DIRECTORY, FILE, Address, Event, Place
 from sandrun.plan.groups import TEMPORARY
 from sandrun.policy import syscalls
 from sandrun.primitives.landlock import FS
-from sandrun.profile.layer import read_document
+from sandrun.profile.layer import read_document, read_flags
 from sandrun.profile.merge import EMPTY
 from sandrun.profile.model import Origin, Value
 from sandrun.profile.paths import expand, parse
@@ -343,6 +347,83 @@ def test_options_that_are_no_cage_are_taken_over_but_no_value_of_a_variable() ->
     assert profile["rlimits"]["nofile"] == 64
     assert "secret" not in result.written
     assert any("TOKEN" in left for left in result.left_out)
+
+
+# --- limits, variables, endpoints ----------------------------------------------------------------------------------
+
+
+def test_limits_have_headroom_and_are_the_same_for_runs_that_differ_little() -> None:
+    assert {name: value for name, value, _ in limits({"nofile": 256, "as": 5 << 30, "fsize": 100 << 20})} == {
+        "nofile": 1024,
+        "fsize": 1 << 30,
+        "as": 32 << 30,
+    }
+    small = {name: value for name, value, _ in limits({"nofile": 64, "as": 7 << 20})}
+    assert small == {"nofile": 256, "fsize": 256 << 20, "as": 1 << 30}
+    assert "as" not in {name for name, _, _ in limits({"as": 20 << 40})}, "a sanitizer reserves it"
+    assert {name for name, _, _ in limits({})} == {"fsize"}, "nothing was seen"
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        (b"\x7fELF..\0EDITOR\0", {"EDITOR"}),
+        (b"\x7fELF..\0EDITORS\0MY_EDITOR\0 EDITOR \0", set()),
+        (b"#!/bin/sh\necho ${EDITOR:-vi} $PAGER_X\n", {"EDITOR"}),
+        (b"", set()),
+    ],
+)
+def test_a_program_knows_a_variable_by_its_whole_name(text: bytes, known: set[str]) -> None:
+    assert known_to(["EDITOR", "PAGER"], text) == known
+
+
+def test_variables_that_are_given_or_hold_passwords_are_not_looked_for() -> None:
+    environ = {"A": "1", "PATH": "/bin", "HTTP_PROXY": "http://me:word@proxy:1", "X_PROXY": "http://p:1", "B%%": "()"}
+    assert candidates(environ, ["PATH"]) == ("A", "X_PROXY")
+
+
+def test_variables_and_limits_stand_in_the_profile_with_their_reasons() -> None:
+    run = Run((), (), {}, (), 0, 1.0, highest={"nofile": 64}, variables={"EDITOR": ("git", "sh")})
+    result = compose(run, _asked(), SCENE)
+    profile = tomli.loads(result.written)
+    assert profile["environment"] == {"pass": ["@basic", "EDITOR"]}
+    assert "# named in git, sh" in result.written
+    assert profile["rlimits"]["nofile"] == 256
+    assert "environment" not in tomli.loads(compose(run, _asked(), SCENE, with_variables=False).written)
+
+
+def test_the_default_of_syscalls_is_that_of_the_run() -> None:
+    flags, _ = read_flags([("syscalls.default", "kill-process", "")])
+    asked = _asked()._replace(asked=flags)
+    run = Run((), (), {}, (), 0, 1.0)
+    assert tomli.loads(compose(run, asked, SCENE).written)["syscalls"]["default"] == "kill-process"
+
+
+def _network(grants: list[str], *peers: Peer, rows: tuple[dict[str, Any], ...] = ()) -> tuple[list[str], list[str]]:
+    asked, problems = read_flags([("network.connect", grant, "") for grant in grants])
+    assert not problems
+    entries, refused = derive_network(peers, rows, asked, str)
+    return [entry.text for entry in entries], [what for what, _ in refused]
+
+
+def _peer(host: str, port: int, name: str = "") -> Peer:
+    return Peer(Address("connect", "tcp", host, port), ONCE, name)
+
+
+def test_an_address_is_known_by_its_name_only_where_a_grant_by_name_reaches_it() -> None:
+    public, private = _peer("93.184.216.34", 443, "a.test"), _peer("10.0.0.1", 443, "b.test")
+    again = _peer("93.184.216.35", 443, "a.test")
+    resolver = Peer(Address("send", "udp", "9.9.9.9", 53), ONCE)
+    assert _network(["*"], public, private, again, resolver) == (["tcp:a.test:443", "tcp:10.0.0.1:443"], [])
+    assert _network(["*"], _peer("93.184.216.34", 443, "not a name"))[0] == ["tcp:93.184.216.34:443"]
+
+
+def test_of_what_the_relay_did_the_narrowest_that_is_known_stands() -> None:
+    row = {"endpoint": "tcp:*.test:443", "connections": 2}
+    assert _network(["*.test:443"], _peer("198.18.0.1", 443, "a.test"), rows=(row,)) == (["tcp:a.test:443"], [])
+    assert _network(["*.test:443"], rows=(row,)) == (["tcp:*.test:443"], [])
+    lies = {"endpoint": "tcp:*:443", "connections": 2}, {"endpoint": "no endpoint", "connections": 1}
+    assert _network(["*.test:443"], rows=lies) == ([], []), "the relay is not believed beyond what was asked for"
 
 
 HOSTILE = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=20)
