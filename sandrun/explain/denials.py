@@ -18,7 +18,7 @@ from sandrun.policy.families import FAMILIES
 from sandrun.profile.bad import Bad
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sandrun.explain.attempts import Attempts
     from sandrun.explain.remedies import Remedy
@@ -95,7 +95,7 @@ def find(
     `own`: directories that the launch made for the command, which no question is about. `relayed`: a relay made the
     connections; its own record says what it refused, and by name.
     """
-    asking = _Asking(judge, host, attempts, own=own, relayed=relayed)
+    asking = _Asking(judge, host, [attempt.event for attempt in attempts.made], own=own, relayed=relayed)
     merged: dict[tuple[str, str], Denial] = {}
     whos: dict[tuple[str, str], list[Who]] = {}
     counts: dict[tuple[str, str], int] = {}
@@ -112,20 +112,31 @@ def find(
     )
 
 
+def refused(
+    events: Sequence[Event], judge: Judge, host: Host, *, own: tuple[str, ...] = (), relayed: bool = False
+) -> Iterator[Denial]:
+    """The same of events alone, each thing once, as soon as it is known; `who` is left empty."""
+    asking = _Asking(judge, host, events, own=own, relayed=relayed)
+    told = set()
+    for event in events:
+        for denial in asking.denials(event):
+            if (denial.act, denial.target) not in told:
+                told.add((denial.act, denial.target))
+                yield denial
+
+
 class _Asking:
     """The judge, asked for each thing once: many processes try the same."""
 
-    def __init__(self, judge: Judge, host: Host, attempts: Attempts, *, own: tuple[str, ...], relayed: bool) -> None:
+    def __init__(
+        self, judge: Judge, host: Host, events: Iterable[Event], *, own: tuple[str, ...], relayed: bool
+    ) -> None:
         self._judge = judge
         self._host = host
         self._own = own
         self._relayed = relayed
         self._files: dict[tuple[str, str, int], Answer | None] = {}
-        self._bound = frozenset(
-            attempt.event.address.port
-            for attempt in attempts.made
-            if attempt.event.address and attempt.event.address.act == "bind"
-        )
+        self._bound = frozenset(event.address.port for event in events if event.address and event.address.act == "bind")
 
     def denials(self, event: Event) -> Iterator[Denial]:
         """What is refused of one event."""

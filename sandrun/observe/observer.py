@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sandrun import libc
 from sandrun.errors import SandrunError
 from sandrun.observe import program, reading
-from sandrun.observe.calls import NAMED, SHAPES
+from sandrun.observe.calls import NAMED
 from sandrun.observe.events import Event, Record, Seen, Variant
 from sandrun.observe.tracee import Tracee
 from sandrun.observe.verdicts import Verdicts
@@ -60,6 +60,8 @@ class Job(NamedTuple):
     also: frozenset[str] = frozenset()
     """Calls that name nothing, of which each is to be an Event all the same."""
     reads: bool = True
+    named: frozenset[str] = NAMED
+    """Calls whose names are read, if `reads`: each takes a look into the caller."""
     variants: Callable[[int], tuple[int, ...]] | None = None
 
 
@@ -237,7 +239,7 @@ class Observer:
             refused = self._verdicts.refusal(number, arguments)
             if self.tap:
                 self.tap(tid, name, arguments, lambda: self._tracee(waiting, tid))
-            is_wanted = name in SHAPES or name in self._job.also
+            is_wanted = name in self._job.named or name in self._job.also
             is_new = number not in self._first and len(self._first) < MOST_FIRST
             if refused or is_new or (self._job.reads and is_wanted):
                 event = self._look(waiting, tid, number, arguments, refused)

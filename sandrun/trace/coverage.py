@@ -1,7 +1,7 @@
 """Calls that were seen → the promises and the profiles that let them all through. Pure.
 
-Only system calls are looked at, with the arguments that filters look at. Files, addresses and all else that a profile
-grants or refuses by other means are not.
+Only system calls are looked at here, with the arguments that filters look at. Of files and endpoints a candidate's judge
+is asked, and of nothing else that a profile grants or refuses.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sandrun.primitives.seccomp import errno_action
 from sandrun.primitives.seccomp_match import cubes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sandrun.observe.events import Variant
     from sandrun.observe.verdicts import Verdicts
@@ -32,15 +32,19 @@ class Candidate(NamedTuple):
     name: str
     verdicts: Verdicts
     allows: frozenset[str]
+    refuses: Callable[[], tuple[str, ...]] = tuple
+    """What it would have refused of the files and endpoints, in plain words."""
 
 
 class Sufficient(NamedTuple):
-    """A profile that is enough. `needless`: what it allows and the command did not use; of all but the tightest only
-    what the tightest does not allow either."""
+    """A profile that is enough for the calls. `needless`: what it allows and the command did not use; of those that allow
+    more than the tightest only what the tightest does not allow either."""
 
     name: str
     allows: int
     needless: tuple[str, ...]
+    refuses: tuple[str, ...] = ()
+    """Files and endpoints that it would have refused, the first of them; () for one that is enough altogether."""
 
 
 class Promised(NamedTuple):
@@ -51,14 +55,22 @@ class Promised(NamedTuple):
 
 
 def sufficient(variants: Sequence[Variant], candidates: Iterable[Candidate]) -> tuple[Sufficient, ...]:
-    """The profiles that let every call through, the tightest first."""
+    """The profiles that let every call through, those that allow the fewest first. The tightest is the first of them that
+    refuses no file and endpoint either; the first of all if there is none."""
     known = [one for one in variants if not one.syscall.startswith("#")]
     used = {one.syscall for one in known}
     enough = [one for one in candidates if all(_passes(one, variant) for variant in known)]
     enough.sort(key=lambda one: (len(one.allows), one.name != FIRST, one.name))
-    tightest = enough[0].allows if enough else frozenset()
+    refuses = [one.refuses() for one in enough]
+    best = next((at for at, words in enumerate(refuses) if not words), 0)
+    tightest = enough[best].allows if enough else frozenset()
     return tuple(
-        Sufficient(one.name, len(one.allows), tuple(sorted(one.allows - used - (tightest if at else frozenset()))))
+        Sufficient(
+            one.name,
+            len(one.allows),
+            tuple(sorted(one.allows - used - (tightest if at > best else frozenset()))),
+            refuses[at],
+        )
         for at, one in enumerate(enough)
     )
 

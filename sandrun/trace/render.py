@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandrun.learn.calls import cover
+from sandrun.trace.places import gap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from sandrun.observe.events import Record
     from sandrun.trace.coverage import Promised, Sufficient
 
-MOST = 6
+MOST, MOST_PLACES = 6, 3
 """So many names are shown in a line; JSON has all."""
 
 
@@ -32,7 +33,7 @@ class Traced(NamedTuple):
 
     def text(self) -> list[str]:
         """Lines for stderr."""
-        return [*_calls(self.record), *_refused(self.record), *self._coverage(), *_gap(self.record)]
+        return [*_calls(self.record), *_refused(self.record), *self._coverage(), *self._missing()]
 
     def document(self) -> dict[str, Any]:
         """For programs."""
@@ -58,10 +59,31 @@ class Traced(NamedTuple):
             "promises": list(self.promised.names),
             "besides_promises": list(self.promised.besides),
             "profiles": [
-                {"profile": one.name, "allows": one.allows, "needless": list(one.needless)} for one in self.profiles
+                {
+                    "profile": one.name,
+                    "allows": one.allows,
+                    "needless": list(one.needless),
+                    "refuses": list(one.refuses),
+                }
+                for one in self.profiles
             ],
-            "gap": self.record.gap or None,
+            "tightest": self.tightest.name if self.tightest else None,
+            "gap": self.gap or None,
         }
+
+    @property
+    def gap(self) -> str:
+        """Why something may be missing; "" if nothing is."""
+        return self.record.gap or gap(self.record)
+
+    def _missing(self) -> Iterator[str]:
+        if self.gap:
+            yield f"something may be missing: {self.gap}"
+
+    @property
+    def tightest(self) -> Sufficient | None:
+        """The one with the fewest calls of those that are enough for files and endpoints as well."""
+        return next((one for one in self.profiles if not one.refuses), None)
 
     def _sets(self) -> tuple[list[str], list[str]]:
         entries = [entry for entry, names in cover(self.record.calls, self.arch).entries if names]
@@ -74,11 +96,17 @@ class Traced(NamedTuple):
         if not self.profiles:
             yield "no built-in profile lets all these calls through"
             return
-        first, *others = self.profiles
-        yield f"tightest built-in profile for these calls: {first.name}, which allows {len(first.needless)} more"
-        for one in others:
-            more = f"allows besides: {_some(one.needless)}" if one.needless else "allows the same"
-            yield f"  {one.name} {more}"
+        tightest = self.tightest
+        if tightest:
+            yield f"tightest built-in profile: {tightest.name}, which allows {len(tightest.needless)} more calls"
+        else:
+            yield "no built-in profile grants all the files and endpoints; these are enough for the calls:"
+        for one in self.profiles:
+            if one.refuses:
+                yield f"  {one.name} would refuse: {_some(one.refuses, MOST_PLACES)}"
+            elif one != tightest:
+                more = f"allows besides: {_some(one.needless)}" if one.needless else "allows the same calls"
+                yield f"  {one.name} {more}"
 
 
 def _calls(record: Record) -> Iterator[str]:
@@ -95,11 +123,6 @@ def _calls(record: Record) -> Iterator[str]:
 def _refused(record: Record) -> Iterator[str]:
     for name, error, times in _refusals(record):
         yield f"refused by the filters: {name}: {error}, {times} time{'' if times == 1 else 's'}"
-
-
-def _gap(record: Record) -> Iterator[str]:
-    if record.gap:
-        yield f"something may be missing: {record.gap}"
 
 
 def _by_count(record: Record) -> Iterable[tuple[str, int]]:
@@ -119,6 +142,6 @@ def _besides(names: Sequence[str]) -> str:
     return f"; besides: {', '.join(names)}" if names else ""
 
 
-def _some(names: tuple[str, ...]) -> str:
-    more = len(names) - MOST
-    return ", ".join(names[:MOST]) + (f" and {more} more" if more > 0 else "")
+def _some(names: tuple[str, ...], most: int = MOST) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sandrun.observe.calls import DOING
 from sandrun.observe.observer import Job, observe
 from sandrun.observe.program import EVERY
 from sandrun.observe.verdicts import MOST_REMEMBERED
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from sandrun.host import Host
     from sandrun.kernel import Kernel
+    from sandrun.observe.events import Record
     from sandrun.observe.observer import Observer
     from sandrun.plan.format import Plan
     from sandrun.supervise import Outcome
@@ -26,26 +28,29 @@ class Session:
 
     def __init__(self, kernel: Kernel, host: Host, command: Sequence[str]) -> None:
         self._arch = kernel.arch
-        self._candidates = tuple(candidates(kernel, host, command))
         self._indices: dict[int, tuple[int, ...]] = {}
         self._observer: Observer | None = None
+        self._candidates = tuple(candidates(kernel, host, command, self._record))
 
     def observed(self, plan: Plan) -> tuple[Plan, Observer]:
         """The plan to launch instead, and the observer for `watch.begin`. Raises SandrunError."""
-        watched, self._observer = observe(plan, self._arch, Job(EVERY, reads=False, variants=self._matter))
+        watched, self._observer = observe(plan, self._arch, Job(EVERY, named=DOING, variants=self._matter))
         return watched, self._observer
 
     def finish(self, _outcome: Outcome, _private: Sequence[bytes] = ()) -> Traced:
         """What was seen, and what covers it."""
-        if not self._observer:
-            raise ValueError("nothing was observed")
-        record = self._observer.record()
+        record = self._record()
         return Traced(
             record,
             promised(record.variants, self._arch),
             sufficient(record.variants, self._candidates),
             self._arch,
         )
+
+    def _record(self) -> Record:
+        if not self._observer:
+            raise ValueError("nothing was observed")
+        return self._observer.record()
 
     def _matter(self, number: int) -> tuple[int, ...]:
         """The arguments of a call that a filter of any candidate or a promise looks at."""

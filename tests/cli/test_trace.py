@@ -10,6 +10,8 @@ import pytest
 from tests.support import sandrun
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support import Who
 
 SHELL = ("/bin/sh", "-c")
@@ -76,10 +78,28 @@ def test_the_tightest_profile_is_enough(who: Who) -> None:
     document = traced(who, "--", *command)
     names = [row["profile"] for row in document["profiles"]]
     assert "default" in names
+    (tightest,) = {document["tightest"]}
+    assert next(row["profile"] for row in document["profiles"] if not row["refuses"]) == tightest
     sizes = [row["allows"] for row in document["profiles"]]
     assert sizes == sorted(sizes)
-    done = sandrun("-q", "-p", f"builtin:{names[0]}", "--", *command, who=who, cwd=who.home / "work")
-    assert done.returncode == 0, (names[0], done.stderr)
+    done = sandrun("-q", "-p", f"builtin:{tightest}", "--", *command, who=who, cwd=who.home / "work")
+    assert done.returncode == 0, (tightest, done.stderr)
+
+
+def test_files_and_endpoints_count_as_well(who: Who, box: Path) -> None:
+    """A profile whose calls would do is not named if it refuses what was read, written or connected to."""
+    secret = box / "secret"
+    secret.write_text("x")
+    who.own(secret)
+    document = traced(who, "--", *SHELL, f"cat {secret}")
+    refuses = {row["profile"]: row["refuses"] for row in document["profiles"]}
+    assert f"open {secret} for reading" in refuses["default"]
+    assert document["tightest"] != "default"
+    code = "import socket; socket.socket().connect_ex(('127.0.0.1', 9))"
+    (who.home / "work").rmdir()
+    document = traced(who, "--", who.sandrun[0], "-I", "-S", "-c", code)
+    refused = [words for row in document["profiles"] for words in row["refuses"]]
+    assert not document["profiles"] or "connect 127.0.0.1:9" in refused
 
 
 def test_what_no_profile_allows(who: Who) -> None:

@@ -198,3 +198,17 @@ def test_the_tightest() -> None:
     assert found[0].needless == ("close", "write")
     assert found[1].needless == ("mount", "ptrace")
     assert coverage.sufficient([variant("kexec_load")], [wide, narrow]) == ()
+
+
+def test_the_tightest_refuses_no_file_either() -> None:
+    """One whose filters do and whose files do not is told with what it would refuse; the measure is the one that is enough."""
+    narrow = candidate("narrow", "read", "close")._replace(refuses=lambda: ("open /x for reading",))
+    enough, wide = candidate("enough", "read", "close", "write"), candidate("wide", "read", "close", "write", "mount")
+    found = coverage.sufficient([variant("read")], [wide, enough, narrow])
+    assert [(one.name, one.refuses) for one in found] == [
+        ("narrow", ("open /x for reading",)),
+        ("enough", ()),
+        ("wide", ()),
+    ]
+    assert found[1].needless == ("close", "write")
+    assert found[2].needless == ("mount",)
