@@ -30,6 +30,7 @@ ARMS = {
     "sandrun": [SANDRUN, *GRANTS],
     "sandrun --explain": [SANDRUN, *GRANTS, "--explain"],
     "sandrun trace": [SANDRUN, "trace"],
+    "sandrun learn": [SANDRUN, "learn", "--cage", "open", "--no-verify", "--json", "-o", "app.toml"],
     "strace -f": ["strace", "-f", "-o", "trace.out"],
     "strace -f --seccomp-bpf": ["strace", "-f", "--seccomp-bpf", "-e", "trace=%file,%net", "-o", "trace.out"],
 }
@@ -58,6 +59,11 @@ def commands(folder: Path) -> dict[str, list[str]]:
 
 def measure(words: list[str], command: list[str], folder: Path) -> float:
     """Seconds that the command took."""
+    if "learn" in words:
+        (folder / "app.toml").unlink(missing_ok=True)
+        argv = [*words, "--", *command]
+        done = subprocess.run(argv, cwd=folder, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        return float(json.loads(done.stdout)["seconds"])
     if words[:1] == [SANDRUN]:
         report = folder / "report.json"
         full = [*words, "--report", str(report), "--", *command]

@@ -315,6 +315,7 @@ def _document(output: str, result: Result, run: Run, verified: Verified | None) 
         "profile": output,
         "lines": result.written.count("\n"),
         "status": run.status,
+        "seconds": round(run.wall, 6),
         "calls": sum(run.calls.values()),
         "complete": not (run.gap or run.others),
         "verified": None if verified is None else verified.agrees(run.status),
