@@ -106,7 +106,7 @@ _SIG_IGN = 1
 _SIGINFO = struct.Struct("=IiiI112x")
 """struct signalfd_siginfo: signal, errno, code, pid and what nobody here asks for."""
 _CLOCK_MONOTONIC = 1
-_AT_STATX_DONT_SYNC, _STATX_TYPE_MODE = 0x4000, 0x3
+_AT_STATX_DONT_SYNC, _STATX_TYPE_MODE_SIZE = 0x4000, 0x203
 
 # Numbers as in asm/unistd_64.h and asm-generic/unistd.h; from 424 on all architectures agree.
 _NUMBERS: dict[str, dict[str, int]] = {
@@ -464,11 +464,12 @@ def openat2(path: bytes, flags: int, *, resolve: int = 0, mode: int = 0, dir_fd:
     return _openat2(dir_fd, path, how, len(how))
 
 
-def cached_mode(fd: int) -> int:
-    """The mode of an open file as the kernel has it (AT_STATX_DONT_SYNC of statx(2)): it asks no server and no daemon."""
+def cached_stat(fd: int) -> tuple[int, int]:
+    """Mode and length of an open file as the kernel has them (AT_STATX_DONT_SYNC of statx(2)): nobody else is asked."""
     buffer = ctypes.create_string_buffer(256)
-    _statx(fd, b"", AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, _STATX_TYPE_MODE, buffer)
-    return int(struct.unpack_from("=H", buffer, 28)[0])
+    _statx(fd, b"", AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, _STATX_TYPE_MODE_SIZE, buffer)
+    mode, size = struct.unpack_from("=H10xQ", buffer, 28)
+    return mode, size
 
 
 def renameat2(old_fd: int, old: bytes, new_fd: int, new: bytes, flags: int) -> None:

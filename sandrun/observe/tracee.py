@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import posixpath
 import stat
@@ -101,7 +102,7 @@ class Tracee:
                 return self._find_absent(lexical, follows=follows, links=links)
             return Found(lexical, UNKNOWN)
         try:
-            mode = libc.cached_mode(fd)
+            mode, _ = libc.cached_stat(fd)
             real = lexical if _is_proc(lexical) else self._inside(os.readlink(f"/proc/self/fd/{fd}"))
         except OSError:
             return Found(lexical, UNKNOWN)
@@ -129,7 +130,7 @@ class Tracee:
         return {
             row[0].rstrip(":"): int(row[1]) * (1024 if row[2:] == ["kB"] else 1)
             for row in rows
-            if len(row) in (2, 3) and row[1].isdigit()
+            if len(row) in (2, 3) and row[1].isascii() and row[1].isdigit()  # the name is the process's own choice
         }
 
     def written(self, fd: int) -> int:
@@ -137,14 +138,19 @@ class Tracee:
         name = f"fd/{fd & 0xFFFFFFFF}"
         if not os.lstat(name, dir_fd=self._proc).st_mode & stat.S_IWUSR:  # how it is open (proc_pid_fd(5))
             return -1
-        found = os.stat(name, dir_fd=self._proc)
-        return found.st_size if stat.S_ISREG(found.st_mode) else -1
+        copy = os.open(name, _LOOK, dir_fd=self._proc)
+        try:
+            mode, size = libc.cached_stat(copy)
+        finally:
+            os.close(copy)
+        return size if stat.S_ISREG(mode) else -1
 
-    def descriptors(self) -> list[int]:
-        """The numbers of what is open. Raises OSError."""
+    def descriptors(self, most: int) -> list[int]:
+        """The numbers of what is open, so many of them. Raises OSError."""
         folder = os.open("fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._proc)
         try:
-            return [int(name) for name in os.listdir(folder)]
+            with os.scandir(folder) as entries:
+                return [int(entry.name) for entry in itertools.islice(entries, most)]
         finally:
             os.close(folder)
 
@@ -219,7 +225,7 @@ class Tracee:
         """Where an entry of a directory leads if it is a symlink, else ""."""
         fd = self._entry(at, name)
         try:
-            if not stat.S_ISLNK(libc.cached_mode(fd)):
+            if not stat.S_ISLNK(libc.cached_stat(fd)[0]):
                 return ""
             if self._is_fuse(fd):
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
