@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 MOST = 20_000
 """Different attempts that are kept: the last ones, since a cause comes before the end."""
+MOST_TEXT = 16 * 2**20
+"""Characters of paths in them together."""
+MOST_PROCESSES = 100_000
 EXITS = frozenset(("exit_group",))
 """What tells how a process ended. One that a signal ended does not call it."""
 NO_EXITS: Mapping[int, int] = MappingProxyType({})
@@ -48,6 +51,10 @@ class _Kept(NamedTuple):
     """How many calls of its process were observed until the last."""
 
 
+def _length(event: Event) -> int:
+    return len(event.program) + sum(len(place.path) + len(place.real) for place in event.places)
+
+
 class Collector:
     """The observer's `sink`."""
 
@@ -57,7 +64,7 @@ class Collector:
         self._kept: dict[object, _Kept] = {}
         self._counts: dict[int, int] = {}
         self._exits: dict[int, int] = {}
-        self._others = 0
+        self._others = self._text = 0
 
     def __call__(self, event: Event) -> None:
         """Remember one event."""
@@ -65,6 +72,8 @@ class Collector:
             self._also(event)
         if event.syscall in EXITS:
             self._exits[event.pid] = event.arguments[0] & 0xFF
+            while len(self._exits) > MOST_PROCESSES:
+                del self._exits[next(iter(self._exits))]
             return
         count = self._counts[event.pid] = self._counts.get(event.pid, 0) + 1
         key = event.pid, event.key
@@ -72,8 +81,10 @@ class Collector:
         if known:
             self._kept[key] = _Kept(known.event, event.when, known.times + 1, count)
             return
-        if len(self._kept) >= MOST:
-            del self._kept[next(iter(self._kept))]
+        self._text += _length(event)
+        while self._kept and (len(self._kept) >= MOST or self._text > MOST_TEXT):
+            gone = self._kept.pop(next(iter(self._kept)))
+            self._text -= _length(gone.event)
             self._others += 1
         self._kept[key] = _Kept(event, event.when, 1, count)
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from sandrun.explain.causes import Finding
     from sandrun.explain.denials import Denial
 
+MOST_HEARD = 20
+"""Causes and possible ones that the text has; whoever is refused more than that, wants another profile."""
 MOST_SHRUGGED = 10
 """Things that did no harm which the text names; `--json` has them all, and what would allow them."""
 MOST_TOGETHER = 5
@@ -23,8 +25,10 @@ def text(findings: Sequence[Finding], *, failed: bool, gap: str = "") -> list[st
     lines: list[str] = []
     heard = [finding for finding in findings if finding.standing != SHRUGGED]
     quiet = [finding for finding in findings if finding.standing == SHRUGGED]
-    for finding in heard:
+    for finding in heard[:MOST_HEARD]:
         lines += _finding(finding, "likely cause" if finding.standing == CAUSE else "perhaps")
+    if len(heard) > MOST_HEARD:
+        lines.append(f"and {len(heard) - MOST_HEARD} more, which --json has")
     if failed and not heard:
         lines.append("explain: nothing was refused that the command can have failed of")
     elif not findings:

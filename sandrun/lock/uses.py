@@ -7,6 +7,7 @@ The texts of refusals can be chosen by the command.
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandrun import traffic
@@ -93,7 +94,10 @@ def of_report(path: str, places: Places) -> Uses:
     Raises SandrunError, also for a run that it does not tell all of.
     """
     try:
-        with open(path, "rb") as file:
+        # A fifo that nobody writes to is empty then, and not waited for.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        os.set_blocking(fd, True)
+        with open(fd, "rb") as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise SandrunError(f"cannot read the report: {escaped(path)}: {reason(error)}") from None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sandrun.shrink.grants import Grant
 
 MAX_BYTES = 16 * 1024 * 1024
+MOST_ANSWERS = 100_000
 
 
 def digest(text: str, effective: str, grants: Sequence[Grant], command: Sequence[str], repeat: int = 1) -> str:
@@ -44,6 +45,8 @@ def load(path: str, about: str) -> Answers:
         tried = {str(key): bool(passed) for key, passed in dict(document.get("tried", {})).items()}
         answers = Answers(map(_steps, document["passed"]), map(_steps, document["failed"]), tried)
         same = document["about"] == about
+        if len(answers.passed) + len(answers.failed) + len(tried) > MOST_ANSWERS:
+            raise ValueError("too many")
     except FileNotFoundError:
         return Answers()
     except OSError as error:

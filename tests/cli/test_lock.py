@@ -276,3 +276,35 @@ def test_what_was_denied_is_held_with_explain(who: Who, box: Path, app: Path) ->
     assert (done.returncode, done.stdout) == (125, "")
     assert "hint: --explain looks at what is denied" in done.stderr
     assert not (box / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("act", "names"),
+    [
+        ("echo '# x' >>app.toml", ["app.toml"]),
+        ("echo '# x' >>app.lock", ["app.lock"]),
+        ("rm app.lock; mkfifo app.lock", ["app.lock"]),
+        ("cp app.toml x; mv x app.toml; echo 'schema = 1' >base.toml", ["base.toml"]),
+        ("cp app.toml x; mv x app.toml; touch app.lock", []),
+    ],
+)
+def test_a_command_that_edits_what_it_is_held_to(who: Who, box: Path, act: str, names: list[str]) -> None:
+    """A command that may write its own profile or lock has not passed if it did: the next run would believe it."""
+    write(who, box / "base.toml", 'schema = 1\n[filesystem]\nread = ["@runtime"]\n')
+    text = 'extends = "./base.toml"\n[filesystem]\nwrite = [".", "@devices"]\nexecute = ["@system"]\n'
+    write(who, box / "app.toml", text)
+    assert sandrun("lock", "app.toml", who=who, cwd=box).returncode == 0
+    done = sandrun("--locked", "-p", "./app.toml", "--", "sh", "-c", act, who=who, cwd=box)
+    assert done.returncode == (123 if names else 0), done.stderr
+    assert [line for line in done.stderr.splitlines() if line.startswith("sandrun: !")] == [
+        f"sandrun: ! {box}/{name} was changed meanwhile" for name in names
+    ]
+
+
+def test_a_report_that_is_a_fifo(who: Who, box: Path, app: Path) -> None:
+    """Nothing waits for somebody to write there."""
+    os.mkfifo(box / "report.json")
+    who.own(box / "report.json")
+    done = sandrun("lock", "app.toml", "--used", "report.json", who=who, cwd=box, timeout=10)
+    assert done.returncode == 125
+    assert "report.json" in done.stderr

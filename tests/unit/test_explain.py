@@ -380,3 +380,17 @@ def test_nothing_refused_is_said() -> None:
     assert render.text((), failed=False) == ["explain: nothing was refused"]
     assert render.text((), failed=True) == ["explain: nothing was refused that the command can have failed of"]
     assert "not everything was seen" in render.text((), failed=True, gap="x")[-1]
+
+
+def test_a_hostile_command_cannot_fill_the_memory_or_the_screen() -> None:
+    """Paths of 4 KiB and calls without end: the last attempts are kept, and a few lines are said."""
+    collector = Collector()
+    for number in range(5000):
+        path = f"/{'a' * 4000}/{number}"
+        collector(event(float(number), place("read", path, READ)))
+    made = collector.attempts()
+    assert sum(len(attempt.event.places[0].path) for attempt in made.made) < 9 * 2**20
+    assert len(made.made) + made.others == 5000
+    assert made.made[-1].event.places[0].path.endswith("/4999")
+    many = [denial("read", f"/{number}") for number in range(1000)]
+    assert len(render.text(findings(many, {}, failed=True), failed=True)) < 100
