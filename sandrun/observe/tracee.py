@@ -25,6 +25,8 @@ AT_FDCWD = libc.AT_FDCWD & 0xFFFFFFFF
 _LAST_ADDRESS = 2**63 - 1
 _SOL_SOCKET, _SO_TYPE, _SO_PROTOCOL, _SO_DOMAIN = 1, 3, 38, 39  # socket(7)
 _MOST_LINKS = 8
+_MOST_STEPS = 200
+"""Names that are looked up one by one, and parents, for one path: a command can make paths and links that take for ever."""
 
 
 class Found(NamedTuple):
@@ -38,12 +40,13 @@ class Found(NamedTuple):
 class Tracee:
     """One thread. Raises OSError wherever something of it cannot be had; close it."""
 
-    __slots__ = ("_memory", "_proc", "_root", "_root_path", "pid", "program", "tid")
+    __slots__ = ("_left", "_memory", "_proc", "_root", "_root_path", "pid", "program", "tid")
 
     def __init__(self, tid: int) -> None:
         """Raises OSError: ESRCH, ENOENT if it is gone; EACCES, EPERM if nobody may look into it (PR_SET_DUMPABLE)."""
         self.tid = tid
         self._memory = self._root = -1
+        self._left = 0
         self._proc = os.open(f"/proc/{tid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             self.pid = int(self._text("status").partition(b"\nTgid:")[2].split(None, 1)[0])
@@ -95,6 +98,8 @@ class Tracee:
     def find(self, path: str, *, follows: bool, links: int = _MOST_LINKS) -> Found:
         """What stands behind an absolute path of its. Raises no error: what cannot be found out is UNKNOWN."""
         lexical = posixpath.normpath("/" + path.lstrip("/"))
+        if links == _MOST_LINKS:
+            self._left = _MOST_STEPS
         try:
             fd = self._open(self._own_proc(lexical), follows=follows)
         except OSError as error:
@@ -186,6 +191,7 @@ class Tracee:
             return libc.openat2(name, flags, resolve=RESOLVE_IN_ROOT, dir_fd=self._root)
         with contextlib.suppress(BlockingIOError):
             return libc.openat2(name, flags, resolve=RESOLVE_IN_ROOT | RESOLVE_CACHED, dir_fd=self._root)
+        self._step()
         folder, last = posixpath.split(path)
         at = self._open(folder, follows=True, links=links)
         try:
@@ -204,12 +210,18 @@ class Tracee:
         path = "/" if target.startswith("/") else folder
         for part in target.split("/"):
             if part == "..":
+                self._step()
                 fd = self._open(path, follows=True, links=links)  # what is not there has no parent either
                 path = posixpath.dirname(self._inside(os.readlink(f"/proc/self/fd/{fd}")))
                 os.close(fd)
             elif part not in ("", "."):
                 path = posixpath.join(path, part)
         return path
+
+    def _step(self) -> None:
+        if not self._left:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        self._left -= 1
 
     def _entry(self, at: int, name: str) -> int:
         """O_PATH on one entry of a directory."""

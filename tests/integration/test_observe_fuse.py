@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -124,6 +125,22 @@ def test_links_that_lead_to_themselves(tree: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(libc, "openat2", forgetful(libc.openat2))
     assert _found(tree / "round").kind == UNKNOWN
     assert _found(tree / "round", follows=False).is_link
+
+
+def test_paths_that_take_for_ever(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deep trees, and links that lead through links time and again, are given up."""
+    deep = tree
+    for _ in range(150):
+        deep /= "deeper/and"
+        deep.mkdir(parents=True)
+    for number in range(1, 8):
+        (tree / f"link{number}").symlink_to(f"link{number - 1}/../" * 100 + "folder")
+    (tree / "link0").symlink_to("folder")
+    monkeypatch.setattr(libc, "openat2", forgetful(libc.openat2))
+    began = time.monotonic()
+    assert _found(deep / "file").kind == UNKNOWN
+    assert _found(tree / "link7").kind == UNKNOWN
+    assert time.monotonic() - began < 5
 
 
 def _found(path: Path, *, follows: bool = True) -> Found:
