@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 FIRST_USER, LAST_USER = 1000, 59999
 """Uids of people (login.defs(5))."""
+MOST_HOSTS = 1 << 20
 _PART = 1 << 16
 
 
@@ -255,7 +256,7 @@ class _Looks:
 
         host = System()
         seen = Seen(plan, host)
-        self._names, self._peaks = Names(), Peaks()
+        self._names, self._peaks = Names(_hosts), Peaks()
         self._uses = Uses(_granter(plan, seen, host), lambda path: seen.at(path).masked, self._names.of)
 
     def see(self, event: Event) -> None:
@@ -288,6 +289,15 @@ class _Looks:
             highest=self._peaks.highest,
             memory=outcome.resources.memory_peak if outcome.resources else -1,
         )
+
+
+def _hosts() -> str:
+    """What hosts(5) says on this host."""
+    try:
+        with open("/etc/hosts", encoding="utf-8", errors="replace") as file:
+            return file.read(MOST_HOSTS)
+    except OSError:
+        return ""
 
 
 def _traffic(record: bytes | None) -> Traffic | None:

@@ -55,7 +55,7 @@ def _known_to(names: Sequence[str], path: str) -> set[str]:
             return set()
         with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as text:
             return known_to(names, text)
-    except OSError:
+    except (OSError, ValueError):  # it was cut off meanwhile
         return set()
     finally:
         os.close(fd)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sandrun.observe.tracee import Tracee
 
 PORT = 53
+HOSTS = "/etc/hosts"
 MOST_ANSWER = 4096
 MOST_NAMES = 10_000
 MOST_SOCKETS = 1000
@@ -89,9 +90,13 @@ def _behind_name(wire: bytes, at: int) -> int:
 
 
 class Names:
-    """What was answered so far: `tap` and `see` are an observer's, for the calls and their events."""
+    """What was answered so far: `tap` and `see` are an observer's, for the calls and their events.
 
-    def __init__(self) -> None:
+    `hosts()` is the text of /etc/hosts, "" if there is none.
+    """
+
+    def __init__(self, hosts: Callable[[], str] = str) -> None:
+        self._hosts, self._has_hosts = hosts, False
         self._names: dict[str, str] = {}
         self._sockets: set[tuple[int, int]] = set()
         self._fds: set[int] = set()
@@ -103,8 +108,14 @@ class Names:
         return self._names.get(address, "")
 
     def see(self, event: Event) -> None:
-        """Remember the sockets that are used for DNS."""
+        """Remember the sockets that are used for DNS, and what stands in hosts(5) once that was opened."""
         address = event.address
+        if not self._has_hosts and any(HOSTS in (place.path, place.real) for place in event.places):
+            self._has_hosts = True
+            for line in self._hosts().splitlines():
+                known, *names = line.partition("#")[0].split() or [""]
+                if names:
+                    self._names.setdefault(known, names[0].lower())  # what was answered goes before
         if address and address.port == PORT and address.act != "bind" and len(self._sockets) < MOST_SOCKETS:
             fd = event.arguments[0]
             self._sockets.add((event.pid, fd))
@@ -117,6 +128,8 @@ class Names:
             if where:
                 self._read(look().read(*where))
             if name in _RECEIVING and arguments[0] in self._fds and (look().pid, arguments[0]) in self._sockets:
+                if len(self._waiting) >= MOST_SOCKETS:
+                    self._waiting.clear()  # threads that ended while they waited
                 self._waiting[tid] = _buffer(look(), name, arguments)
             elif name == "close" and arguments[0] in self._fds:
                 self._sockets.discard((look().pid, arguments[0]))

@@ -43,7 +43,7 @@ class Peaks:
         found = tracee.memory()
         for limit, mark in _MARKS.items():
             self._higher(limit, found.get(mark, 0))
-        for fd in tracee.descriptors()[:MOST_DESCRIPTORS]:
+        for fd in tracee.descriptors(MOST_DESCRIPTORS):
             try:
                 self._higher("fsize", tracee.written(fd))
             except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import TYPE_CHECKING, cast
 
@@ -11,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandrun.observe.answers import Answer, Names, read
-from sandrun.observe.events import Address, Event
+from sandrun.observe.answers import HOSTS, Answer, Names, read
+from sandrun.observe.events import FILE, Address, Event, Place
+from sandrun.observe.tracee import Tracee
+from tests.support import in_child
 
 if TYPE_CHECKING:
-    from sandrun.observe.tracee import Tracee
+    from tests.support import Who
 
 
 def _answer(name: str, *records: tuple[str, str, str], kind: str = "A") -> bytes:
@@ -102,3 +105,25 @@ def test_the_answer_is_read_at_the_next_call_of_the_thread() -> None:
 )
 def test_other_sockets_and_addresses_say_nothing(port: int, call: tuple[str, tuple[int, ...]]) -> None:
     assert _seen(ONE, port, call, ("getpid", ())).of("93.184.216.34") == ""
+
+
+def test_hosts_are_known_once_the_file_was_opened_and_answers_go_before() -> None:
+    names = Names(lambda: "# none\n93.184.216.34 Db db2\n93.184.216.35\n93.184.216.36 other  # x\n")
+    event = Event(0.0, 9, 7, "x", "openat", (0, 0, 0, 0, 0, 0), (Place(HOSTS, HOSTS, FILE, "read", 0),))
+    assert names.of("93.184.216.34") == ""
+    names.see(event)
+    names.see(event)
+    assert [names.of(f"93.184.216.{end}") for end in (34, 35, 36)] == ["db", "", "other"]
+
+
+def test_a_process_may_call_itself_what_it_likes(who: Who) -> None:
+    """Its name stands before the numbers in /proc, and may look like one."""
+
+    def named() -> None:
+        tracee = Tracee(os.getpid())
+        for name in (b"\xc2\xb2", b"7", b"VmPeak:\t1 kB"):
+            with open("/proc/self/comm", "wb") as file:
+                file.write(name)
+            assert tracee.memory()["VmPeak"] > 1 << 20
+
+    in_child(named, who)

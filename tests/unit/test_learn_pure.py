@@ -392,6 +392,12 @@ def test_variables_and_limits_stand_in_the_profile_with_their_reasons() -> None:
     assert "environment" not in tomli.loads(compose(run, _asked(), SCENE, with_variables=False).written)
 
 
+def test_a_limit_of_memory_stays_as_asked_and_says_what_was_used() -> None:
+    run = Run((), (), {}, (), 0, 1.0, memory=12 << 20)
+    written = compose(run, _asked(flags=(("resources.memory", "1G", "--memory"),)), SCENE).written
+    assert "# as asked: --memory; the run used 12.0M\n" in written
+
+
 def test_the_default_of_syscalls_is_that_of_the_run() -> None:
     flags, _ = read_flags([("syscalls.default", "kill-process", "")])
     asked = _asked()._replace(asked=flags)
