@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sandrun.plan.format import Plan
     from sandrun.profile.model import Profile
 
-MOST = 25
+MOST = 12
 """Proposals that are tried, each some 40 ms; what is beyond is not proposed."""
 MOST_DENIALS = 50
 """Of one proposal so many of the things that it is to allow are asked about."""

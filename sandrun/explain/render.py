@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sandrun.explain.causes import Finding
     from sandrun.explain.denials import Denial
 
-MOST_HEARD = 20
+MOST_HEARD = 12
 """Causes and possible ones that the text has; whoever is refused more than that, wants another profile."""
 MOST_SHRUGGED = 10
 """Things that did no harm which the text names; `--json` has them all, and what would allow them."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support import need, need_landlock, need_program, sandrun
+from tests.support import need, need_landlock, need_namespaces, need_program, sandrun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,12 +25,23 @@ if TYPE_CHECKING:
 BASE = ("-p", "none", "--read", "@runtime", "--execute", "@system", "--write", "/dev/null")
 """Programs of the system, and nothing else."""
 PYTHON = "/usr/bin/python3"
+VIEW = ("--proc", "own", "--isolate", "true")
+"""Asks for namespaces: then mounts refuse as well, with other errors."""
 
 
 @pytest.fixture(autouse=True)
 def _needs() -> None:
     need_landlock(3)
     need(Path(PYTHON).exists(), f"{PYTHON} is not there")
+
+
+@pytest.fixture(params=["landlock alone", "namespaces"])
+def base(request: pytest.FixtureRequest, who: Who) -> tuple[str, ...]:
+    """BASE in both ways in which files are refused."""
+    if request.param == "namespaces":
+        need_namespaces(who)
+        return (*BASE, *VIEW)
+    return BASE
 
 
 def explained(*words: str | Path, who: Who, box: Path, **options: Any) -> tuple[int, dict[str, Any]]:
@@ -103,7 +114,7 @@ def port() -> Iterator[int]:
 # --- the ten -------------------------------------------------------------------------------------------------------
 
 
-def test_a_library_that_is_missing(who: Who, box: Path, place: Path) -> None:
+def test_a_library_that_is_missing(who: Who, box: Path, place: Path, base: tuple[str, ...]) -> None:
     """The loader looks in a directory that nothing grants."""
     library = place / "libz.so.1"
     for folder in ("/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu", "/usr/lib64"):
@@ -114,7 +125,7 @@ def test_a_library_that_is_missing(who: Who, box: Path, place: Path) -> None:
     library.chmod(0o755)
     who.own(library)
     program = f"import ctypes; ctypes.CDLL('{library}')"
-    found = broken(BASE, (PYTHON, "-c", program), who=who, box=box)
+    found = broken(base, (PYTHON, "-c", program), who=who, box=box)
     assert (found["standing"], found["act"], found["target"]) == ("cause", "read", str(library))
 
 
@@ -141,9 +152,9 @@ def test_the_files_of_name_resolution(who: Who, box: Path) -> None:
     assert found["flag"] == "--read @dns"
 
 
-def test_a_working_directory_that_is_not_writable(who: Who, box: Path, place: Path) -> None:
+def test_a_working_directory_that_is_not_writable(who: Who, box: Path, place: Path, base: tuple[str, ...]) -> None:
     """Making a file takes the directory."""
-    options = (*BASE, "--read", ".")
+    options = (*base, "--read", ".")
     found = broken(options, ("sh", "-c", "echo x > out.txt"), who=who, box=box)
     assert (found["standing"], found["act"], found["target"]) == ("cause", "create", f"{box}/out.txt")
     assert found["flag"] == f"--write {box}"
@@ -156,14 +167,14 @@ def test_no_dev_null(who: Who, box: Path) -> None:
     assert (found["standing"], found["act"], found["target"]) == ("cause", "write", "/dev/null")
 
 
-def test_the_interpreter_of_a_script(who: Who, box: Path, place: Path) -> None:
+def test_the_interpreter_of_a_script(who: Who, box: Path, place: Path, base: tuple[str, ...]) -> None:
     """The script may be executed, what its first line names may not."""
     interpreter = place / "interpreter"
     interpreter.write_bytes(Path("/bin/cat").resolve().read_bytes())
     interpreter.chmod(0o755)
     who.own(interpreter)
     script = write(box / "script", f"#!{interpreter}\n", who)
-    found = broken((*BASE, "--execute", str(script)), ("sh", "-c", f"{script}; exit $?"), who=who, box=box)
+    found = broken((*base, "--execute", str(script)), ("sh", "-c", f"{script}; exit $?"), who=who, box=box)
     assert (found["standing"], found["act"], found["target"]) == ("cause", "execute", str(interpreter))
     assert str(script) in found["what"]
 
@@ -226,10 +237,10 @@ def test_a_port_that_is_not_granted(who: Who, box: Path, port: int) -> None:
     assert found["what"] == f"connect 127.0.0.1:{port}"
 
 
-def test_a_part_of_a_grant_that_is_denied(who: Who, box: Path, place: Path) -> None:
+def test_a_part_of_a_grant_that_is_denied(who: Who, box: Path, place: Path, base: tuple[str, ...]) -> None:
     """The denial is named, since no grant would win over it."""
     secret = write(place / "secret", "x", who, 0o644)
-    options = (*BASE, "--read", str(place), "--deny", str(secret))
+    options = (*base, "--read", str(place), "--deny", str(secret))
     status, document = explained(*options, "--", "cat", str(secret), who=who, box=box)
     found = first(document)
     assert status == 1
@@ -259,3 +270,57 @@ def test_a_limit_that_is_too_low(who: Who, box: Path, limit: str, program: str) 
     again = sandrun("-q", *options, *shlex.split(found["flag"]), "--", PYTHON, "-c", program, who=who, cwd=box)
     if name != "fsize":
         assert again.returncode == 0, again.stderr
+
+
+# --- proposals -----------------------------------------------------------------------------------------------------
+
+
+def test_no_network_and_a_place_that_the_command_line_names(who: Who, box: Path, port: int) -> None:
+    """A socket is refused before it has an address; the one that the command line names is proposed, and helps."""
+    program = f"import socket; socket.create_connection(('127.0.0.1', {port}), 5)"
+    status, document = explained(*BASE, "--", PYTHON, "-c", program, f"http://127.0.0.1:{port}/", who=who, box=box)
+    found = first(document)
+    assert status == 1
+    assert (found["standing"], found["what"]) == ("cause", "syscall socket (inet stream)")
+    if found["flag"]:
+        assert found["flag"] == f"--connect tcp:127.0.0.1:{port}"
+    else:
+        assert "--connect" in found["text"]
+
+
+def test_what_would_not_help_is_not_proposed(who: Who, box: Path, place: Path, base: tuple[str, ...]) -> None:
+    """A grant of what sandrun itself refuses to grant is no proposal: the reason is told instead."""
+    home = Path(who.home)
+    (home / ".config").mkdir(exist_ok=True)
+    who.own(home / ".config")
+    command = ("sh", "-c", f"echo x > {home}/.config/new")
+    status, document = explained(*base, "--", *command, who=who, box=box)
+    found = first(document)
+    assert status
+    assert (found["act"], found["target"]) == ("create", f"{home}/.config/new")
+    if found["flag"]:
+        again = sandrun("-q", *base, *shlex.split(found["flag"]), "--", *command, who=who, cwd=box)
+        assert again.returncode == 0, again.stderr
+    else:
+        assert "does not allow it" in found["text"]
+
+
+def test_hostile_text(who: Who, box: Path) -> None:
+    """Names of files and programs of 4 KiB, with control characters and newlines: the terminal gets none of it."""
+    program = (
+        "import ctypes, os, sys\n"
+        "ctypes.CDLL(None).prctl(15, b'a\\n\\x1b[31mx')\n"
+        "names = ['/root/\\x1b[2J\\nsandrun: to allow it: --write /', '/root/' + 'A/' * 2000, '/root/\\u202ex', b'/root/\\xff']\n"
+        "for name in [*names, *(f'/root/{n}/' + 'B' * 200 for n in range(300))]:\n"
+        "    try:\n"
+        "        os.mkdir(name)\n"
+        "    except OSError:\n"
+        "        pass\n"
+        "os._exit(1)\n"
+    )
+    done = sandrun("-q", "--explain", *BASE, "--", PYTHON, "-c", program, who=who, cwd=box)
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert len(lines) < 80
+    assert all(line.isprintable() and len(line) < 20_000 for line in lines)
+    assert not any(line.startswith("sandrun: to allow it: --write /") for line in lines)
