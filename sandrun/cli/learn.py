@@ -296,7 +296,7 @@ def _verdict(output: str, learned: _Learned, verified: Verified | None) -> list[
     else:
         lines.append(f"differs: the command ends with status {status} too, but was refused what it had in the cage")
     lines += verified.errors
-    if not learned.given.can_be_repeated and not os.isatty(0):
+    if learned.given.is_lost:
         lines.append("note: the second run had no input: only a regular file can be read again")
     if not verified.agrees(status) and verified.status != EXIT_SANDRUN:
         lines.append(f"hint: sandrun -p {_word(output)} --explain -- COMMAND says what it was refused")

@@ -82,9 +82,9 @@ class Input:
                 self._at = os.lseek(0, 0, os.SEEK_CUR)
 
     @property
-    def can_be_repeated(self) -> bool:
-        """Whether the second run has the input of the first."""
-        return self._at >= 0
+    def is_lost(self) -> bool:
+        """Whether the first run had something to read of which nothing is left for the second."""
+        return self._at < 0 and not is_device(0)
 
     def again(self) -> int:
         """A new descriptor: of the file, at the same place; else of what has an end at once. Raises OSError."""

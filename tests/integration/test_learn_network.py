@@ -43,8 +43,12 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[internet.Internet]
     ("asked", "names", "learned", "printed"),
     [
         (("*.test:80",), ("allowed.test", "allowed.test"), ["tcp:allowed.test:80"], "hello"),
-        (("*",), ("allowed.test", "other.test"), ["tcp:allowed.test:80", "tcp:other.test:80"], "hello"),
-        (("*",), ("allowed6.test", internet.OTHER), ["tcp:allowed6.test:80", f"tcp:{internet.OTHER}:80"], "hello"),
+        (
+            ("*",),
+            ("allowed.test", "allowed6.test", internet.OTHER),
+            ["tcp:allowed.test:80", "tcp:allowed6.test:80", f"tcp:{internet.OTHER}:80"],
+            "hello",
+        ),
     ],
 )
 def test_names_are_learned(
