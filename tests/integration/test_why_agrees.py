@@ -283,7 +283,7 @@ def test_the_judge_and_the_kernel_agree(who: Who, way: str, monkeypatch: pytest.
         base = tempfile.mkdtemp(dir=who.home)
         who.own(Path(base))
         try:
-            outcome, new = in_child(lambda: (compared(case, base, kernel), filters.new), who)
+            outcome, new = in_child(lambda: (compared(case, base, kernel), filters.new), who, timeout=300)
         finally:
             remove_tree(Path(base))
         filters.known.update(new)
