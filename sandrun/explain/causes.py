@@ -106,8 +106,10 @@ def is_minor(denial: Denial) -> bool:
 
 def _is_common(denial: Denial) -> bool:
     """What libraries try by the way, and go on without: interpreters list the directories that they search, the C library
-    asks caches of names by unix sockets and the kernel for its addresses by netlink."""
-    return denial.words.startswith("list ") or denial.target.startswith(("socket unix ", "socket netlink "))
+    asks caches of names by unix sockets, the kernel for its addresses by netlink, and name servers and its routes by
+    datagrams."""
+    by_the_way = ("socket unix ", "socket netlink ", "socket inet datagram", "socket inet6 datagram")
+    return denial.words.startswith("list ") or denial.target.startswith(by_the_way)
 
 
 def _rank(denial: Denial, exits: Mapping[int, int]) -> _Ranked:

@@ -68,7 +68,7 @@ class Proposals:
                 if not why:
                     yield finding._replace(remedy=remedy)
                     break
-                whys.append(f"{remedy.flag} alone does not allow it: {why}")
+                whys.append(f"not by {remedy.flag} alone: {why}")
             else:
                 yield finding._replace(remedy=_none(first, whys))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    Key = tuple[str, str, tuple["Place", ...], "Address | None", int]
+    Key = tuple[str, str, tuple["Place", ...], "Address | None", int, tuple[int, ...]]
 
 FILE, DIRECTORY, ABSENT, OTHER, UNKNOWN = "file", "directory", "absent", "other", "unknown"
 """What a Place is, as found right before the call; OTHER are devices, sockets and pipes."""
@@ -61,8 +61,9 @@ class Event(NamedTuple):
 
     @property
     def key(self) -> Key:
-        """Events that say the same have the same key: which program did what, to what."""
-        return self.program, self.syscall, self.places, self.address, self.refused
+        """Events that say the same have the same key: which program did what, to what; for a socket also of which kind."""
+        kind = self.arguments[:2] if self.syscall == "socket" else ()
+        return self.program, self.syscall, self.places, self.address, self.refused, kind
 
 
 class Seen(NamedTuple):
