@@ -3,13 +3,16 @@ PY = .venv/bin/python
 TESTS ?= tests
 KERNELS ?= linux-image-amd64
 
-.PHONY: help setup demo demo-pip check test test-kernels test-systemd golden completions bench lock sbom dist clean
+.PHONY: help setup native demo demo-pip check test test-kernels test-systemd golden completions bench lock sbom dist clean
 
 help: ## These lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | awk '{ name = $$1; $$1 = ""; printf "make %-14s%s\n", name, $$0 }'
 
 setup: ## System packages (root or sudo), then .venv from the hash-locked requirements
 	@tools/setup.sh run
+
+native: ## Compile the native executor, with every warning an error and the compiler's static analysis
+	tools/build_native.py --strict
 
 demo: setup ## Run a real program in a sandbox, and show what is allowed and what is refused
 	@tools/demo.sh
