@@ -100,4 +100,9 @@ int run(struct launch *launch);
 /* Read the document of sandrun/native/handoff.py. */
 bool launch_read(const uint8_t *data, size_t size, struct launch *launch);
 
+/* --- interpreter.c ---------------------------------------------------------------------------------------------------- */
+
+/* Execute the Python half with these words (without argv[0]; NULL ends them). Ends the process (125) where it is not there. */
+_Noreturn void python_exec(char *const words[], char *const environment[]);
+
 #endif
