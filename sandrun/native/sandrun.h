@@ -46,18 +46,19 @@ void *must_alloc(size_t count, size_t size);            /* zeroed; ends the proc
 
 /* --- a launch ------------------------------------------------------------------------------------------------------ */
 
-enum { LAUNCH_QUIET = 1, LAUNCH_EXEC = 2, LAUNCH_FOOTER = 4 };
+enum { LAUNCH_EXEC = 1, LAUNCH_FOOTER = 2, LAUNCH_TOLD = 4 };
+/* No supervisor; Python explains a failure on a terminal; Python has said already what there is to say before a launch. */
 
 struct launch {
     struct plan plan;
-    char **environment;         /* NAME=value; what private directories add comes when they are made */
-    struct strings fallback;    /* the words that execute the Python executor instead of this one */
-    struct strings footer;      /* the words that tell on a terminal why a run may have failed; the status goes first */
+    struct strings values;      /* of plan.env_set, in its order */
+    struct strings steps;       /* with LAUNCH_EXEC: CHILD_STEPS of sandrun/steps.py in words */
     uint64_t flags;
     int status_fd;              /* -1: none */
     int report_directory;       /* -1: no report */
     struct bytes report_name, report_temporary;
     struct strings report;      /* the JSON text around what is known at the end; see report.c */
+    int end_code, end_status;   /* out: how a child ended without a word before the command (waitid(2)); or 0 */
 };
 
 /* --- child.c, view.c, rules.c --------------------------------------------------------------------------------------- */
@@ -69,6 +70,7 @@ struct watch {
     uint64_t ignored;           /* the signals that the command goes on ignoring, bit N-1 for signal N */
     bool scoped;                /* kill(-1) reaches only what is below this process */
     int signal_fd;
+    bool alone;                 /* there is no supervisor: this process itself becomes the command (--exec) */
 };
 
 struct job; /* what the child works with; made in the parent */
@@ -79,15 +81,19 @@ struct job *job_prepare(const struct plan *plan, const struct watch *watch, char
                         const struct strings *private, int error_fd);
 /* The descriptors that the parent closes after the fork. */
 void job_close(struct job *job);
-/* Walk the steps of the child and execute the command. A failure is a `struct told` on error_fd and _exit(125). */
+/* Walk the steps of the child and execute the command. A failure is a `struct told` on error_fd and _exit(125).
+ * Without a supervisor (--exec) error_fd is -1: the caller itself walks, and a failure is told on stderr. */
 _Noreturn void child_walk(struct job *job);
 
 struct told { int32_t step, number, argument; }; /* RECORD of sandrun/steps.py; step may be: */
 enum { TOLD_INIT = -1, TOLD_COMMAND = -2, TOLD_IDS = -3 };
+/* The same in this process, if the watch says `alone` (then no pidfd of a supervisor, nor to die with one): what failed. */
+struct told child_become(struct job *job);
 
 bool view_make(const struct plan *plan, const struct strings *private, int ruleset_fd, int *at); /* errno is set */
 int rules_create(const struct plan *plan, const struct strings *private); /* ruleset fd; -1 none; -2 cannot */
-int rules_create_empty(void);                /* handles all this kernel knows, grants nothing; -1 no Landlock */
+int rules_create_empty(void);                /* handles all this kernel knows, grants nothing; -1 no Landlock; -2 cannot */
+bool rules_grant_view(int ruleset_fd, const struct rules *rules); /* on what is in the view now; errno is set */
 int open_path(const char *path);             /* O_PATH, no symbolic link followed anywhere; -1 and errno */
 
 /* --- supervise.c, tree.c, private.c, report.c ------------------------------------------------------------------------ */
@@ -95,10 +101,40 @@ int open_path(const char *path);             /* O_PATH, no symbolic link followe
 /* Launch and supervise. The exit status of sandrun; or -1 if the command did not run and nothing is left of the attempt. */
 int run(struct launch *launch);
 
+/* Among each other. */
+uint64_t now_ns(void);                      /* of the monotonic clock */
+bool process_executed(pid_t pid);           /* whether a child that is not yet reaped got past execve(2) */
+bool process_stopped(pid_t pid);
+bool scope_signals(bool refer);             /* see scope_signals in sandrun/primitives/tree.py */
+void signal_tree(bool scoped, pid_t init, int first, int second); /* the second may be 0 */
+int reap(pid_t but, bool *any_left);        /* how many of them SIGKILL had ended */
+int inside(pid_t init);                     /* how many live in a pid namespace, but init and our own children */
+void tree_times(double *user, double *system);
+int kill_tree(bool scoped, int signal_fd, pid_t init, int init_fd, struct integers *survivors);
+bool private_make(const struct plan *plan, struct strings *made);
+int private_remove(const char *path);       /* 0, or the errno of what could not be removed */
+
+struct outcome {                            /* as class Outcome in sandrun/supervise.py */
+    int status, signal, killed, status_of_sandrun;
+    bool timed_out;
+    double wall, user, system;
+    uint64_t max_rss;
+    struct integers survivors;
+    struct strings left;                    /* private directories that could not be removed, and why */
+    struct integers why;
+};
+
+void report_event_started(const struct launch *launch, pid_t pid);
+int report_ended(const struct launch *launch, const struct outcome *outcome); /* the exit status of sandrun */
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));      /* a line on stderr */
+const char *reason(int number, char room[128]);                              /* strerror and the name of the error */
+
 /* --- front.c, cache.c, main.c ----------------------------------------------------------------------------------------- */
 
 /* Read the document of sandrun/native/handoff.py. */
 bool launch_read(const uint8_t *data, size_t size, struct launch *launch);
+/* A launch without status fd, report and words for --exec, which the cache gives a plan and values. */
+void launch_empty(struct launch *launch);
 
 /* --- interpreter.c ---------------------------------------------------------------------------------------------------- */
 
