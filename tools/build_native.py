@@ -20,6 +20,7 @@ import platform
 import re
 import shlex
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -125,6 +126,15 @@ def sources(*, fuzz: bool) -> list[str]:
     """The files to compile, always in the same order; the fuzz target has a main() of its own."""
     left_out = "main.c" if fuzz else "fuzz.c"
     return sorted(path.name for path in SOURCES.glob("*.c") if path.name != left_out)
+
+
+def is_static(binary: Path) -> bool:
+    """Tell whether a 64-bit ELF program names no dynamic loader: elf(5), PT_INTERP."""
+    data = binary.read_bytes()
+    if data[:5] != b"\x7fELF\x02":
+        return False
+    first, size, count = struct.unpack_from("=Q14xHH", data, 32)
+    return all(struct.unpack_from("=I", data, first + index * size) != (3,) for index in range(count))
 
 
 def is_gcc() -> bool:
