@@ -19,7 +19,7 @@ enum { LINE_MAX_SHEBANG = 256 }; /* the kernel reads no more of a script: execve
 static const char SCRIPT[] = "sandrun-python";
 
 /* The path of the script, in the directory of this program: of the file itself, not of a link to it. */
-static bool script_path(char path[PATH_MAX]) {
+bool python_script(char path[PATH_MAX]) {
     ssize_t size = readlink("/proc/self/exe", path, PATH_MAX - 1);
     if (size < 0) { /* no /proc: as it was called, which is a path, since the shell or execvp(3) made one */
         const char *called = (const char *)getauxval(AT_EXECFN);
@@ -66,7 +66,7 @@ void python_exec(char *const words[], char *const environment[]) {
     while (words[count] != NULL) {
         count++;
     }
-    if (script_path(script)) {
+    if (python_script(script)) {
         char **argv = must_alloc(count + 4, sizeof *argv);
         char **tail = argv;
         const char *program = script;

@@ -129,16 +129,31 @@ int report_ended(const struct launch *launch, const struct outcome *outcome); /*
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));      /* a line on stderr */
 const char *reason(int number, char room[128]);                              /* strerror and the name of the error */
 
-/* --- front.c, cache.c, main.c ----------------------------------------------------------------------------------------- */
+/* --- front.c, cache.c, facts.c, sha256.c, launch.c ----------------------------------------------------------------------------------------- */
 
 /* Read the document of sandrun/native/handoff.py. */
 bool launch_read(const uint8_t *data, size_t size, struct launch *launch);
 /* A launch without status fd, report and words for --exec, which the cache gives a plan and values. */
 void launch_empty(struct launch *launch);
 
+/* The program as `sandrun WORDS` (argv[1] and on): run what the cache has for them, else hand over to Python. */
+_Noreturn void front(char *argv[]);
+/* A launch for these words, if the plan for them is in the cache and would be made again now. Says nothing. */
+bool cache_find(char *const words[], struct launch *launch);
+/* Whether all of these facts of an entry of the cache hold now; see sandrun/plancache/facts.py. */
+bool facts_hold(struct reader *facts, struct bytes salt);
+const char *environment_get(const char *name, size_t size); /* the first of that name, as Python takes it; NULL: none */
+
+enum { SHA256_SIZE = 32 };
+struct sha256 { uint32_t state[8]; uint64_t size; uint8_t block[64]; };
+void sha256_begin(struct sha256 *hash);
+void sha256_add(struct sha256 *hash, const void *data, size_t size);
+void sha256_end(struct sha256 hash, uint8_t digest[SHA256_SIZE]); /* of a copy, so that more can be added to the other */
+
 /* --- interpreter.c ---------------------------------------------------------------------------------------------------- */
 
 /* Execute the Python half with these words (without argv[0]; NULL ends them). Ends the process (125) where it is not there. */
 _Noreturn void python_exec(char *const words[], char *const environment[]);
+bool python_script(char path[4096]); /* what it executes for that, by its path without links: sandrun-python */
 
 #endif
