@@ -396,6 +396,11 @@ struct told child_become(struct job *job)
     }
 }
 
+const char *step_name(int step)
+{
+    return steps[step].name;
+}
+
 void child_walk(struct job *job)
 {
     struct told told = child_become(job);

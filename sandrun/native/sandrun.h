@@ -49,10 +49,11 @@ void *must_alloc(size_t count, size_t size);            /* zeroed; ends the proc
 enum { LAUNCH_EXEC = 1, LAUNCH_FOOTER = 2, LAUNCH_TOLD = 4 };
 /* No supervisor; Python explains a failure on a terminal; Python has said already what there is to say before a launch. */
 
+enum { REPORT_PIECES = 14 };
+
 struct launch {
     struct plan plan;
     struct strings values;      /* of plan.env_set, in its order */
-    struct strings steps;       /* with LAUNCH_EXEC: CHILD_STEPS of sandrun/steps.py in words */
     uint64_t flags;
     int status_fd;              /* -1: none */
     int report_directory;       /* -1: no report */
@@ -81,14 +82,15 @@ struct job *job_prepare(const struct plan *plan, const struct watch *watch, char
                         const struct strings *private, int error_fd);
 /* The descriptors that the parent closes after the fork. */
 void job_close(struct job *job);
-/* Walk the steps of the child and execute the command. A failure is a `struct told` on error_fd and _exit(125).
- * Without a supervisor (--exec) error_fd is -1: the caller itself walks, and a failure is told on stderr. */
+/* Walk the steps of the child and execute the command. A failure is a `struct told` on error_fd and _exit(125). */
 _Noreturn void child_walk(struct job *job);
 
-struct told { int32_t step, number, argument; }; /* RECORD of sandrun/steps.py; step may be: */
+struct told { int32_t step, number, argument; }; /* RECORD of sandrun/steps.py: an index in CHILD_STEPS; step may be: */
 enum { TOLD_INIT = -1, TOLD_COMMAND = -2, TOLD_IDS = -3 };
-/* The same in this process, if the watch says `alone` (then no pidfd of a supervisor, nor to die with one): what failed. */
+/* The same in this process, if the watch says `alone` (then no pidfd of a supervisor, nor to die with one): what failed.
+ * The error_fd of the job is -1 then. */
 struct told child_become(struct job *job);
+const char *step_name(int step);
 
 bool view_make(const struct plan *plan, const struct strings *private, int ruleset_fd, int *at); /* errno is set */
 int rules_create(const struct plan *plan, const struct strings *private); /* ruleset fd; -1 none; -2 cannot */
@@ -100,6 +102,8 @@ int open_path(const char *path);             /* O_PATH, no symbolic link followe
 
 /* Launch and supervise. The exit status of sandrun; or -1 if the command did not run and nothing is left of the attempt. */
 int run(struct launch *launch);
+/* The same. -1: Python is to go on, in this process and with `environ`, which says what has been done. */
+int run_or_tell(struct launch *launch);
 
 /* Among each other. */
 uint64_t now_ns(void);                      /* of the monotonic clock */
@@ -133,7 +137,7 @@ const char *reason(int number, char room[128]);                              /* 
 
 /* Read the document of sandrun/native/handoff.py. */
 bool launch_read(const uint8_t *data, size_t size, struct launch *launch);
-/* A launch without status fd, report and words for --exec, which the cache gives a plan and values. */
+/* A launch without status fd and report, which the cache gives a plan and values. */
 void launch_empty(struct launch *launch);
 
 /* The program as `sandrun WORDS` (argv[1] and on): run what the cache has for them, else hand over to Python. */
