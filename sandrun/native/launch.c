@@ -263,7 +263,7 @@ static int become(struct launch *launch)
     const char *step = step_name(told.step);
     bool last = strcmp(step, "execute") == 0;
     const char *why = told.number ? reason(told.number, room) : "the kernel said yes and holds something else";
-    say("cannot %s%s%s: %s", step, last ? " " : "", last ? launch->plan.executable.data : "", why);
+    say("cannot %s%s%s: %s", step, last ? " " : "", last ? printable(launch->plan.executable.data) : "", why);
     if (!last)
         return EXIT_SANDRUN;
     return told.number == ENOENT || told.number == ENOTDIR ? EXIT_NOT_FOUND : EXIT_CANNOT_EXECUTE;

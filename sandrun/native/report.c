@@ -41,20 +41,20 @@ void say(const char *format, ...)
     va_end(arguments);
     if (size < 0)
         return;
-    char *line = must_alloc((size_t)size * 4 + 16, 1); /* an escape takes four */
-    char *end = stpcpy(line, "sandrun: ");
-    for (int at = 0; at < size; at++) {
-        unsigned char byte = (unsigned char)text[at];
-        /* Names may be hostile to a terminal. */
-        if (byte >= ' ' && byte < 0x7f)
-            *end++ = text[at];
-        else
-            end += sprintf(end, "\\x%02x", byte);
-    }
-    *end++ = '\n';
+    char *line = must_alloc((size_t)size + 16, 1);
+    char *end = stpcpy(stpcpy(stpcpy(line, "sandrun: "), text), "\n");
     (void)write_all(STDERR_FILENO, line, (size_t)(end - line));
     free(line);
     free(text);
+}
+
+const char *printable(const char *name)
+{
+    char *text = must_alloc(strlen(name) + 1, 4);
+    char *end = text;
+    for (; *name; name++)
+        end += sprintf(end, *name >= ' ' && *name < 0x7f ? "%c" : "\\x%02x", (unsigned char)*name);
+    return text;
 }
 
 const char *reason(int number, char room[128])
@@ -181,7 +181,7 @@ static void say_ending(const struct outcome *outcome)
         free(text);
     }
     for (size_t at = 0; at < outcome->left.count; at++)
-        say("cannot remove: %s: %s", outcome->left.at[at].data, reason((int)outcome->why.at[at], room));
+        say("cannot remove: %s: %s", printable(outcome->left.at[at].data), reason((int)outcome->why.at[at], room));
 }
 
 int report_ended(const struct launch *launch, const struct outcome *outcome)

@@ -131,6 +131,7 @@ struct outcome {                            /* as class Outcome in sandrun/super
 void report_event_started(const struct launch *launch, pid_t pid);
 int report_ended(const struct launch *launch, const struct outcome *outcome); /* the exit status of sandrun */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));      /* a line on stderr */
+const char *printable(const char *name);    /* with all escaped that a terminal could act on; ours to keep */
 const char *reason(int number, char room[128]);                              /* strerror and the name of the error */
 
 /* --- front.c, cache.c, facts.c, sha256.c, launch.c ----------------------------------------------------------------------------------------- */
