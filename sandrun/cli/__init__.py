@@ -84,7 +84,7 @@ def _not_installed(error: ModuleNotFoundError) -> int:
 def _verb(module: str, argv: Sequence[str]) -> int:
     import click  # noqa: PLC0415
 
-    from sandrun.cli.options import usage_error  # noqa: PLC0415
+    from sandrun.cli.clicked import usage_error  # noqa: PLC0415
 
     run: Callable[[Sequence[str]], int] = import_module(module).main
     try:

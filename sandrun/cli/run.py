@@ -38,7 +38,9 @@ def main(argv: Sequence[str]) -> int:
     """Read the command line, do what it says, and return the exit status. Raises SandrunError."""
     request = options.parse(argv)
     if request.help:
-        report.emit(options.help_text())
+        from sandrun.cli.help import help_text  # noqa: PLC0415
+
+        report.emit(help_text())
         return 0
     if request.version:
         from sandrun import __version__  # noqa: PLC0415
