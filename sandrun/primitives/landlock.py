@@ -91,6 +91,18 @@ WRITE = READ | sum(
 ATTR_FIELDS = ((10, 6), (6, 3), (4, 2), (1, 1))
 
 
+def probe() -> tuple[int, str]:
+    """Ask the kernel for its Landlock ABI (0 if none can be had), and what there is instead.
+
+    The second is "available", "disabled" (EOPNOTSUPP: built in, but not in the kernel's LSM list), "missing" (ENOSYS:
+    not built in) or "refused" (any other answer: an outer filter).
+    """
+    try:
+        return libc.landlock_create_ruleset(None, libc.LANDLOCK_CREATE_RULESET_VERSION), "available"
+    except OSError as error:
+        return 0, {errno.EOPNOTSUPP: "disabled", errno.ENOSYS: "missing"}.get(error.errno or 0, "refused")
+
+
 def fs_mask(abi: int) -> int:
     """Every file system right that this ABI knows."""
     return _mask(FS, FS_ABI, abi)
