@@ -5,7 +5,7 @@
     tools/build_native.py --strict ...          warnings are errors, and the compiler's static analysis is run
     tools/build_native.py --sanitize OUT        with the address and undefined behaviour sanitizers, for the tests
     tools/build_native.py --fuzz OUT            the fuzz target with its own driver, with the sanitizers
-    tools/build_native.py --editable            and .venv/bin/sandrun, in the place of the one in Python
+    tools/build_native.py --editable            and the programs in .venv/bin, as an installation would have them
 
 `CC`, `CFLAGS` and `LDFLAGS` are honoured, and `CFLAGS` come last. The result depends on the compiler and the sources alone: the
 same again gives the same bytes. Status 3: there is no compiler that works, or no Linux. Nothing but the standard
@@ -53,7 +53,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("output", nargs="?", type=Path, default=BINARY)
     parser.add_argument("--strict", action="store_true", help="warnings are errors; run the static analysis")
-    parser.add_argument("--editable", action="store_true", help="put it into .venv/bin too")
+    parser.add_argument("--editable", action="store_true", help="put it into .venv/bin, as an installation would")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--sanitize", action="store_true", help="with the sanitizers")
     kind.add_argument("--fuzz", action="store_true", help="the fuzz target, with the sanitizers")
@@ -66,7 +66,10 @@ def main() -> int:
     else:
         done = build_hardened(given.output, strict=given.strict)
     if done and given.editable:
-        put(given.output, ROOT / ".venv" / "bin" / "sandrun")
+        programs = ROOT / ".venv" / "bin"
+        put(given.output.read_bytes(), programs / "sandrun")
+        lines = (ROOT / "tools" / "sandrun-python").read_bytes().partition(b"\n")
+        put(b"#!%s\n%s" % (os.fsencode(programs / "python"), lines[2]), programs / "sandrun-python")
     return 0 if done else 1
 
 
@@ -123,9 +126,9 @@ def build(output: Path, flags: list[str], *, strict: bool, fuzz: bool = False) -
 
 
 def sources(*, fuzz: bool) -> list[str]:
-    """The files to compile, always in the same order; the fuzz target has a main() of its own."""
-    left_out = "main.c" if fuzz else "fuzz.c"
-    return sorted(path.name for path in SOURCES.glob("*.c") if path.name != left_out)
+    """The files to compile, always in the same order; the fuzz target has a main() of its own, and no front."""
+    left_out = ("main.c", "front.c") if fuzz else ("fuzz.c",)
+    return sorted(path.name for path in SOURCES.glob("*.c") if path.name not in left_out)
 
 
 def is_static(binary: Path) -> bool:
@@ -152,10 +155,10 @@ def version() -> str:
     return match[1]
 
 
-def put(binary: Path, target: Path) -> None:
-    """Copy the binary in the place of `target`, which may be running."""
+def put(content: bytes, target: Path) -> None:
+    """Write a program in the place of `target`, which may be running."""
     made = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copyfile(binary, made)
+    made.write_bytes(content)
     made.chmod(0o755)
     made.replace(target)
 

@@ -109,7 +109,8 @@ python_works $python || {
     exit 1
 }
 # The stamp names all that .venv was made from, so that a change of any of it is noticed, and nothing else costs time.
-stamp=$(cat requirements/build.txt requirements/dev.txt pyproject.toml | sha256sum; pwd; $python --version)
+stamp=$(cat requirements/build.txt requirements/dev.txt pyproject.toml tools/hatch_build.py tools/sandrun-python | sha256sum
+    pwd; $python --version)
 if [ "$(cat .venv/sandrun-stamp 2>/dev/null)" != "$stamp" ]; then
     echo "setup: making .venv with $($python --version)"
     .venv/bin/python -m pip --version >/dev/null 2>&1 || $python -m venv --clear .venv
@@ -119,4 +120,11 @@ if [ "$(cat .venv/sandrun-stamp 2>/dev/null)" != "$stamp" ]; then
     $pip --require-hashes --no-build-isolation --use-pep517 -r requirements/dev.txt
     $pip --no-deps --no-build-isolation --no-index -e .
     echo "$stamp" >.venv/sandrun-stamp
+fi
+# The native executor is compiled where its sources lie, and is what .venv/bin/sandrun is. Installing did it once.
+native=sandrun/native/sandrun-exec
+if [ "${SANDRUN_NATIVE:-}" != off ] && { [ ! -e $native ] ||
+    [ -n "$(find sandrun/native/*.[ch] sandrun/__init__.py tools/build_native.py -newer $native)" ]; }; then
+    echo "setup: compiling $native"
+    .venv/bin/python tools/build_native.py --editable || [ $? -eq 3 ]
 fi
