@@ -47,7 +47,7 @@ def launch(
     signals blocked, SIGCHLD not ignored. Raises CommandError if the command cannot be executed, StepError if the child
     failed before, SandrunError if the parent could not prepare; no process is left then, and no private directory.
     """
-    _check(plan)
+    check(plan)
     places.create_targets(plan)
     private = places.make_private(plan)
     try:
@@ -80,8 +80,8 @@ def environment_vector(plan: Plan, values: Mapping[bytes, bytes], private: tuple
     return [name + b"=" + value for name, value in merged.items()]
 
 
-def _check(plan: Plan) -> None:
-    """What the caller got wrong, before anything is made."""
+def check(plan: Plan) -> None:
+    """Raise SandrunError for what the caller got wrong, before anything is made."""
     try:
         threads = len(os.listdir("/proc/self/task"))
     except OSError as error:

@@ -119,11 +119,16 @@ def remove_private(paths: tuple[bytes, ...] | list[bytes]) -> None:
             continue  # the failure on the way here is the one to tell
 
 
-def _make_one(plan: Plan, name: bytes) -> bytes:
+def private_base() -> bytes:
+    """Where private directories are made."""
     base = os.environb.get(b"TMPDIR", b"")
     if not base.startswith(b"/") or not os.path.isdir(base):
         base = b"/tmp"
-    path = os.path.realpath(base) + b"/sandrun-" + os.urandom(8).hex().encode()
+    return os.path.realpath(base)
+
+
+def _make_one(plan: Plan, name: bytes) -> bytes:
+    path = private_base() + b"/sandrun-" + os.urandom(8).hex().encode()
     try:
         os.mkdir(path, 0o700)
         _give(path, plan)

@@ -56,6 +56,7 @@ class Request(NamedTuple):
     json: bool = False
     status_fd: str = ""
     report: str = ""
+    exec: bool = False
     quiet: bool = False
     verbose: bool = False
     help: bool = False
@@ -96,6 +97,7 @@ RUN_OPTIONS = (
     Option("--json", "", "With --dry-run: print JSON. With --explain: tell it as a line of JSON."),
     Option("--status-fd", "FD", "Write events as JSON lines to file descriptor FD."),
     Option("--report", "FILE", "Write a JSON record of the run to FILE."),
+    Option("--exec", "", "Become the command: no process of sandrun stays. Only where none is needed."),
     Option("--quiet", "", "No warnings.", "-q"),
     Option("--verbose", "", "Print what is enforced before the command starts.", "-v"),
     Option("--version", "", "Print the version."),
