@@ -1,4 +1,4 @@
-"""What the next launch believes: sandrun's own code, the profiles that are looked for by name, the workspaces.
+"""What the next launch believes: sandrun's own code, profiles that are looked for by name, workspaces, plans that are kept.
 
 A command that could write there would decide what the next one may do. So a grant of writing that covers such a place
 leaves it out by a read-only mount, or is refused, as is one inside of it. Granting `@all` is meant and stays.
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 KEY = "filesystem.write"
 SYSTEM_PLACES = ("/etc/sandrun", "/var/lib/sandrun")
 USER_PLACES = (("XDG_CONFIG_HOME", ".config"), ("XDG_STATE_HOME", ".local/state"))
+CACHE_VARIABLE, CACHE_BELOW = "SANDRUN_CACHE", ".local/state/sandrun/plans"
+"""Plans are kept where the first says, if that is absolute, else there below the home of passwd(5), whatever HOME is."""
 
 
 def _names(host: Host) -> tuple[str, ...]:
@@ -38,6 +40,11 @@ def _names(host: Host) -> tuple[str, ...]:
             base = posixpath.join(home, below) if home.startswith("/") else ""
         if base:
             own.append(posixpath.join(base, "sandrun"))
+    # The next launch may have another variable, or none.
+    if account is not None and account.home.startswith("/") and account.home != home:
+        own.append(posixpath.join(account.home, posixpath.dirname(CACHE_BELOW)))
+    if (cache := host.environ.get(CACHE_VARIABLE, "")).startswith("/"):
+        own.append(cache)
     return (*own, *SYSTEM_PLACES)
 
 

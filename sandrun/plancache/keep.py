@@ -63,7 +63,7 @@ class Recording:
         for variable in VARIABLES:
             self.facts.add_variable(variable)
 
-    def keep(self, profile: Profile, kernel: Kernel, resolution: Resolution, *, quiet: bool) -> str:
+    def keep(self, profile: Profile, kernel: Kernel, resolution: Resolution, request: Request) -> str:
         """Write the entry. Returns why it was not, "" if it was."""
         from sandrun.native import handoff  # noqa: PLC0415 (what cannot be kept does without)
 
@@ -85,7 +85,7 @@ class Recording:
             self.facts.to_bytes(),
             bare.to_bytes(),
             [given[name] for name in plan.env_set],
-            0 if quiet else handoff.FLAG_FOOTER,
+            handoff.FLAG_EXEC * request.exec | handoff.FLAG_FOOTER * (not request.quiet),
         )
         try:
             place.write(self.directory, self.name, data)
@@ -115,6 +115,8 @@ def begin(argv: Sequence[str], request: Request) -> Recording | None:
     name = entry_name(argv, request)
     if not name or not _is_plain(request) or not _decodes_utf8():
         return None
+    with contextlib.suppress(OSError, SandrunError):
+        place.make(place.path())
     return Recording(name, place.path())
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from sandrun.errors import SandrunError
 from sandrun.plan import format as plan_format
+from sandrun.plan.trusted import CACHE_BELOW, CACHE_VARIABLE
 from sandrun.plancache.facts import WORD, digest
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 MAGIC = b"SRCACHE\0"
 VERSION = 1
-VARIABLE = "SANDRUN_CACHE"
-BELOW_HOME = ".local/state/sandrun/plans"
 MOST_BYTES = 1 << 20
 MOST_ENTRIES = 256
 MOST_WORDS = 64
@@ -40,11 +39,11 @@ def path() -> str:
 
     Not below HOME: what an earlier command could have written must not say where the next launch looks.
     """
-    named = os.environ.get(VARIABLE)
+    named = os.environ.get(CACHE_VARIABLE)
     if named is not None:
         return named if named.startswith("/") else ""
     home = home_in_passwd(os.geteuid())
-    return f"{home.rstrip('/')}/{BELOW_HOME}" if home else ""
+    return f"{home.rstrip('/')}/{CACHE_BELOW}" if home else ""
 
 
 def home_in_passwd(user: int) -> str:
@@ -102,6 +101,11 @@ def checksum(data: bytes) -> int:
     return total ^ len(data)
 
 
+def make(directory: str) -> None:
+    """Make the directory, so that it can be kept from the command before anything is in it. Raises OSError or SandrunError."""
+    os.close(_open_place(directory, make=True))
+
+
 def write(directory: str, name: str, data: bytes) -> None:
     """Put an entry in place. Raises OSError or SandrunError; then there is none of this name."""
     if len(data) > MOST_BYTES:
@@ -157,9 +161,9 @@ def _open_place(directory: str, *, make: bool) -> int:
 
 
 def _base(directory: str) -> tuple[str, str]:
-    if VARIABLE in os.environ:
+    if CACHE_VARIABLE in os.environ:
         return "/", directory.strip("/")
-    return directory.removesuffix("/" + BELOW_HOME) or "/", BELOW_HOME
+    return directory.removesuffix("/" + CACHE_BELOW) or "/", CACHE_BELOW
 
 
 def _prune(folder: int) -> None:
