@@ -140,9 +140,18 @@ def parse(argv: Sequence[str]) -> Request:
         raise UsageError("no command given", hint=f"usage: {USAGE}; more with sandrun --help")
     if request.explain and request.dry_run:
         raise UsageError("--explain and --dry-run do not go together", hint="sandrun why asks without running anything")
+    if request.exec:
+        _refuse_with_exec(request)
     if request.json and not (request.dry_run or request.explain):
         raise UsageError("--json goes with --dry-run or --explain", hint="--report FILE writes a JSON record of a run")
     return request
+
+
+def _refuse_with_exec(request: Request) -> None:
+    """Raise UsageError for what is done after the command has ended, when nobody is left to do it."""
+    for name in ("report", "status_fd", "locked", "explain"):
+        if getattr(request, name):
+            raise UsageError(f"--exec and --{name.replace('_', '-')} do not go together")
 
 
 def _plain(argv: Sequence[str], options: Iterable[Option]) -> tuple[list[tuple[Option, str]], tuple[str, ...]] | None:

@@ -78,8 +78,8 @@ def run(
     """
     from sandrun.plan import environment  # noqa: PLC0415 (what a wrong command line does without is imported here)
 
-    is_watched = request.dry_run or request.explain or record.explaining is not None
-    prepared = prepare(request, request.command, assume=not is_watched, profile=profile, recording=recording)
+    is_final = request.dry_run or request.explain or request.exec or record.explaining is not None
+    prepared = prepare(request, request.command, assume=not is_final, profile=profile, recording=recording)
     profile, resolution = prepared.profile, prepared.resolution
     if request.locked:
         from sandrun.lock.hold import hold  # noqa: PLC0415 (few launches need it)
@@ -91,11 +91,39 @@ def run(
 
     plan = resolution.plan
     values = environment.values(profile, resolution.account)
+    if request.exec:
+        from sandrun import alone  # noqa: PLC0415 (few launches need it)
+
+        alone.check(plan)
     _natively(prepared, values, record, executor, argv, recording)
-    from sandrun import supervise  # noqa: PLC0415
+    if request.exec:
+        return _become(plan, values)
+    return _supervised(prepared, request, record)
+
+
+def _become(plan: Plan, values: Mapping[bytes, bytes]) -> int:
+    """Become the command; the exit status if it cannot be executed.
+
+    What went wrong is said here: nothing that is not imported by now may be within reach of a process so confined.
+    """
+    from sandrun.alone import become  # noqa: PLC0415 (few launches need it)
+
+    try:
+        become(plan, values)
+    except SandrunError as error:
+        report.say(error.lines())
+        return error.status
+
+
+def _supervised(prepared: Prepared, request: Request, record: Record) -> int:
+    """Launch the command from this process, supervise it, and return the exit status."""
+    from sandrun import supervise  # noqa: PLC0415 (what the native executor does without is imported here)
     from sandrun.launch import launch  # noqa: PLC0415
+    from sandrun.plan import environment  # noqa: PLC0415
     from sandrun.watch import begin  # noqa: PLC0415
 
+    profile, plan = prepared.profile, prepared.resolution.plan
+    values = environment.values(profile, prepared.resolution.account)
     claim = None
     if plan.dynamic:
         from sandrun import accounts  # noqa: PLC0415 (few launches need it)

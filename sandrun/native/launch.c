@@ -266,7 +266,9 @@ static int become(struct launch *launch)
     say("cannot %s%s%s: %s", step, last ? " " : "", last ? printable(launch->plan.executable.data) : "", why);
     if (!last)
         return EXIT_SANDRUN;
-    return told.number == ENOENT || told.number == ENOTDIR ? EXIT_NOT_FOUND : EXIT_CANNOT_EXECUTE;
+    /* If the file is there, it is its interpreter that is not. */
+    bool missing = (told.number == ENOENT || told.number == ENOTDIR) && access(launch->plan.executable.data, F_OK) != 0;
+    return missing ? EXIT_NOT_FOUND : EXIT_CANNOT_EXECUTE;
 }
 
 int run(struct launch *launch)
