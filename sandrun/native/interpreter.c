@@ -14,8 +14,6 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
-enum { LINE_MAX_SHEBANG = 256 }; /* the kernel reads no more of a script: execve(2) */
-
 static const char SCRIPT[] = "sandrun-python";
 
 /* The path of the script, in the directory of this program: of the file itself, not of a link to it. */
@@ -38,30 +36,31 @@ bool python_script(char path[PATH_MAX]) {
     return true;
 }
 
-/* The interpreter in the first line of the script, if that is one absolute path of a Python and nothing else. */
-static bool read_interpreter(const char *script, char line[LINE_MAX_SHEBANG]) {
+/* The interpreter in the first line of the script, if all of the line is the path of a Python: also of one that is too long
+ * for the kernel, or has blanks. pip writes such lines as they are. */
+static bool read_interpreter(const char *script, char line[PATH_MAX]) {
     int fd = open(script, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return false;
     }
-    ssize_t size = read(fd, line, LINE_MAX_SHEBANG - 1);
+    ssize_t size = read(fd, line, PATH_MAX - 1);
     (void)close(fd);
     if (size < 4 || memcmp(line, "#!/", 3) != 0) {
         return false;
     }
     line[size] = 0;
-    char *end = strpbrk(line, " \t\r\n");
-    if (end == NULL || *end != '\n') {
+    char *end = strchr(line, '\n');
+    if (end == NULL) {
         return false;
     }
     *end = 0;
     const char *name = strrchr(line, '/') + 1;
-    return strncmp(name, "python", 6) == 0 || strncmp(name, "pypy", 4) == 0;
+    return (strncmp(name, "python", 6) == 0 || strncmp(name, "pypy", 4) == 0) && access(line + 2, X_OK) == 0;
 }
 
 void python_exec(char *const words[], char *const environment[]) {
     char script[PATH_MAX];
-    char line[LINE_MAX_SHEBANG];
+    char line[PATH_MAX];
     size_t count = 0;
     while (words[count] != NULL) {
         count++;
@@ -76,7 +75,7 @@ void python_exec(char *const words[], char *const environment[]) {
             program = line + 2;
             *tail++ = line + 2;
             *tail++ = isolated;
-        } /* else the line is for a shell or a wrapper (a path with blanks, or too long for the kernel) */
+        } /* else the line has options, or is for a shell: uv and conda write such a wrapper where a path has blanks */
         *tail++ = script;
         memcpy(tail, words, count * sizeof *tail);
         (void)execve(program, argv, environment);
