@@ -64,7 +64,7 @@ def become(plan: Plan, values: Mapping[bytes, bytes]) -> NoReturn:
     Returns only by raising CommandError, StepError or SandrunError. From the first step on this process is confined by
     halves, and may not even be able to import a module.
     """
-    launch.check(plan)
+    places.check(plan)
     places.create_targets(plan)
     environment = launch.environment_vector(plan, values, ())
     made = view.View(plan, (), ()) if plan.view else None

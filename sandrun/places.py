@@ -12,7 +12,7 @@ import struct
 from sandrun import libc
 from sandrun.errors import SandrunError
 from sandrun.plan.format import KEEP
-from sandrun.primitives import ids
+from sandrun.primitives import fds, ids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,22 @@ if TYPE_CHECKING:
 _RECORD = struct.Struct("=ii")
 """From the helper: which path, errno."""
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def check(plan: Plan) -> None:
+    """Raise SandrunError for what the caller got wrong, before anything is made."""
+    try:
+        threads = len(os.listdir("/proc/self/task"))
+    except OSError as error:
+        raise SandrunError(
+            f"cannot launch: /proc/self/task: {libc.strerror(error.errno or 0)}", hint="sandrun needs a mounted /proc"
+        ) from None
+    if threads != 1:
+        raise SandrunError(f"cannot launch: this process has {threads} threads, and only the calling one would fork")
+    fds.check(plan.pass_fds)
+    if plan.loopback:
+        fds.check_sockets(plan.pass_fds)
+    ids.check(plan)
 
 
 def create_targets(plan: Plan) -> None:

@@ -14,7 +14,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Any
 
-from sandrun import launch, native, places, report
+from sandrun import native, places, report
 from sandrun.errors import SandrunError
 from sandrun.plan.format import CGROUP_NONE, TTY_PTY
 from sandrun.primitives.view import VIEW_OVERLAY
@@ -60,7 +60,7 @@ def hand_over(
     if not os.access(native.BINARY, os.X_OK):
         _missing(executor, "it is not there, or not executable")
         return
-    launch.check(plan)
+    places.check(plan)
     places.create_targets(plan)
     inherited = [fd for fd in (record.events.fd, record.file.directory) if fd >= 0]
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 OFFLINE = ("--quiet", "--no-index", "--no-deps", "--no-build-isolation")
+PACKAGES = ("click", "dnspython", "landlock", "pyseccomp", "python-prctl", "tomli")
 LIBRARIES = str(importlib.metadata.distribution("click").locate_file(""))
 """Where the packages are that sandrun requires; what is installed finds them by a .pth file."""
 
@@ -32,9 +34,16 @@ def build(source: Path, place: Path, *kind: str, **variables: str) -> Path:
     return wheel
 
 
-def environment(place: Path, wheel: Path) -> None:
-    """Make a virtual environment at `place` with `wheel`."""
+def environment(place: Path, wheel: Path, *, copy: bool = False) -> None:
+    """Make a virtual environment at `place` with `wheel`; `copy` puts the required packages into it, too."""
     checked(sys.executable, "-m", "venv", "--without-pip", place)
     checked(*PIP, "--python", place / "bin" / "python", "install", *OFFLINE, wheel)
     (packages,) = (place / "lib").glob("python3*/site-packages")
-    (packages / "libraries.pth").write_text(LIBRARIES)
+    if not copy:
+        (packages / "libraries.pth").write_text(LIBRARIES)
+        return
+    for name in PACKAGES:
+        for part in importlib.metadata.files(name) or ():
+            if part.parts[0] != "..":
+                (packages / part).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(part.locate(), packages / part)
