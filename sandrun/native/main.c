@@ -20,7 +20,7 @@
 extern char **environ;
 #pragma weak front
 
-enum { EXIT_SANDRUN = 125 };
+enum { EXIT_SANDRUN = 125, MOST_WORDS = 50 };
 enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL };
 
 /* Open a device on each of the descriptors 0 to 2 that the caller closed.
@@ -60,12 +60,28 @@ static bool read_launch(const char *number, struct launch *launch)
            set_close_on_exec(launch->report_directory, true);
 }
 
+/* Whether a word of the command line names a file: only then has Python anything to say after a run that failed; see
+ * sandrun/explain/footer.py. */
+static bool names_file(const struct plan *plan)
+{
+    struct stat found;
+    int place = plan->cwd.size ? open(plan->cwd.data, O_PATH | O_DIRECTORY | O_CLOEXEC) : AT_FDCWD;
+    for (size_t at = 1; at < plan->argv.count && at < MOST_WORDS; at++) {
+        const char *word = plan->argv.at[at].data;
+        const char *value = strrchr(word, '=');
+        const char *name = value ? value + 1 : word;
+        if (*name && fstatat(place, name, &found, AT_SYMLINK_NOFOLLOW) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* Say to Python what has been done: see sandrun/native/__init__.py. False if there is no need for Python. */
 static bool tell_python(const struct launch *launch, int status)
 {
     char text[64] = "python";
     size_t size = strlen(text);
-    if (status > 0 && !(launch->flags & LAUNCH_FOOTER && isatty(STDERR_FILENO)))
+    if (status > 0 && !(launch->flags & LAUNCH_FOOTER && isatty(STDERR_FILENO) && names_file(&launch->plan)))
         return false;
     if (launch->flags & LAUNCH_TOLD || status > 0)
         size += (size_t)snprintf(text + size, sizeof text - size, ":told");
