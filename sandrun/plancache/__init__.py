@@ -31,7 +31,7 @@ the entry and is asked again before each use (`facts`); "never" means that such 
   launch does about these (the terminal, ignored signals) it decides anew from its own surroundings.
 
 Never kept either: what the native executor does not serve, a plan with warnings or lost protections, `create` targets,
-values of `--setenv`, `require`, resources, and options that tell (`--report`, `--verbose`, ...).
+variables that a profile of the user's or `--env` sets, `require`, resources, and options that tell (`--report`, `--verbose`, ...).
 
 **Facts FILE** say which file it is by device, inode, size and times. A change within the grain of the clock would not
 show, so nothing is kept that changed later than two seconds before this process began; that also covers what changes

@@ -19,7 +19,7 @@ from sandrun.plan.environment import looks_secret, values
 from sandrun.plan.format import FIELDS, Plan
 from sandrun.plancache import place
 from sandrun.plancache.facts import ENV, FILE, IDENTITY, Facts, Recorder
-from sandrun.profile.find import SUFFIX, directories
+from sandrun.profile.find import BUILTIN, SUFFIX, directories
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 FRONT, SCRIPT = "sandrun", "sandrun-python"
 """The native program, and what it executes for Python (tools/sandrun-python): side by side."""
-SETENV = "environment.set"
 LOCALE = ("LC_ALL", "LC_CTYPE", "LANG")
 """The first that is set decides how names are decoded (locale(7))."""
 VARIABLES = (*LOCALE, "LD_LIBRARY_PATH", "LD_PRELOAD", "XDG_CONFIG_HOME", "HOME")
@@ -140,7 +139,7 @@ def _is_plain(request: Request) -> bool:
     """Whether the launch is one that only runs a command."""
     tells = (request.locked, request.dry_run, request.explain, request.json, request.verbose)
     writes = (request.status_fd, request.report, request.overlay_size, request.require)
-    return not any((*tells, *writes)) and all(override.key != SETENV for override in request.overrides)
+    return not any((*tells, *writes))
 
 
 def _decodes_utf8() -> bool:
@@ -155,6 +154,9 @@ def _why_not(profile: Profile, kernel: Kernel, resolution: Resolution) -> str:
     plan = resolution.plan
     if profile.require or any(key.startswith("resources.") for key in profile.values):
         return "it takes trials to find out what can be had"
+    assigned = profile.names("environment.set").values()
+    if not all(value.origin.source.startswith(BUILTIN) for value in assigned):
+        return "values of variables are kept nowhere, unless everybody knows them"
     if kernel.namespace_reason:
         return "a namespace cannot be had, and could be later"
     if resolution.warnings or report.not_enforced(resolution.enforcement):
