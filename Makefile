@@ -8,11 +8,11 @@ KERNELS ?= linux-image-amd64
 help: ## These lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | awk '{ name = $$1; $$1 = ""; printf "make %-14s%s\n", name, $$0 }'
 
-setup: ## System packages (root or sudo), then .venv from the hash-locked requirements
+setup: ## System packages (root or sudo), then .venv from the hash-locked requirements, with the native program
 	@tools/setup.sh run
 
-native: ## Compile the native executor, with every warning an error and the compiler's static analysis
-	tools/build_native.py --strict
+native: ## Compile the native program into .venv, with every warning an error and the compiler's static analysis
+	tools/build_native.py --strict --editable
 
 demo: setup ## Run a real program in a sandbox, and show what is allowed and what is refused
 	@tools/demo.sh
@@ -59,5 +59,5 @@ dist: setup ## Build the wheel and the source distribution into dist/
 	$(PY) -m build --no-isolation
 
 clean: ## Remove what the other targets made, .venv too
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf sandrun/native/sandrun-exec .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

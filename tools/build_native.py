@@ -65,8 +65,8 @@ def main() -> int:
         done = build(given.output, [*SANITIZERS, "-fPIE", "-pie"], strict=given.strict, fuzz=given.fuzz)
     else:
         done = build_hardened(given.output, strict=given.strict)
-    if done and given.editable:
-        programs = ROOT / ".venv" / "bin"
+    programs = ROOT / ".venv" / "bin"
+    if done and given.editable and programs.is_dir():
         put(given.output.read_bytes(), programs / "sandrun")
         lines = (ROOT / "tools" / "sandrun-python").read_bytes().partition(b"\n")
         put(b"#!%s\n%s" % (os.fsencode(programs / "python"), lines[2]), programs / "sandrun-python")
