@@ -229,9 +229,8 @@ static bool start_init(struct job *job)
         close(job->init.writer);
     }
     pid_t command = clone_beside();
-    if (command > 0) {
-        _exit(tell(job, TOLD_COMMAND, 0, command) ? 0 : 125);
-    }
+    if (command > 0 && tell(job, TOLD_COMMAND, 0, command))
+        _exit(0);
     return command == 0;
 }
 
