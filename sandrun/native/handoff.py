@@ -55,7 +55,8 @@ def hand_over(
     """
     words = _again(argv)
     request = record.request
-    if executor.name == "python" or not words or request.locked or record.explaining or not serves(plan):
+    told_more = request.locked or request.explain or record.explaining
+    if executor.name == "python" or not words or told_more or not serves(plan):
         return
     if not os.access(native.BINARY, os.X_OK):
         _missing(executor, "it is not there, or not executable")
