@@ -335,7 +335,7 @@ def _readable_copy() -> Path:
                 (place / part).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(part.locate(), place / part)
     for path in place.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+        path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
     return place
 
 
