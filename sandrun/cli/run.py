@@ -166,11 +166,10 @@ def _recording(argv: Sequence[str], request: Request, executor: native.Executor)
     """What writes down what this launch is made from, if the next one like it may find it in the plan cache."""
     from sandrun.plancache import keep  # noqa: PLC0415 (what a wrong command line does without is imported here)
 
-    if executor.name:
-        if executor.name == "python":
-            keep.forget(argv, request)  # perhaps it was found there, and could not be launched
-        return None
-    return keep.begin(argv, request)
+    if executor.name == "python":
+        keep.forget(argv, request, by_front=not executor.again)  # perhaps it was found there, and could not be launched
+    is_first = not (executor.told or executor.again or executor.died)
+    return keep.begin(argv, request, executor.name) if is_first and executor.name != "native" else None
 
 
 def _natively(
@@ -189,11 +188,11 @@ def _natively(
         from sandrun import failure  # noqa: PLC0415 (only after a failure)
 
         raise failure.died(prepared.resolution.plan, executor.died)
+    if recording:
+        recording.keep(prepared.profile, prepared.kernel, prepared.resolution, record.request)
     if executor.name != "python":
         from sandrun.native.handoff import hand_over  # noqa: PLC0415
 
-        if recording:
-            recording.keep(prepared.profile, prepared.kernel, prepared.resolution, record.request)
         hand_over(prepared.resolution.plan, values, record, executor, argv)
 
 

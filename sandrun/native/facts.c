@@ -22,7 +22,7 @@
 
 enum kind {
     LSTAT = 1, STAT, READLINK, LISTDIR, MODES, FILE_IDENTITY, CONTENT, ENVIRONMENT, RLIMIT,
-    DESCRIPTOR, DESCRIPTOR_PATH, SOCKET, UNIX_FREE, KERNEL,
+    DESCRIPTOR, DESCRIPTOR_PATH, DEVICE, SOCKET, UNIX_FREE, KERNEL,
 };
 
 struct fact {
@@ -227,8 +227,9 @@ static void ask_descriptor(struct answer *answer, int fd)
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fstat(fd, &found) < 0)
         return;
-    add_u32(answer, found.st_mode & S_IFMT);
-    add_u32(answer, (uint32_t)(flags & O_ACCMODE));
+    bool is_both = S_ISREG(found.st_mode) && (flags & O_ACCMODE) == O_RDWR;
+    /* All else is the same to a plan, and may differ in a loop: a terminal, a file, a pipe. */
+    add_u32(answer, is_both || S_ISDIR(found.st_mode) || S_ISSOCK(found.st_mode) ? found.st_mode & S_IFMT : S_IFIFO);
 }
 
 static void ask_descriptor_path(struct answer *answer, int fd)
@@ -297,6 +298,7 @@ static void ask_kernel(struct answer *answer)
 static void ask_number(struct answer *answer, const struct fact *fact)
 {
     uint32_t number;
+    struct stat found;
     if (fact->size < sizeof number)
         return;
     memcpy(&number, fact->value, sizeof number);
@@ -311,6 +313,10 @@ static void ask_number(struct answer *answer, const struct fact *fact)
         break;
     case DESCRIPTOR_PATH:
         ask_descriptor_path(answer, fd);
+        break;
+    case DEVICE:
+        if (fstat(fd, &found) == 0 && S_ISCHR(found.st_mode))
+            ask_descriptor_path(answer, fd);
         break;
     case SOCKET:
         ask_socket(answer, fd);
@@ -349,6 +355,7 @@ static bool ask(struct answer *answer, const struct fact *fact, struct bytes sal
     case RLIMIT:
     case DESCRIPTOR:
     case DESCRIPTOR_PATH:
+    case DEVICE:
     case SOCKET:
     case UNIX_FREE:
         ask_number(answer, fact);

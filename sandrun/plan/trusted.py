@@ -13,6 +13,7 @@ from sandrun.plan.draft import accept
 from sandrun.plan.namespaces import NOT_ASKED
 from sandrun.plan.siblings import CHANGE, is_below, make_hole
 from sandrun.plan.view import CHANGE_FILES
+from sandrun.plancache.place import CACHE_BELOW, CACHE_VARIABLE
 from sandrun.primitives.view import VIEW_OVERLAY
 from sandrun.rooted import RootedHost
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 KEY = "filesystem.write"
 SYSTEM_PLACES = ("/etc/sandrun", "/var/lib/sandrun")
 USER_PLACES = (("XDG_CONFIG_HOME", ".config"), ("XDG_STATE_HOME", ".local/state"))
-CACHE_VARIABLE, CACHE_BELOW = "SANDRUN_CACHE", ".local/state/sandrun/plans"
-"""Plans are kept where the first says, if that is absolute, else there below the home of passwd(5), whatever HOME is."""
 
 
 def _names(host: Host) -> tuple[str, ...]:

@@ -1,36 +1,45 @@
-"""What a resolution asked of the machine, written down: a Host that records each question with its answer.
-
-A fact is `kind:u8 name:u16 value:u32`, the name, a NUL and the value, in the machine's own byte order.
-sandrun/native/facts.c asks the same questions again and compares the bytes.
-"""
+"""What a resolution asked of the machine, written down: a Host that records each question with its answer."""
 
 from __future__ import annotations
 
 import os
 import posixpath
 import stat
-import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sandrun import libc
 from sandrun.host import Stat, System, parse_mountinfo
+from sandrun.plancache import answers
+from sandrun.plancache.answers import (
+    CONTENT,
+    DESCRIPTOR,
+    DESCRIPTOR_PATH,
+    DEVICE,
+    ENV,
+    EVERYTHING,
+    FILE,
+    HEAD,
+    KERNEL,
+    LISTDIR,
+    LSTAT,
+    MODES,
+    READLINK,
+    RLIMIT,
+    SOCKET,
+    STAT,
+    STATUS,
+    UNIX_FREE,
+    WIDE,
+    WORD,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from sandrun.host import Account, Mount
 
-LSTAT, STAT, READLINK, LISTDIR, MODES, FILE, CONTENT, ENV, RLIMIT = range(1, 10)
-DESCRIPTOR, DESCRIPTOR_PATH, SOCKET, UNIX_FREE, KERNEL = range(10, 15)
-HEAD = struct.Struct("=BHI")
-STATUS = struct.Struct("=IIIIQQ")
-"""mode, uid, gid, links, device, inode"""
-IDENTITY = struct.Struct("=IIIQQQQQ")
-"""mode, uid, gid, device, inode, size, mtime, ctime"""
 SALT = 16
 LONGEST_NAME = 4095
-MOST = 2**32 - 1
 MOUNTINFO = "/proc/self/mountinfo"
 PASSWD, SWITCH = "/etc/passwd", "/etc/nsswitch.conf"
 USERDB = ("/etc/userdb", "/run/userdb", "/run/host/userdb", "/usr/lib/userdb")
@@ -41,8 +50,6 @@ KERNEL_FILES = ("/proc/", "/sys/")
 CHANGING = ("self", "thread-self")
 """Names in /proc that are another process's each time, as all numbers are."""
 MOST_LINKS = 40
-WORD, WIDE = struct.Struct("=I"), struct.Struct("=Q")
-RET_ERRNO = WORD.pack(0x00050000)
 
 
 class Facts:
@@ -75,17 +82,12 @@ class Facts:
 
     def add_file(self, path: str) -> None:
         """Which file a path leads to now, or that it leads to none."""
-        try:
-            found = os.stat(path)
-        except OSError:
-            self.add(FILE, path, b"")
-        else:
-            self.add(FILE, path, identity(found))
+        self.add(FILE, path, answers.identity(answers.find(path, follow=True)))
 
-    def add_content(self, path: str, limit: int = MOST) -> bytes | None:
+    def add_content(self, path: str, limit: int = EVERYTHING) -> bytes | None:
         """What a small file of the kernel's says now: its first `limit` bytes, None if it cannot be read."""
-        data = _content(path, limit)
-        value = WORD.pack(limit) + (b"\0" if data is None else b"\1" + data)
+        data = answers.read_content(path, limit)
+        value = answers.content(limit, data)
         # The one way to ask for the mounts of this process.
         if path == MOUNTINFO:
             self.known[CONTENT, os.fsencode(path)] = value
@@ -95,28 +97,15 @@ class Facts:
 
     def add_variable(self, name: str) -> None:
         """What a variable of the environment is, as nobody can read it from the entry."""
-        value = os.environb.get(os.fsencode(name))
-        self.add(ENV, name, b"" if value is None else digest(self.salt + value))
+        self.add(ENV, name, answers.hidden(self.salt, os.environb.get(os.fsencode(name))))
 
     def add_own_namespaces(self) -> None:
         """Which kinds of namespaces there are."""
-        path = "/proc/self/ns"
-        self.known[LISTDIR, os.fsencode(path)] = _names(System().listdir(path))
+        self.known[LISTDIR, b"/proc/self/ns"] = answers.ASK[LISTDIR](b"/proc/self/ns", b"", b"")
 
     def add_kernel(self) -> None:
         """What the kernel says of itself and of this process."""
-        system = os.uname()
-        names = (system.release, system.version, system.machine)
-        results = (
-            lambda: libc.landlock_create_ruleset(None, libc.LANDLOCK_CREATE_RULESET_VERSION),
-            lambda: libc.seccomp(libc.SECCOMP_GET_ACTION_AVAIL, 0, RET_ERRNO),
-            lambda: libc.prctl(libc.PR_GET_SECCOMP),
-            lambda: libc.prctl(libc.PR_GET_SECUREBITS),
-            lambda: libc.prctl(libc.PR_GET_NO_NEW_PRIVS),
-        )
-        value = b"".join(os.fsencode(name) + b"\0" for name in names)
-        value += b"".join(struct.pack("=q", _result(ask)) for ask in results)
-        self.known[KERNEL, b""] = value + b"".join(map(WIDE.pack, libc.capget()))
+        self.known[KERNEL, b""] = answers.kernel()
 
     def to_bytes(self) -> bytes:
         """All facts, those that differ soonest first."""
@@ -200,14 +189,13 @@ class Recorder(System):
 
     def listdir(self, path: str) -> list[str] | None:
         names = super().listdir(path)
-        self.facts.add(LISTDIR, path, _names(names))
+        self.facts.add(LISTDIR, path, answers.names(None if names is None else map(os.fsencode, names)))
         return names
 
     def modes(self, path: str) -> list[tuple[str, int]] | None:
         found = super().modes(path)
-        rows = sorted((os.fsencode(name), mode) for name, mode in found or ())
-        value = b"".join(name + b"\0" + WORD.pack(mode) for name, mode in rows)
-        self.facts.add(MODES, path, b"" if found is None else b"\1" + value)
+        rows = None if found is None else [(os.fsencode(name), mode) for name, mode in found]
+        self.facts.add(MODES, path, answers.modes(rows))
         return found
 
     def read(self, path: str, limit: int, offset: int = 0) -> bytes | None:
@@ -215,9 +203,9 @@ class Recorder(System):
             if offset:
                 self.facts.refuse(f"{path} is read from its middle")
             return self.facts.add_content(path, limit)
-        before = _identity_of(path)
+        before = answers.identity(answers.find(path, follow=True))
         data = super().read(path, limit, offset)
-        if _identity_of(path) != before:
+        if answers.identity(answers.find(path, follow=True)) != before:
             self.facts.refuse(f"{path} changed meanwhile")
         self.facts.add(FILE, path, before)
         return data
@@ -226,18 +214,24 @@ class Recorder(System):
         return parse_mountinfo(self.facts.add_content(MOUNTINFO) or b"")
 
     def fd_stat(self, fd: int) -> tuple[Stat, int] | None:
-        """The kind and the direction alone: that is all a plan may depend on."""
+        """The kind alone: that is all a plan may depend on."""
         found = super().fd_stat(fd)
         if found is None:
             self.facts.add_number(DESCRIPTOR, fd, b"")
             return None
-        kind, direction = stat.S_IFMT(found[0].mode), found[1] & os.O_ACCMODE
-        self.facts.add_number(DESCRIPTOR, fd, WORD.pack(kind) + WORD.pack(direction))
-        return Stat(kind, 0, 0, 0, 0, 0), direction
+        kind = answers.descriptor_kind(found[0].mode, found[1])
+        self.facts.add_number(DESCRIPTOR, fd, answers.descriptor(found[0].mode, found[1]))
+        return Stat(kind, 0, 0, 0, 0, 0), os.O_RDWR if stat.S_ISREG(kind) else os.O_RDONLY
 
     def fd_path(self, fd: int) -> str:
         path = super().fd_path(fd)
         self.facts.add_number(DESCRIPTOR_PATH, fd, os.fsencode(path))
+        return path
+
+    def fd_device(self, fd: int) -> str:
+        known = System().fd_stat(fd)
+        path = super().fd_path(fd) if known and stat.S_ISCHR(known[0].mode) else ""
+        self.facts.add_number(DEVICE, fd, os.fsencode(path))
         return path
 
     def fd_socket(self, fd: int) -> tuple[int, int] | None:
@@ -274,26 +268,6 @@ class _Environment(Mapping[str, str]):
         return len(os.environ)
 
 
-def digest(data: bytes) -> bytes:
-    """SHA-256."""
-    from hashlib import sha256  # noqa: PLC0415 (2 ms that only a launch which is kept pays)
-
-    return sha256(data).digest()
-
-
-def identity(found: os.stat_result) -> bytes:
-    """Which file this is, and as of when."""
-    ids = (found.st_mode, found.st_uid, found.st_gid, found.st_dev, found.st_ino, found.st_size)
-    return IDENTITY.pack(*ids, found.st_mtime_ns % 2**64, found.st_ctime_ns % 2**64)
-
-
-def _identity_of(path: str) -> bytes:
-    try:
-        return identity(os.stat(path))
-    except (OSError, ValueError):
-        return b""
-
-
 def _is_changing(path: str) -> bool:
     parts = path.split("/")
     return path.startswith("/proc/") and (parts[2] in CHANGING or parts[2].isdecimal())
@@ -308,44 +282,14 @@ def _status(found: Stat | None) -> bytes:
     return STATUS.pack(found.mode, found.uid, found.gid, found.nlink, found.dev, found.ino) if found else b""
 
 
-def _names(names: list[str] | None) -> bytes:
-    return b"" if names is None else b"\1" + b"".join(name + b"\0" for name in sorted(map(os.fsencode, names)))
-
-
-def _content(path: str, limit: int) -> bytes | None:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except (OSError, ValueError):
-        return None
-    parts = []
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return None
-        while limit and (part := os.read(fd, min(limit, 1 << 16))):
-            parts.append(part)
-            limit -= len(part)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-    return b"".join(parts)
-
-
-def _result(ask: Callable[[], int | None]) -> int:
-    try:
-        return ask() or 0
-    except OSError as error:
-        return -(error.errno or 0)
-
-
 def _is_in_file(account: Account | None) -> bool:
     """Whether it is what passwd(5) says, and no other service had a word in it (nsswitch.conf(5))."""
     if account is None:
         return False
-    switch = (line.strip() for line in (_content(SWITCH, MOST) or b"").splitlines())
+    switch = (line.strip() for line in (answers.read_content(SWITCH, EVERYTHING) or b"").splitlines())
     services = next((line.split()[1:] for line in switch if line.startswith(b"passwd:")), [b"files"])
     name, number = os.fsencode(account.name), b"%d" % account.uid
-    for line in (_content(PASSWD, MOST) or b"").splitlines():
+    for line in (answers.read_content(PASSWD, EVERYTHING) or b"").splitlines():
         fields = line.split(b":")
         if len(fields) == 7 and (fields[0] == name or fields[2] == number):
             known = (name, number, b"%d" % account.gid, os.fsencode(account.home), os.fsencode(account.shell))

@@ -13,12 +13,13 @@ import time
 from typing import TYPE_CHECKING
 
 from sandrun import kernel as kernel_facts
-from sandrun import report
+from sandrun import native, report
 from sandrun.errors import SandrunError
 from sandrun.plan.environment import looks_secret, values
 from sandrun.plan.format import FIELDS, Plan
-from sandrun.plancache import place
-from sandrun.plancache.facts import ENV, FILE, IDENTITY, Facts, Recorder
+from sandrun.plancache import again, place
+from sandrun.plancache.answers import ENV, FILE, IDENTITY
+from sandrun.plancache.facts import Facts, Recorder
 from sandrun.profile.find import BUILTIN, SUFFIX, directories
 
 if TYPE_CHECKING:
@@ -109,9 +110,13 @@ class Recording:
             self.host.account(os.getuid())
 
 
-def begin(argv: Sequence[str], request: Request) -> Recording | None:
-    """Start recording the launch that these words ask for; None if it is not one that could be kept."""
-    name = entry_name(argv, request)
+def begin(argv: Sequence[str], request: Request, executor: str) -> Recording | None:
+    """Start recording the launch that these words ask for, for who looks first at the next one by the same executor.
+
+    None if it is not one that could be kept, or nobody would look.
+    """
+    by_front = not executor and os.path.exists(native.BINARY)
+    name = entry_name(argv, request, by_front=by_front)
     if not name or not _is_plain(request) or not _decodes_utf8():
         return None
     with contextlib.suppress(OSError, SandrunError):
@@ -119,19 +124,19 @@ def begin(argv: Sequence[str], request: Request) -> Recording | None:
     return Recording(name, place.path())
 
 
-def forget(argv: Sequence[str], request: Request) -> None:
+def forget(argv: Sequence[str], request: Request, *, by_front: bool) -> None:
     """Remove what is kept for these words: it could not be launched."""
-    name = entry_name(argv, request)
+    name = entry_name(argv, request, by_front=by_front)
     if name:
         with contextlib.suppress(OSError, SandrunError):
             place.remove(place.path(), name)
 
 
-def entry_name(argv: Sequence[str], request: Request) -> str:
+def entry_name(argv: Sequence[str], request: Request, *, by_front: bool) -> str:
     """The name of the entry for these words; "" if nobody looks for one, or there is no place for it."""
-    program = sys.argv[0]
-    if not sys.flags.isolated or os.path.basename(program) != SCRIPT or not place.path():
+    if not place.path() or (by_front and not (sys.flags.isolated and os.path.basename(sys.argv[0]) == SCRIPT)):
         return ""
+    program = sys.argv[0] if by_front else again.program()
     return place.key(program, argv[: len(argv) - len(request.command) + 1])
 
 

@@ -12,23 +12,27 @@ import os
 import stat
 import struct
 import time
-from typing import TYPE_CHECKING
 
 from sandrun.errors import SandrunError
 from sandrun.plan import format as plan_format
-from sandrun.plan.trusted import CACHE_BELOW, CACHE_VARIABLE
-from sandrun.plancache.facts import WORD, digest
+from sandrun.plancache.answers import WORD, sha256
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+CACHE_VARIABLE, CACHE_BELOW = "SANDRUN_CACHE", ".local/state/sandrun/plans"
+"""Plans are kept where the first says, if that is absolute, else there below the home of passwd(5), whatever HOME is."""
 MAGIC = b"SRCACHE\0"
 VERSION = 1
 MOST_BYTES = 1 << 20
 MOST_ENTRIES = 256
 MOST_WORDS = 64
+EXECUTOR = b"SANDRUN_EXECUTOR"
+"""Only Python looks here although it is set."""
 END_OF_NAMES = 2**32 - 1
 NAME_LENGTH = 64
+RECORDS = 6
 LEFTOVER_SECONDS = 60
 PRIME, BASIS, ALL = 0x100000001B3, 0xCBF29CE484222325, 2**64 - 1
 _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -77,11 +81,11 @@ def key(program: str, words: Sequence[str]) -> str:
         _text(os.fsencode(program)),
         *(WORD.pack(number) for number in (effective, group, len(groups), *groups)),
         _text(cwd),
-        *map(_text, sorted(os.environb)),
+        *(_text(name) for name in sorted(os.environb) if name != EXECUTOR),
         WORD.pack(END_OF_NAMES),
         *(_text(os.fsencode(word)) for word in words),
     ]
-    return digest(b"".join(parts)).hex()
+    return sha256(b"".join(parts)).hex()
 
 
 def entry(name: str, salt: bytes, facts: bytes, plan: bytes, values: Iterable[bytes], flags: int) -> bytes:
@@ -104,6 +108,54 @@ def checksum(data: bytes) -> int:
 def make(directory: str) -> None:
     """Make the directory, so that it can be kept from the command before anything is in it. Raises OSError or SandrunError."""
     os.close(_open_place(directory, make=True))
+
+
+def read(directory: str, name: str) -> bytes:
+    """The bytes of an entry, b"" if there is none that is this user's alone."""
+    try:
+        folder = _open_place(directory, make=False)
+    except (OSError, SandrunError):
+        return b""
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            found = os.fstat(file)
+            mine = found.st_uid == os.geteuid() and found.st_mode == stat.S_IFREG | 0o600 and found.st_nlink == 1
+            return os.read(file, found.st_size) if mine and found.st_size <= MOST_BYTES else b""
+        finally:
+            os.close(file)
+    except OSError:
+        return b""
+    finally:
+        os.close(folder)
+
+
+def parse(data: bytes, name: str) -> tuple[bytes, bytes, bytes, list[bytes], int] | None:
+    """Salt, facts, plan, values and flags of an entry of this name; None if that is not what the bytes are."""
+    head = len(MAGIC) + 12
+    if data[: head - 8] != MAGIC + WORD.pack(VERSION) or data[head - 8 : head] != struct.pack(
+        "<Q", checksum(data[head:])
+    ):
+        return None
+    records: list[bytes] = []
+    texts: list[bytes] = []
+    at = head
+    try:
+        for expected in range(RECORDS):
+            tag, size = struct.unpack_from("<HI", data, at)
+            at += 6 + size
+            if tag != expected or at > len(data):
+                return None
+            records.append(data[at - size : at])
+        own, salt, facts, plan, values, flags = records
+        while values:
+            (size,) = struct.unpack_from("<I", values)
+            texts.append(values[4 : 4 + size])
+            values = values[4 + size :]
+        (number,) = struct.unpack("<Q", flags)
+    except struct.error:
+        return None
+    return (salt, facts, plan, texts, number) if at == len(data) and own.hex() == name else None
 
 
 def write(directory: str, name: str, data: bytes) -> None:

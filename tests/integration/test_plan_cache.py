@@ -195,6 +195,17 @@ def test_statuses(front: Front, script: str, status: int) -> None:
     assert front.warm(*PLAIN, "sh", "-c", script).returncode == status
 
 
+def test_standard_descriptors(front: Front) -> None:
+    """Which file, pipe or device they are does not count, as long as no profile names terminals."""
+    words = (*PLAIN, "sh", "-c", "cat; echo said >&2")
+    front.warm(*words)
+    with (front.cwd / "out").open("wb") as out, (front.cwd / "out").open("rb") as empty:
+        for options in ({"stdout": out}, {"stdout": out, "stderr": out}, {"stdin": empty}, {"input": "sent"}):
+            warm, done = front.is_warm(*words, **options)
+            assert warm
+            assert done.returncode == 0
+
+
 def test_a_socket_as_standard_input(front: Front) -> None:
     """Programs such as Node hand pairs of sockets over: which pair it is does not count, that it is one does."""
     words = (*PLAIN, "cat")
@@ -266,8 +277,8 @@ def _other_directory(front: Front) -> dict[str, Any]:
     return {"cwd": other}
 
 
-def _stdin_is_a_file(front: Front) -> dict[str, Any]:
-    return {"stdin": (front.cwd / "one" / "key").open("rb")}
+def _stdin_is_open_for_both(front: Front) -> dict[str, Any]:
+    return {"stdin": (front.cwd / "one" / "key").open("r+b")}
 
 
 CHANGES = {
@@ -285,7 +296,7 @@ CHANGES = {
     "absent file": Change(("-p", "strict", "--read", "one/absent?"), _make("one/absent")),
     "link": Change(("-p", "strict", "--read", "link"), _turn_link),
     "sibling": Change((*PLAIN, "--deny", "one/key", "--isolate", "false"), _make("one/sibling")),
-    "descriptor": Change(PLAIN, _stdin_is_a_file),
+    "descriptor": Change(PLAIN, _stdin_is_open_for_both),
     "profile by name": Change(("-p", "strict"), _make("config/sandrun/profiles/strict.toml")),
 }
 
