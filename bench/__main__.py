@@ -1,0 +1,48 @@
+"""Run the suite, or parts of it: `python -m bench [--quick] [PART...]`.
+
+Each part leaves bench/results/PART.json, with the facts of the machine, and plots beside it. Numbers of one run are to be
+compared with each other only. `--quick` runs a round or two, to see that the suite works: its numbers mean nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+
+from bench import machine
+from bench.timing import RESULTS, rounded
+
+PARTS = ("startup", "inside", "syscalls", "scale", "cost", "relay", "observe", "overlay")
+
+
+def run(part: str, quick: bool) -> None:
+    """One part: measure, show, keep."""
+    module = importlib.import_module(f"bench.{part}")
+    began = time.monotonic()
+    facts = machine.facts()
+    result = module.run(quick)
+    took = round(time.monotonic() - began)
+    result = {"machine": facts, "quick": quick, "took_seconds": took, **rounded(result)}
+    module.show(result)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{part}.json").write_text(json.dumps(result, indent=1) + "\n")
+    for name, svg in (module.plots(result) if hasattr(module, "plots") else {}).items():
+        (RESULTS / f"{name}.svg").write_text(svg)
+    print(f"\nwritten: bench/results/{part}.json ({took} s)\n", flush=True)
+
+
+def main() -> None:
+    """Run the named parts, or all."""
+    words = sys.argv[1:]
+    quick = "--quick" in words
+    parts = [word for word in words if word != "--quick"] or list(PARTS)
+    if unknown := [part for part in parts if part not in PARTS]:
+        sys.exit(f"bench: no such part: {unknown[0]}; there are: {', '.join(PARTS)}")
+    for part in parts:
+        run(part, quick)
+
+
+if __name__ == "__main__":
+    main()
