@@ -111,6 +111,18 @@ def test_platform_wheel(wheel: Path) -> None:
         assert "Root-Is-Purelib: false" in archive.read(metadata).decode()
 
 
+def test_wheel_with_a_dynamic_program(tmp_path: Path) -> None:
+    """Where the toolchain has no static libc the program has the system's, and the name of the wheel promises no other."""
+    need_program("cc")
+    script = tmp_path / "cc"
+    script.write_text('#!/bin/sh\ncase "$*" in *-static-pie*) exit 1 ;; esac\nexec cc "$@"\n')
+    script.chmod(0o755)
+    made = build(CHECKOUT, tmp_path / "dist", "--wheel", CC=str(script), SANDRUN_NATIVE="require")
+    assert made.name.endswith(f"-py3-none-linux_{os.uname().machine}.whl")
+    environment(tmp_path / "place", made)
+    works(tmp_path / "place" / "bin" / "sandrun", tmp_path)
+
+
 @pytest.mark.parametrize("variables", [{"CC": "/no/such/cc"}, {"SANDRUN_NATIVE": "off"}], ids=["no-compiler", "off"])
 def test_wheel_without_the_native_program(variables: dict[str, str], tmp_path: Path) -> None:
     """It is for any system, has nothing native even if the checkout has, and works: the executor in Python serves."""
