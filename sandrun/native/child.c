@@ -1,5 +1,5 @@
-/* What the child of a launch does, from the fork to execve(2). Twin of sandrun/steps.py, which has the same steps in the
- * same order. Each is one or two calls on what the parent made ready.
+/* What the child of a launch does, from the fork to execve(2). Twin of sandrun/steps.py, which has the same steps in
+ * the same order. Each is one or two calls on what the parent made ready.
  *
  * In a pid namespace the first child, the maker, makes the namespaces; it starts the init process, which is the
  * namespace's first and must outlive the command, and then the one that walks the other steps and executes the command;
@@ -39,16 +39,16 @@ static bool is_served(const struct plan *plan)
            (plan->namespaces | plan->landlock_flags | plan->seccomp_flags) >> 32 == 0;
 }
 
-/* One with close-on-exec did not come from the caller, since it would not have survived our own start: it is ours, which
- * the command must never get. */
+/* One with close-on-exec did not come from the caller, since it would not have survived our own start: it is ours,
+ * which the command must never get. */
 static bool may_pass(int64_t fd)
 {
     int flags = fd >= 0 && fd <= INT_MAX ? fcntl((int)fd, F_GETFD) : -1;
     return flags >= 0 && !(flags & FD_CLOEXEC);
 }
 
-/* A socket stays in the network namespace where it was made, and who holds it may connect it anew to anything there. So a
- * command with a network of its own gets no socket of ours but unix ones. */
+/* A socket stays in the network namespace where it was made, and who holds it may connect it anew to anything there.
+ * So a command with a network of its own gets no socket of ours but unix ones. */
 static bool leads_outside(int64_t fd)
 {
     int family;
@@ -73,6 +73,12 @@ static uint64_t least(uint64_t one, uint64_t other)
     return one < other ? one : other;
 }
 
+/* Python's module has no number between these, and both executors are to set the same. */
+static uint64_t as_in_python(uint64_t limit)
+{
+    return limit >= INT64_MAX ? UINT64_MAX : limit;
+}
+
 /* The limits to set, each clamped to what is in force now: raising one is never what a sandbox is asked for. */
 static bool prepare_limits(struct job *job)
 {
@@ -87,7 +93,7 @@ static bool prepare_limits(struct job *job)
         uint64_t none = triple.first == RLIMIT_CORE && triple.second == 1 ? 1 : 0;
         uint64_t hard = least(triple.third, now[1]);
         uint64_t soft = least(triple.second, now[0] > none ? now[0] : none);
-        job->limits[at] = (struct limit){(int)triple.first, {least(soft, hard), hard}};
+        job->limits[at] = (struct limit){(int)triple.first, {as_in_python(least(soft, hard)), as_in_python(hard)}};
     }
     return true;
 }
@@ -100,8 +106,9 @@ static bool prepare_filters(struct job *job)
         size_t size = programs->at[at].size, length = size / sizeof(struct sock_filter);
         if (size == 0 || size % sizeof(struct sock_filter) != 0 || length > BPF_MAXINSNS)
             return false;
-        /* The kernel only reads them. */
-        job->filters[at] = (struct sock_fprog){(unsigned short)length, (struct sock_filter *)(uintptr_t)programs->at[at].data};
+        /* The kernel only reads it. */
+        struct sock_filter *program = (struct sock_filter *)(uintptr_t)programs->at[at].data;
+        job->filters[at] = (struct sock_fprog){(unsigned short)length, program};
     }
     return true;
 }
@@ -149,8 +156,8 @@ struct job *job_prepare(const struct plan *plan, const struct watch *watch, char
     if (!is_served(plan) || !check_descriptors(plan) || (watch->alone && plan->namespaces & FORKING))
         return NULL;
     struct job *job = must_alloc(1, sizeof *job);
-    *job = (struct job){.plan = plan, .watch = watch, .private = private, .error_fd = error_fd, .environment = environment,
-                        .supervisor = -1, .ruleset_fd = -1};
+    *job = (struct job){.plan = plan, .watch = watch, .private = private, .environment = environment,
+                        .error_fd = error_fd, .supervisor = -1, .ruleset_fd = -1};
     if (!credentials_prepare(plan, &job->capabilities) || !prepare_limits(job) || !prepare_filters(job) ||
         !prepare_command(job))
         return NULL;
@@ -353,8 +360,8 @@ static bool execute(struct job *job)
 
 struct step { const char *name; bool (*take)(struct job *job); };
 
-/* As CHILD_STEPS in sandrun/steps.py, which has the reasons for the order. Those without a function are of plans that are
- * not served here. */
+/* As CHILD_STEPS in sandrun/steps.py, which has the reasons for the order. Those without a function are of plans that
+ * are not served here. */
 static const struct step steps[] = {
     {"join the control group", NULL},
     {"make namespaces", make_namespaces},

@@ -53,7 +53,7 @@ static inline int control(int option, unsigned long second, unsigned long third)
     return prctl(option, second, third, 0UL, 0UL);
 }
 
-/* --- credentials.c; a step fails with errno 0 if the kernel said yes and holds something else than was asked for --- */
+/* --- credentials.c; a step fails with errno 0 if the kernel said yes and holds something else than asked for --- */
 
 bool credentials_prepare(const struct plan *plan, struct capabilities *capabilities);
 bool drop_bounding_set(struct job *job);

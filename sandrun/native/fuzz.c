@@ -1,8 +1,8 @@
 /* The fuzz target of what reads documents: plan_decode and launch_read. It is no part of the program.
  *
- * LLVMFuzzerTestOneInput is for libFuzzer and AFL++; with -DSANDRUN_LIBFUZZER there is no main(). Otherwise main() mutates
- * seeds by itself, for compilers without a fuzzer: `fuzz SECONDS FILE...`, to be built with sanitizers, which end it on the
- * first error. What it prints first repeats the run: `SEED=N fuzz ...`.
+ * LLVMFuzzerTestOneInput is for libFuzzer and AFL++; with -DSANDRUN_LIBFUZZER there is no main(). Otherwise main()
+ * mutates seeds by itself, for compilers without a fuzzer: `fuzz SECONDS FILE...`, to be built with sanitizers, which
+ * end it on the first error. What it prints first repeats the run: `SEED=N fuzz ...`.
  */
 #include "sandrun.h"
 

@@ -19,7 +19,8 @@
 
 /* Of headers that do not go together with those above. */
 enum { DETACH = 2 /* MNT_DETACH */, RECURSIVE = 0x8000 /* AT_RECURSIVE */ };
-enum { FOLDER = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, NEW = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC };
+enum { FOLDER = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
+enum { NEW = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC };
 
 struct option { const char *key, *value; };
 
@@ -124,8 +125,8 @@ static bool leave_here(void)
     return syscall(SYS_umount2, ".", DETACH) == 0 && chdir("/") == 0;
 }
 
-/* A mount that is one file with this content. Only what is attached can be cloned (before Linux 6.15), so its filesystem
- * lies on the root for a moment. */
+/* A mount that is one file with this content. Only what is attached can be cloned (before Linux 6.15), so its
+ * filesystem lies on the root for a moment. */
 static int content(struct bytes source, uint64_t flags)
 {
     int mount = new_filesystem("tmpfs", (struct option[]){{"mode", "0755"}, {NULL, NULL}}, 0);
