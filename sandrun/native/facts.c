@@ -118,11 +118,11 @@ static void ask_readlink(struct answer *answer, const char *path)
 
 static int by_name(const void *left, const void *right)
 {
-    return strcmp(*(char *const *)left, *(char *const *)right);
+    return strcmp(*(char *const *)left + 1, *(char *const *)right + 1);
 }
 
 /* The names in a directory, sorted; NULL if it is none that can be read. */
-static char **names_in(DIR *directory, size_t *count)
+static char **names_in(DIR *directory, size_t *count) /* each behind its type of readdir(3) */
 {
     size_t room = 64;
     char **names = must_alloc(room, sizeof *names);
@@ -139,8 +139,9 @@ static char **names_in(DIR *directory, size_t *count)
             room *= 2;
         }
         size_t size = strlen(entry->d_name) + 1;
-        names[*count] = must_alloc(size, 1);
-        memcpy(names[(*count)++], entry->d_name, size);
+        names[*count] = must_alloc(size + 1, 1);
+        names[*count][0] = (char)entry->d_type;
+        memcpy(names[(*count)++] + 1, entry->d_name, size);
     }
     if (errno != 0) {
         free(names);
@@ -158,10 +159,13 @@ static void ask_names(struct answer *answer, const char *path, bool modes)
     if (names) {
         add_u8(answer, true);
         for (size_t at = 0; at < count; at++) {
-            add(answer, names[at], strlen(names[at]) + 1);
-            struct stat found;
+            const char *name = names[at] + 1;
+            add(answer, name, strlen(name) + 1);
+            struct stat found = {.st_mode = S_IFLNK | 0777}; /* as every link has it (symlink(7)) */
+            if (modes && names[at][0] != DT_LNK && fstatat(dirfd(directory), name, &found, AT_SYMLINK_NOFOLLOW) < 0)
+                found.st_mode = 0;
             if (modes)
-                add_u32(answer, fstatat(dirfd(directory), names[at], &found, AT_SYMLINK_NOFOLLOW) < 0 ? 0 : found.st_mode);
+                add_u32(answer, found.st_mode);
             free(names[at]);
         }
         free(names);

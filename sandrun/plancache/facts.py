@@ -108,8 +108,8 @@ class Facts:
         self.known[KERNEL, b""] = answers.kernel()
 
     def to_bytes(self) -> bytes:
-        """All facts, those that differ soonest first."""
-        rows = sorted(self.known.items(), key=lambda item: (item[0][0] in (LISTDIR, MODES, CONTENT), item[0]))
+        """All facts, each as cheap as it can be had, and those that take long last."""
+        rows = sorted(_united(self.known).items(), key=lambda item: (item[0][0] in (LISTDIR, MODES, CONTENT), item[0]))
         return b"".join(HEAD.pack(kind, len(name), len(value)) + name + b"\0" + value for (kind, name), value in rows)
 
 
@@ -266,6 +266,27 @@ class _Environment(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(os.environ)
+
+
+def _united(known: Mapping[tuple[int, bytes], bytes]) -> dict[tuple[int, bytes], bytes]:
+    """The facts without those that lstat(2) of the same path tells as well: what is no link is itself, and leads nowhere."""
+    found = dict(known)
+    for kind, name in known:
+        if kind != READLINK or known[kind, name]:
+            continue
+        seen = known.get((LSTAT, name), known.get((STAT, name)))
+        if seen is not None:
+            del found[READLINK, name]
+            found[LSTAT, name] = seen
+    for kind, name in known:
+        seen = found.get((LSTAT, name))
+        if kind == STAT and seen is not None and not _is_link(seen):
+            del found[STAT, name]
+    return found
+
+
+def _is_link(status: bytes) -> bool:
+    return bool(status) and stat.S_ISLNK(STATUS.unpack(status)[0])
 
 
 def _is_changing(path: str) -> bool:

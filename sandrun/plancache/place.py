@@ -7,7 +7,6 @@ The bytes of the key that the name is the hash of, and the facts, hold numbers i
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import struct
@@ -199,8 +198,7 @@ def _open_place(directory: str, *, make: bool) -> int:
     for name, how in (*((name, os.O_PATH) for name in above), (last, os.O_RDONLY)):
         try:
             if make:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, 0o700, dir_fd=at)
+                _make(name, at)
             under = os.open(name, _FOLDER | how, dir_fd=at)
         finally:
             os.close(at)
@@ -218,19 +216,38 @@ def _base(directory: str) -> tuple[str, str]:
     return directory.removesuffix("/" + CACHE_BELOW) or "/", CACHE_BELOW
 
 
+def _make(name: str, folder: int) -> None:
+    try:
+        os.mkdir(name, 0o700, dir_fd=folder)
+    except FileExistsError:
+        return  # what it is, is looked at when it is opened
+
+
 def _prune(folder: int) -> None:
     """Make room for one more: the oldest go, and what an interrupted launch left."""
     entries = []
     for name in os.listdir(folder):
-        with contextlib.suppress(FileNotFoundError):  # another launch makes room as well
-            age = time.time() - os.lstat(name, dir_fd=folder).st_mtime
-            if len(name) == NAME_LENGTH:
-                entries.append((-age, name))
-            elif name.startswith(".") and age > LEFTOVER_SECONDS:
-                os.unlink(name, dir_fd=folder)
+        age = _age(name, folder)
+        if len(name) == NAME_LENGTH:
+            entries.append((-age, name))
+        elif name.startswith(".") and age > LEFTOVER_SECONDS:
+            _remove(name, folder)
     for _, name in sorted(entries)[: max(0, len(entries) + 1 - MOST_ENTRIES)]:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=folder)
+        _remove(name, folder)
+
+
+def _age(name: str, folder: int) -> float:
+    try:
+        return time.time() - os.lstat(name, dir_fd=folder).st_mtime
+    except FileNotFoundError:
+        return 0
+
+
+def _remove(name: str, folder: int) -> None:
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        return  # another launch makes room as well
 
 
 def _text(data: bytes) -> bytes:
