@@ -42,11 +42,10 @@ golden: ## Write the golden files anew; review the difference
 completions: ## Write completions/ anew
 	$(PY) tools/gen_completions.py
 
-bench: ## Compare the start-up time with others, the relay with bare loopback, and observing with strace, side by side
+bench: ## Measure start-up, programs inside, syscalls, scale, rules, relay, observing, overlays beside others (BENCH="PART ...")
 	@tools/setup.sh run bench
-	$(PY) bench/bench.py
-	$(PY) bench/relay.py
-	$(PY) bench/observe.py
+	$(PY) -m bench $(BENCH)
+	$(PY) tools/gen_bench_tables.py
 
 lock: ## Resolve requirements/*.txt anew (needs uv)
 	tools/lock.sh

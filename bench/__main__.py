@@ -1,7 +1,8 @@
 """Run the suite, or parts of it: `python -m bench [--quick] [PART...]`.
 
 Each part leaves bench/results/PART.json, with the facts of the machine, and plots beside it. Numbers of one run are to be
-compared with each other only. `--quick` runs a round or two, to see that the suite works: its numbers mean nothing.
+compared with each other only. `--quick` runs a round or two, to see that the suite works: its numbers mean nothing, and
+stay below build/.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 import time
 
 from bench import machine
-from bench.timing import RESULTS, rounded
+from bench.timing import BUILD, RESULTS, TOP, rounded
 
 PARTS = ("startup", "inside", "syscalls", "scale", "cost", "relay", "observe", "overlay")
 
@@ -24,13 +25,14 @@ def run(part: str, quick: bool) -> None:
     facts = machine.facts()
     result = module.run(quick)
     took = round(time.monotonic() - began)
-    result = {"machine": facts, "quick": quick, "took_seconds": took, **rounded(result)}
+    result = {"machine": facts, "took_seconds": took, **rounded(result)}
     module.show(result)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{part}.json").write_text(json.dumps(result, indent=1) + "\n")
+    folder = BUILD / "quick" if quick else RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{part}.json").write_text(json.dumps(result, indent=1) + "\n")
     for name, svg in (module.plots(result) if hasattr(module, "plots") else {}).items():
-        (RESULTS / f"{name}.svg").write_text(svg)
-    print(f"\nwritten: bench/results/{part}.json ({took} s)\n", flush=True)
+        (folder / f"{name}.svg").write_text(svg)
+    print(f"\nwritten: {folder.relative_to(TOP)}/{part}.json ({took} s)\n", flush=True)
 
 
 def main() -> None:

