@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 extern char **environ;
-#pragma weak front
 
 enum { EXIT_SANDRUN = 125, MOST_WORDS = 50 };
 enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL };
@@ -132,7 +131,5 @@ int main(int argc, char **argv)
         say("no command of its own: sandrun uses it");
         return EXIT_SANDRUN;
     }
-    if (front)
-        front(argv);
-    python_exec(argv + 1, environ);
+    front(argv);
 }
