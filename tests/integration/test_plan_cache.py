@@ -220,6 +220,33 @@ def test_a_socket_as_standard_input(front: Front) -> None:
             assert "sent" not in done.stdout if refused else done.stdout == "sent"
 
 
+@pytest.mark.parametrize("profile", ["none", "default"])
+def test_python_reads_it_too(front: Front, profile: str) -> None:
+    """Where Python executes, a launch that was planned before is not planned again: its entry stays as it is."""
+    if profile == "default":
+        need_namespaces(front.who)
+        need_landlock(1)
+    words = (
+        (*PLAIN, "sh", "-c", "echo $0; exit 3")
+        if profile == "none"
+        else ("-p", "default", "sh", "-c", "echo $0; exit 3")
+    )
+    env = {**front.env, native.VARIABLE: "python"}
+    seen: list[int] = []
+    for number in range(MOST_TRIES):
+        done = front.run(*words, str(number), env=env)
+        assert (done.returncode, done.stdout, done.stderr) == (3, f"{number}\n", "")
+        seen += [path.stat().st_ino for path in front.cache.iterdir()][:1]
+        if len(seen) > 2 and seen[-1] == seen[-2]:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("never kept")
+    done = front.run(*words, "x", env={**env, "PATH": "/usr/bin:/bin"})
+    assert (done.returncode, done.stdout) == (3, "x\n")
+    assert front.entry().stat().st_ino != seen[-1]
+
+
 # --- stale ------------------------------------------------------------------------------------------------------------
 
 
