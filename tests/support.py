@@ -148,7 +148,9 @@ class Who:
     @property
     def env(self) -> dict[str, str]:
         """A fresh copy of the environment: nothing of the session's own gets in."""
-        return {"PATH": PATH, "HOME": str(self.home), "LANG": "C.UTF-8", "TMPDIR": str(self.tmp)}
+        here = {"PATH": PATH, "HOME": str(self.home), "LANG": "C.UTF-8", "TMPDIR": str(self.tmp)}
+        # Root's plans would be kept in the home of passwd(5), which is not the one above.
+        return {**here, "SANDRUN_CACHE": "off"}
 
     @property
     def sandrun(self) -> list[str]:
