@@ -65,6 +65,12 @@ class Recording:
 
     def keep(self, profile: Profile, kernel: Kernel, resolution: Resolution, request: Request) -> str:
         """Write the entry. Returns why it was not, "" if it was."""
+        try:
+            return self._keep(profile, kernel, resolution, request)
+        except (OSError, SandrunError) as error:
+            return str(error)
+
+    def _keep(self, profile: Profile, kernel: Kernel, resolution: Resolution, request: Request) -> str:
         from sandrun.native import handoff  # noqa: PLC0415 (what cannot be kept does without)
 
         plan = resolution.plan
@@ -87,14 +93,13 @@ class Recording:
             [given[name] for name in plan.env_set],
             handoff.FLAG_EXEC * request.exec | handoff.FLAG_FOOTER * (not request.quiet),
         )
-        try:
-            place.write(self.directory, self.name, data)
-        except (OSError, SandrunError) as error:
-            return str(error)
+        place.write(self.directory, self.name, data)
         return ""
 
     def _add_profiles(self) -> None:
         """The files of the profiles, and the places where those that were named were looked for before."""
+        # Where built-in ones are once installed; in a checkout they are elsewhere as long as this is absent.
+        self.host.stat(os.path.join(os.path.dirname(report.__file__), "profiles"))
         for found, (device, inode) in self.profiles:
             for directory in directories() if "/" not in found.word else ():
                 candidate = os.path.join(directory, found.word + SUFFIX)
