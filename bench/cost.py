@@ -87,18 +87,18 @@ def _profiles(home: Path) -> dict[str, dict[int, str]]:
     }  # fmt: skip
 
 
-def law(points: Mapping[int, float]) -> dict[str, float]:
+def law(points: Mapping[int, float]) -> dict[str, float | None]:
     """The exponent of the growth beyond the smallest number of rules, and what one more rule costs, in seconds.
 
-    The exponent is 0 where nothing rises by more than SMALLEST_RISE.
+    The exponent is 0 where nothing rises by more than SMALLEST_RISE, and None where only one point does: no law then.
     """
     numbers = sorted(points)
     start = points[numbers[0]]
     risen = [(math.log(n), math.log(points[n] - start)) for n in numbers if points[n] > start * (1 + SMALLEST_RISE)]
     each = (points[numbers[-1]] - start) / (numbers[-1] - numbers[0])
     if len(risen) < 2:
-        return {"exponent": 1.0 if risen else 0.0, "seconds_each": each}
-    return {"exponent": statistics.linear_regression(*zip(*risen, strict=True)).slope, "seconds_each": each}
+        return {"exponent": None if risen else 0.0, "seconds_each": each}
+    return {"exponent": max(0.0, statistics.linear_regression(*zip(*risen, strict=True)).slope), "seconds_each": each}
 
 
 def _openings(arm: Arm, env: dict[str, str]) -> float:
@@ -168,7 +168,8 @@ def show(result: dict[str, Any]) -> None:
             cells = "  ".join(f"{count}: {seconds * factor:.4g}" for count, seconds in points.items())
             fitted = result["laws"][f"{part}: {title}"]
             each = f"{1e6 * fitted['seconds_each']:.3g} us each more"
-            print(f"  {title:28} {unit}  {cells}   ~ n^{fitted['exponent']:.2f}, {each}")
+            exponent = "too few rise" if fitted["exponent"] is None else f"~ n^{fitted['exponent']:.2f}"
+            print(f"  {title:28} {unit}  {cells}   {exponent}, {each}")
     for name, why in result["refused"].items():
         print(f"  {name}: does not run: {why}")
 

@@ -4,6 +4,6 @@ while IFS=': 	' read -r name value; do
 done </proc/self/status
 for name in user pid net mnt ipc uts; do echo "$name=$(readlink /proc/self/ns/$name)"; done
 read -r line 2>/dev/null <"$1/secret" && echo reads_home=1
-{ : >"$1/written"; } 2>/dev/null && echo writes_home=1
+(: >"$1/written") 2>/dev/null
 set -- /proc/[0-9]*
 echo "processes=$#"

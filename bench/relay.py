@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 SANDRUN = str(Path(sys.prefix) / "bin" / "sandrun")
-ROUNDS = 5
+ROUNDS = 4
 BULK = 1 << 30
 """Bytes of each measurement, over all streams."""
 CHUNK = 1 << 20

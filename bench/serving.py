@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BASE = "bare"
 UNITS = {"nginx": "requests/s", "split": "MB/s"}
-SECONDS, CONNECTIONS = 3, 32
+SECONDS, CONNECTIONS = 2, 32
 """Of wrk, for each arm and round."""
 BULK = 256 << 20
 PATIENCE = 15.0

@@ -30,7 +30,7 @@ from bench.timing import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROUNDS, QUICK = 60, 3
+ROUNDS, QUICK = 40, 3
 RACY = 2.1
 """Seconds that a file must be old before a plan made of it is kept."""
 BASE = "true"

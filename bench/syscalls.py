@@ -29,7 +29,7 @@ from bench.timing import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROUNDS, QUICK = 25, 2
+ROUNDS, QUICK = 12, 2
 OPENED = "/usr/lib/os-release"
 BASE, LOOP = "bare", "a byte through"
 FILTER, LANDLOCK = "floor: one instruction", "floor: and Landlock"

@@ -105,7 +105,7 @@ def why_not(arm: Arm, env: Mapping[str, str]) -> str:
     """The first line of what an arm says that does not run, or "" if it runs."""
     try:
         done = subprocess.run(
-            arm.words, env={**env, **arm.env}, check=False, capture_output=True, text=True, timeout=30
+            arm.words, env={**env, **arm.env}, check=False, capture_output=True, text=True, timeout=120
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)

@@ -17,6 +17,10 @@ TOP = Path(__file__).resolve().parent.parent
 RESULTS = TOP / "bench" / "results"
 REGION = re.compile(r"(<!-- bench: ([a-z]+) -->\n).*?(<!-- end of bench -->)", re.DOTALL)
 EVERY_NAMESPACE = 6
+MOST_OWN_PROCESSES = 5
+"""As many are in a pid namespace with one command in it."""
+SMALLEST_EXPONENT = 0.2
+"""Below this a growth is noise."""
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -43,9 +47,11 @@ def machine(facts: dict[str, Any]) -> str:
 
 
 def _isolates(seen: dict[str, Any] | None) -> str:
-    """What a command has in a sandbox, in a few words; "" where it could not tell."""
-    if not seen:
+    """What a command has in a sandbox, in a few words."""
+    if seen is None:
         return ""
+    if not seen:
+        return "may open nothing to look at itself"
     count = len(seen["namespaces"])
     words = ["all namespaces" if count == EVERY_NAMESPACE else f"{count} namespaces"] if count else []
     words += ["seccomp"] if seen["seccomp_filters"] else []
@@ -53,6 +59,7 @@ def _isolates(seen: dict[str, Any] | None) -> str:
     words += ["capabilities kept"] if seen["capabilities"] else []
     words += ["reads the home"] if seen["reads_home"] else []
     words += ["writes the home"] if seen["writes_home"] else []
+    words += ["sees other processes"] if seen["processes_seen"] > MOST_OWN_PROCESSES else []
     return ", ".join(words)
 
 
@@ -149,9 +156,15 @@ def cost(result: dict[str, Any]) -> str:
         for title, points in result[part].items():
             cells = ", ".join(f"{int(count):,}: {_number(seconds * factor)}" for count, seconds in points.items())
             fitted = result["laws"][f"{part}: {title}"]
-            law = f"n^{fitted['exponent']:.2f}" if fitted["exponent"] else "constant"
-            rows.append([title, f"{cells} {unit}", law])
+            rows.append([title, f"{cells} {unit}", _law(fitted["exponent"])])
     return _table(["number of", "rules: time", "growth"], rows)
+
+
+def _law(exponent: float | None) -> str:
+    """The growth beyond the smallest number of rules, in words where there is no law to tell."""
+    if exponent is None:
+        return "only the last is slower"
+    return f"n^{exponent:.1f}" if exponent >= SMALLEST_EXPONENT else "constant"
 
 
 def overlay(result: dict[str, Any]) -> str:
