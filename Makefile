@@ -3,13 +3,16 @@ PY = .venv/bin/python
 TESTS ?= tests
 KERNELS ?= linux-image-amd64
 
-.PHONY: help setup demo demo-pip check test test-kernels test-systemd golden completions bench lock sbom dist clean
+.PHONY: help setup native demo demo-pip check test test-kernels test-systemd golden completions bench lock sbom dist clean
 
 help: ## These lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | awk '{ name = $$1; $$1 = ""; printf "make %-14s%s\n", name, $$0 }'
 
-setup: ## System packages (root or sudo), then .venv from the hash-locked requirements
+setup: ## System packages (root or sudo), then .venv from the hash-locked requirements, with the native program
 	@tools/setup.sh run
+
+native: ## Compile the native program into .venv, with every warning an error and the compiler's static analysis
+	tools/build_native.py --strict --editable
 
 demo: setup ## Run a real program in a sandbox, and show what is allowed and what is refused
 	@tools/demo.sh
@@ -39,11 +42,10 @@ golden: ## Write the golden files anew; review the difference
 completions: ## Write completions/ anew
 	$(PY) tools/gen_completions.py
 
-bench: ## Compare the start-up time with others, the relay with bare loopback, and observing with strace, side by side
+bench: ## Measure start-up, programs inside, syscalls, scale, rules, relay, observing, overlays beside others (BENCH="PART ...")
 	@tools/setup.sh run bench
-	$(PY) bench/bench.py
-	$(PY) bench/relay.py
-	$(PY) bench/observe.py
+	$(PY) -m bench $(BENCH)
+	$(PY) tools/gen_bench_tables.py
 
 lock: ## Resolve requirements/*.txt anew (needs uv)
 	tools/lock.sh
@@ -56,5 +58,5 @@ dist: setup ## Build the wheel and the source distribution into dist/
 	$(PY) -m build --no-isolation
 
 clean: ## Remove what the other targets made, .venv too
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf sandrun/native/sandrun-exec .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,8 +1,7 @@
-"""`make bench`, second half: what the relay of hosts costs, beside loopback without it, in one run.
+"""Part `relay`: what the relay of hosts costs, beside loopback without it, in one run.
 
 A server and two clients: one as it is, one in `sandrun --connect 127.0.0.1:PORT`. Both clients do the same in
-turn, so that the drift of the machine hits both, and both stay: start-up is measured apart. Results go to
-bench/results/, a table to stdout. Compare numbers of one table with each other only. Usage: relay.py [ROUNDS].
+turn, so that the drift of the machine hits both, and both stay: start-up is measured apart.
 """
 
 from __future__ import annotations
@@ -22,10 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-TOP = Path(__file__).parent.parent
-RESULTS = TOP / "bench" / "results"
 SANDRUN = str(Path(sys.prefix) / "bin" / "sandrun")
-ROUNDS = 5
+ROUNDS = 4
 BULK = 1 << 30
 """Bytes of each measurement, over all streams."""
 CHUNK = 1 << 20
@@ -285,12 +282,8 @@ def show(result: dict[str, Any]) -> None:
         print(f"a launch of `true`, {arm}: {1000 * statistics.median(times):.0f} ms")
 
 
-def main() -> None:
-    """Measure, show, and keep the results; or be the client."""
-    if sys.argv[1:2] == ["client"]:
-        client(int(sys.argv[2]))
-        return
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+def run(quick: bool) -> dict[str, Any]:
+    """Start the servers, and measure."""
     fork = multiprocessing.get_context("fork")
     listeners = [socket.create_server(("127.0.0.1", 0), backlog=4096) for _ in range(2)]
     port, passing = (listener.getsockname()[1] for listener in listeners)
@@ -301,16 +294,11 @@ def main() -> None:
     for server in servers:
         server.start()
     try:
-        result = bench(port, passing, rounds)
+        return bench(port, passing, 1 if quick else ROUNDS)
     finally:
         for server in servers:
             server.terminate()
-    show(result)
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "relay.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"written: {path.relative_to(TOP)}")
 
 
-if __name__ == "__main__":
-    main()
+if __name__ == "__main__" and sys.argv[1:2] == ["client"]:
+    client(int(sys.argv[2]))

@@ -187,6 +187,7 @@ complete -c sandrun -n __sandrun_options -l explain -f -d 'Tell what the command
 complete -c sandrun -n __sandrun_options -l json -f -d 'With --dry-run: print JSON. With --explain: tell it as a line of JSON.'
 complete -c sandrun -n __sandrun_options -l status-fd -x -d 'Write events as JSON lines to file descriptor FD.'
 complete -c sandrun -n __sandrun_options -l report -r -F -d 'Write a JSON record of the run to FILE.'
+complete -c sandrun -n __sandrun_options -l exec -f -d 'Become the command: no process of sandrun stays. Only where none is needed.'
 complete -c sandrun -n __sandrun_options -s q -l quiet -f -d 'No warnings.'
 complete -c sandrun -n __sandrun_options -s v -l verbose -f -d 'Print what is enforced before the command starts.'
 complete -c sandrun -n __sandrun_options -l version -f -d 'Print the version.'

@@ -25,9 +25,18 @@ def main() -> NoReturn:
     sys.excepthook = _crash
     _occupy_standard_fds()
     _undo_locale_coercion()
-    from sandrun import cli  # noqa: PLC0415 (the interrupt and crash handling above must cover the imports)
+    from sandrun import native  # noqa: PLC0415 (the interrupt and crash handling above must cover the imports)
 
-    os._exit(cli.main(sys.argv[1:]))
+    status = None
+    if native.is_absent():
+        from sandrun.plancache.again import launched  # noqa: PLC0415 (what the native half does without)
+
+        status = launched(sys.argv[1:])
+    if status is None:
+        from sandrun import cli  # noqa: PLC0415 (heavy)
+
+        status = cli.main(sys.argv[1:])
+    os._exit(status)
 
 
 def _occupy_standard_fds() -> None:

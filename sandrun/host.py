@@ -125,6 +125,10 @@ class Host(Protocol):
         """What /proc/self/fd says of it, or ""."""
         ...
 
+    def fd_device(self, fd: int) -> str:
+        """The same if it is an open character device, else ""."""
+        ...
+
     def fd_socket(self, fd: int) -> tuple[int, int] | None:
         """Address family and protocol of an open socket (SO_DOMAIN, SO_PROTOCOL of socket(7)); None if it is none."""
         ...
@@ -257,6 +261,10 @@ class System:
             return os.readlink(f"/proc/self/fd/{fd}")
         except OSError:
             return ""
+
+    def fd_device(self, fd: int) -> str:
+        known = self.fd_stat(fd)
+        return self.fd_path(fd) if known and stat.S_ISCHR(known[0].mode) else ""
 
     def fd_socket(self, fd: int) -> tuple[int, int] | None:
         try:

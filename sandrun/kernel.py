@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandrun import libc
 from sandrun.errors import SandrunError
-from sandrun.primitives import caps, cgroup_probe, landlock_names, namespaces, notify
+from sandrun.primitives import caps, cgroup_probe, landlock, namespaces, notify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +42,8 @@ FILTERING = 2
 """SECCOMP_MODE_FILTER, as prctl(PR_GET_SECCOMP) says it."""
 USERNS_CLONE, USERNS_RESTRICT = "kernel.unprivileged_userns_clone", "kernel.apparmor_restrict_unprivileged_userns"
 USERNS_MOST = "user.max_user_namespaces"
+SYSCTLS = (USERNS_CLONE, USERNS_RESTRICT, USERNS_MOST)
+"""All that are asked."""
 OUTER_FILTER = (
     "allow it in the seccomp profile of the outer sandbox or container: docker run --security-opt seccomp=FILE"
 )
@@ -98,13 +100,13 @@ class Kernel(NamedTuple):
 def probe() -> Kernel:
     """Ask this kernel, with the few calls that a launch can afford; `doctor` asks for more."""
     system = os.uname()
-    landlock = landlock_names.probe()
+    abi, state = landlock.probe()
     actions = _actions()
     return Kernel(
         arch=system.machine,
         release=system.release,
-        landlock_abi=landlock.abi,
-        landlock_state=landlock.state,
+        landlock_abi=abi,
+        landlock_state=state,
         seccomp_filter=bool(actions),
         seccomp_actions=actions,
         last_cap=_last_cap(),
@@ -244,8 +246,13 @@ def _read(path: str) -> str:
         return ""
 
 
+def sysctl_path(name: str) -> str:
+    """The file of a sysctl (proc_sys(5))."""
+    return "/proc/sys/" + name.replace(".", "/")
+
+
 def _sysctl(name: str) -> str:
-    return _read("/proc/sys/" + name.replace(".", "/")).strip()
+    return _read(sysctl_path(name)).strip()
 
 
 def _actions() -> frozenset[str]:

@@ -10,7 +10,7 @@ import os
 
 from sandrun import failure, libc, places, steps
 from sandrun.errors import SandrunError
-from sandrun.primitives import fds, id_maps, ids, tree, view
+from sandrun.primitives import id_maps, tree, view
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def launch(
     signals blocked, SIGCHLD not ignored. Raises CommandError if the command cannot be executed, StepError if the child
     failed before, SandrunError if the parent could not prepare; no process is left then, and no private directory.
     """
-    _check(plan)
+    places.check(plan)
     places.create_targets(plan)
     private = places.make_private(plan)
     try:
@@ -78,22 +78,6 @@ def environment_vector(plan: Plan, values: Mapping[bytes, bytes], private: tuple
         if b"\0" in value:
             raise SandrunError(f"cannot set {os.fsdecode(name)}: the value holds a null byte")
     return [name + b"=" + value for name, value in merged.items()]
-
-
-def _check(plan: Plan) -> None:
-    """What the caller got wrong, before anything is made."""
-    try:
-        threads = len(os.listdir("/proc/self/task"))
-    except OSError as error:
-        raise SandrunError(
-            f"cannot launch: /proc/self/task: {libc.strerror(error.errno or 0)}", hint="sandrun needs a mounted /proc"
-        ) from None
-    if threads != 1:
-        raise SandrunError(f"cannot launch: this process has {threads} threads, and only the calling one would fork")
-    fds.check(plan.pass_fds)
-    if plan.loopback:
-        fds.check_sockets(plan.pass_fds)
-    ids.check(plan)
 
 
 def _start(

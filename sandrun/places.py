@@ -12,7 +12,7 @@ import struct
 from sandrun import libc
 from sandrun.errors import SandrunError
 from sandrun.plan.format import KEEP
-from sandrun.primitives import ids
+from sandrun.primitives import fds, ids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,22 @@ if TYPE_CHECKING:
 _RECORD = struct.Struct("=ii")
 """From the helper: which path, errno."""
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def check(plan: Plan) -> None:
+    """Raise SandrunError for what the caller got wrong, before anything is made."""
+    try:
+        threads = len(os.listdir("/proc/self/task"))
+    except OSError as error:
+        raise SandrunError(
+            f"cannot launch: /proc/self/task: {libc.strerror(error.errno or 0)}", hint="sandrun needs a mounted /proc"
+        ) from None
+    if threads != 1:
+        raise SandrunError(f"cannot launch: this process has {threads} threads, and only the calling one would fork")
+    fds.check(plan.pass_fds)
+    if plan.loopback:
+        fds.check_sockets(plan.pass_fds)
+    ids.check(plan)
 
 
 def create_targets(plan: Plan) -> None:
@@ -119,11 +135,16 @@ def remove_private(paths: tuple[bytes, ...] | list[bytes]) -> None:
             continue  # the failure on the way here is the one to tell
 
 
-def _make_one(plan: Plan, name: bytes) -> bytes:
+def private_base() -> bytes:
+    """Where private directories are made."""
     base = os.environb.get(b"TMPDIR", b"")
     if not base.startswith(b"/") or not os.path.isdir(base):
         base = b"/tmp"
-    path = os.path.realpath(base) + b"/sandrun-" + os.urandom(8).hex().encode()
+    return os.path.realpath(base)
+
+
+def _make_one(plan: Plan, name: bytes) -> bytes:
+    path = private_base() + b"/sandrun-" + os.urandom(8).hex().encode()
     try:
         os.mkdir(path, 0o700)
         _give(path, plan)

@@ -9,12 +9,13 @@ Imported on every launch: what only a document needs is imported where it is mad
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from sandrun import errors
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
 
     from sandrun.plan.draft import Protection
     from sandrun.plan.resolve import Resolution

@@ -128,6 +128,9 @@ class RootedHost:
     def fd_path(self, fd: int) -> str:
         return next(iter(self.inner(self.host.fd_path(fd))), "")
 
+    def fd_device(self, fd: int) -> str:
+        return next(iter(self.inner(self.host.fd_device(fd))), "")
+
     def fd_socket(self, fd: int) -> tuple[int, int] | None:
         return self.host.fd_socket(fd)
 

@@ -78,7 +78,7 @@ INIT, COMMAND, IDS = -1, -2, -3
 
 
 class Job:
-    """What the child works with. Nothing changes but `argument`: the number that a failing step reports.
+    """What the child works with. Nothing changes but `at` and `argument`: the step, and the number that it reports.
 
     `supervisor` is a pidfd of the parent, `awaited` the end of a pipe that the init process closes when it is confined.
     """
@@ -86,6 +86,7 @@ class Job:
     __slots__ = (
         "argument",
         "asking",
+        "at",
         "awaited",
         "caps",
         "close",
@@ -112,18 +113,24 @@ class Job:
         made: view.View | None,
         opened: list[int],
     ) -> None:
-        """`opened` holds the two ends of the error pipe, and gets what is opened here."""
-        self.argument = 0
+        """`opened` holds the two ends of the error pipe, and gets what is opened here.
+
+        Without a pipe there is no supervisor either: this process is to become the command.
+        """
+        self.at = self.argument = 0
         self.plan = plan
         self.watch = watch
-        self.error_fd = opened[1]
-        opened.append(os.pidfd_open(os.getpid()))
-        self.supervisor = opened[-1]
+        self.error_fd = self.supervisor = -1
+        alone = not opened
+        if not alone:
+            self.error_fd = opened[1]
+            opened.append(os.pidfd_open(os.getpid()))
+            self.supervisor = opened[-1]
         self.ruleset_fd = landlock.create(plan, private)
         opened += (self.ruleset_fd,) if self.ruleset_fd >= 0 else ()
         self.labels = label.Labels(plan)
         opened += self.labels.descriptors
-        kept = opened[1:]
+        kept = opened[0 if alone else 1 :]
         self.init = None
         if plan.namespaces & libc.CLONE_NEWPID:
             self.init = namespaces.Init()
@@ -278,6 +285,8 @@ def _cwd(job: Job) -> None:
 
 
 def _parent_death(job: Job) -> None:
+    if job.supervisor < 0:
+        return
     caps.set_attribute(libc.PR_SET_PDEATHSIG, libc.SIGKILL)
     poll = select.poll()
     poll.register(job.supervisor, select.POLLIN)
@@ -389,17 +398,24 @@ CHILD_STEPS = (
 )
 
 
-def walk(job: Job) -> NoReturn:
-    """Walk the steps. Whatever happens, this process never returns into the parent's code."""
-    index, number = 0, -1
+def take(job: Job) -> int:
+    """Take the steps in this process. Returns only if one fails, which is `job.at`, with its errno as in RECORD."""
     try:
-        for index, (_, step) in enumerate(CHILD_STEPS):  # noqa: B007  the index is for the record below
+        for job.at, (_, step) in enumerate(CHILD_STEPS):
             job.argument = 0
             step(job)
     except OSError as error:
-        number = -1 if error.errno is None else error.errno
+        return -1 if error.errno is None else error.errno
+    return -1
+
+
+def walk(job: Job) -> NoReturn:
+    """Walk the steps. Whatever happens, this process never returns into the parent's code."""
+    number = -1
+    try:
+        number = take(job)
     finally:
         try:
-            os.write(job.error_fd, RECORD.pack(index, number, job.argument))
+            os.write(job.error_fd, RECORD.pack(job.at, number, job.argument))
         finally:
             os._exit(EXIT_SANDRUN)

@@ -186,6 +186,9 @@ class FakeHost:
     def fd_path(self, fd: int) -> str:
         return self.fds[fd][2] if fd in self.fds else ""
 
+    def fd_device(self, fd: int) -> str:
+        return self.fds[fd][2] if fd in self.fds and stat.S_ISCHR(self.fds[fd][0].mode) else ""
+
     def fd_socket(self, fd: int) -> tuple[int, int] | None:
         return self.sockets.get(fd)
 

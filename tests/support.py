@@ -148,7 +148,9 @@ class Who:
     @property
     def env(self) -> dict[str, str]:
         """A fresh copy of the environment: nothing of the session's own gets in."""
-        return {"PATH": PATH, "HOME": str(self.home), "LANG": "C.UTF-8", "TMPDIR": str(self.tmp)}
+        here = {"PATH": PATH, "HOME": str(self.home), "LANG": "C.UTF-8", "TMPDIR": str(self.tmp)}
+        # Root's plans would be kept in the home of passwd(5), which is not the one above.
+        return {**here, "SANDRUN_CACHE": "off"}
 
     @property
     def sandrun(self) -> list[str]:
@@ -335,7 +337,7 @@ def _readable_copy() -> Path:
                 (place / part).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(part.locate(), place / part)
     for path in place.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+        path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
     return place
 
 

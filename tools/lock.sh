@@ -10,6 +10,7 @@ lock() {
         --output-file "requirements/$out" "$@"
 }
 lock dev.txt "$@" pyproject.toml requirements/build.in requirements/dev.in
-# The other two are parts of the first, in the same versions.
+# Two others are parts of the first, in the same versions.
 lock run.txt --constraint requirements/dev.txt pyproject.toml
+lock bench.txt requirements/bench.in
 lock build.txt --constraint requirements/dev.txt requirements/build.in

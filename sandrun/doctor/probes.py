@@ -17,7 +17,7 @@ from sandrun.doctor.surroundings import SYSCTLS, container, hidepid, read, secur
 from sandrun.errors import SandrunError
 from sandrun.kernel import NAMESPACES, PROBED, Kernel, with_broker, with_namespaces
 from sandrun.policy import syscalls
-from sandrun.primitives import cgroup_probe, namespaces, seccomp
+from sandrun.primitives import cgroup_probe, landlock_names, namespaces, seccomp
 from sandrun.primitives.landlock import FS
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class Facts(NamedTuple):
 
 
 def probe(kernel: Kernel) -> Facts:
-    """Try everything."""
+    """Try everything. Raises RuntimeError if the package `landlock` has another opinion than sandrun."""
+    landlock_names.compare()
     return Facts(
         landlock=try_landlock(),
         landlock_errata=_errata(),

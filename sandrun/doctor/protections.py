@@ -256,6 +256,9 @@ class Machine:
     def fd_path(self, fd: int) -> str:
         return ""
 
+    def fd_device(self, fd: int) -> str:
+        return ""
+
     def fd_socket(self, fd: int) -> tuple[int, int] | None:
         return None
 

@@ -214,13 +214,8 @@ def _terminals(host: Host) -> tuple[str, ...]:
     """/dev/tty and the terminals that the caller's descriptors 0 to 2 are."""
     found = ["/dev/tty"]
     for fd in (0, 1, 2):
-        known = host.fd_stat(fd)
-        path = host.fd_path(fd)
-        if (
-            known
-            and stat.S_ISCHR(known[0].mode)
-            and (path.startswith(("/dev/pts/", "/dev/tty")) or path == "/dev/console")
-        ):
+        path = host.fd_device(fd)
+        if path.startswith(("/dev/pts/", "/dev/tty")) or path == "/dev/console":
             found.append(path)
     return tuple(found)
 

@@ -1,4 +1,4 @@
-"""What the next launch believes: sandrun's own code, the profiles that are looked for by name, the workspaces.
+"""What the next launch believes: sandrun's own code, profiles that are looked for by name, workspaces, plans that are kept.
 
 A command that could write there would decide what the next one may do. So a grant of writing that covers such a place
 leaves it out by a read-only mount, or is refused, as is one inside of it. Granting `@all` is meant and stays.
@@ -13,6 +13,7 @@ from sandrun.plan.draft import accept
 from sandrun.plan.namespaces import NOT_ASKED
 from sandrun.plan.siblings import CHANGE, is_below, make_hole
 from sandrun.plan.view import CHANGE_FILES
+from sandrun.plancache.place import CACHE_BELOW, CACHE_VARIABLE
 from sandrun.primitives.view import VIEW_OVERLAY
 from sandrun.rooted import RootedHost
 
@@ -38,6 +39,11 @@ def _names(host: Host) -> tuple[str, ...]:
             base = posixpath.join(home, below) if home.startswith("/") else ""
         if base:
             own.append(posixpath.join(base, "sandrun"))
+    # The next launch may have another variable, or none.
+    if account is not None and account.home.startswith("/") and account.home != home:
+        own.append(posixpath.join(account.home, posixpath.dirname(CACHE_BELOW)))
+    if (cache := host.environ.get(CACHE_VARIABLE, "")).startswith("/"):
+        own.append(cache)
     return (*own, *SYSTEM_PLACES)
 
 

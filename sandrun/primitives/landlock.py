@@ -88,7 +88,19 @@ WRITE = READ | sum(
 
 # From this ABI on struct landlock_ruleset_attr has this many of its u64 fields: a kernel answers E2BIG to a larger
 # struct only where the unknown fields are not zero, but an exact size needs no such trust.
-_ATTR_FIELDS = ((10, 6), (6, 3), (4, 2), (1, 1))
+ATTR_FIELDS = ((10, 6), (6, 3), (4, 2), (1, 1))
+
+
+def probe() -> tuple[int, str]:
+    """Ask the kernel for its Landlock ABI (0 if none can be had), and what there is instead.
+
+    The second is "available", "disabled" (EOPNOTSUPP: built in, but not in the kernel's LSM list), "missing" (ENOSYS:
+    not built in) or "refused" (any other answer: an outer filter).
+    """
+    try:
+        return libc.landlock_create_ruleset(None, libc.LANDLOCK_CREATE_RULESET_VERSION), "available"
+    except OSError as error:
+        return 0, {errno.EOPNOTSUPP: "disabled", errno.ENOSYS: "missing"}.get(error.errno or 0, "refused")
 
 
 def fs_mask(abi: int) -> int:
@@ -117,7 +129,7 @@ def _mask(bits: dict[str, int], since: dict[str, int], abi: int) -> int:
 
 def ruleset_attr(plan: Plan) -> bytes:
     """struct landlock_ruleset_attr with the size that the plan's ABI has."""
-    fields = next(count for since, count in _ATTR_FIELDS if plan.landlock_abi >= since)
+    fields = next(count for since, count in ATTR_FIELDS if plan.landlock_abi >= since)
     values = (plan.landlock_fs, plan.landlock_net, plan.landlock_scoped, 0, 0, 0)
     if any(values[fields:]):
         raise SandrunError(f"cannot make the Landlock ruleset: ABI {plan.landlock_abi} has no such rights")
@@ -160,7 +172,7 @@ def create_empty() -> int:
         abi = min(libc.landlock_create_ruleset(None, libc.LANDLOCK_CREATE_RULESET_VERSION), NEWEST_ABI)
     except OSError:
         return -1
-    fields = next(count for since, count in _ATTR_FIELDS if abi >= since)
+    fields = next(count for since, count in ATTR_FIELDS if abi >= since)
     values = (fs_mask(abi), net_mask(abi), scope_mask(abi), 0, 0, 0)
     return libc.landlock_create_ruleset(struct.pack(f"={fields}Q", *values[:fields]))
 

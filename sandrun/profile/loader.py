@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from sandrun.profile.model import Profile
 
+    Read = tuple[Found, tuple[int, int]]
+    """A file, and its device and inode."""
+
 T = TypeVar("T")
 DEFAULT = ("default",)
 MAX_DEPTH = 16
@@ -28,9 +31,10 @@ NO_FILE = (-1, -1)
 
 
 class _Loader:
-    """One call of `load`: each file is read once, however often it is named."""
+    """One call of `load`: each file is read once, however often it is named. `seen` gets what was read."""
 
-    def __init__(self) -> None:
+    def __init__(self, seen: list[Read] | None = None) -> None:
+        self.seen = [] if seen is None else seen
         self.done: dict[tuple[int, int], Profile] = {}
         self.chain: list[tuple[tuple[int, int], str]] = []
 
@@ -41,7 +45,9 @@ class _Loader:
         return self.found(locate(word, base))
 
     def found(self, found: Found) -> Profile:
-        return self.layered(found, *read_layer(found))
+        layer, identity = read_layer(found)
+        self.seen.append((found, identity))
+        return self.layered(found, layer, identity)
 
     def layered(self, found: Found, layer: Layer, identity: tuple[int, int]) -> Profile:
         """What a layer means on top of what it extends; `found` is where it stands."""
@@ -111,17 +117,18 @@ def load(
     replace: Sequence[str] = (),
     optional: Sequence[str] = (),
     require: Sequence[str] = (),
+    seen: list[Read] | None = None,
 ) -> Profile:
     """The profile of a launch.
 
     `profiles` are the words of `-p` in order (none: `default`), `flags` are (key path, text, flag as written) in
-    order; the rest are the words of `--replace`, `--optional` and `--require`.
+    order; the rest are the words of `--replace`, `--optional` and `--require`. `seen` gets the files that were read.
     Raises ProfileError with every problem of every file and flag.
     """
     problems: list[Problem] = []
     base = EMPTY
     try:
-        loader = _Loader()
+        loader = _Loader(seen)
         base = _all(profiles or DEFAULT, loader.named, lambda _word: "--profile")
     except ProfileError as error:
         problems += error.problems

@@ -137,9 +137,9 @@ def test_a_package_is_missing(
     assert f"cannot tell: needed packages cannot be used: {package}: " in err
 
 
-@pytest.mark.parametrize("words", [["doctor"], ["--", "true"], ["profile", "list"]])
+@pytest.mark.parametrize("words", [["doctor"], ["-qv", "--", "true"], ["profile", "list"]])
 def test_click_is_missing(words: list[str]) -> None:
-    """Without click there is no command line, and that is one line too, for every verb and for a launch."""
+    """Without click only plain command lines can be read, and that is one line too, for every verb and for a launch."""
     code = "import sys; sys.modules['click'] = None; from sandrun.__main__ import main; sys.exit(main())"
     from tests.support import a_who
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shlex
 import subprocess
 import tomllib
@@ -329,6 +330,14 @@ def test_each_claim_is_held_by_a_test() -> None:
     assert claims
     for claim in claims:
         assert re.search(r"\]\(tests/escape/\w+\.py\)", claim), claim
+
+
+def test_the_numbers_of_the_readme_are_those_that_were_measured() -> None:
+    """Every table of a measurement is what the tool makes of bench/results, and no plot is missing."""
+    tool = runpy.run_path(str(CHECKOUT / "tools" / "gen_bench_tables.py"))
+    text = (CHECKOUT / "README.md").read_text()
+    assert tool["rewritten"](text) == text
+    assert set(tool["TABLES"]) == {match[1] for match in tool["REGION"].findall(text)}
 
 
 def test_every_make_target_is_explained() -> None:

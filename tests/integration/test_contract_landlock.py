@@ -108,6 +108,14 @@ def test_unrestricted_after_stale_errno(who: Who) -> None:
     assert in_child(attempt, who) == (1, True)
 
 
+def test_the_doctor_hears_of_another_opinion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launch asks the kernel itself; the doctor asks the package too, and does not pass over a difference."""
+    landlock_names.compare()
+    monkeypatch.setattr(landlock_names, "probe", lambda: (99, "available"))
+    with pytest.raises(RuntimeError, match="disagree"):
+        landlock_names.compare()
+
+
 def test_file_with_directory_rights(who: Who, box: Path) -> None:
     """Trap: a file cannot be allowed with the default rights. Ours leaves out what a file cannot have."""
     need_landlock(1)
@@ -167,10 +175,10 @@ def test_no_descriptor_as_path() -> None:
     in_child(attempt)
 
 
-def answer(number: int, release: str) -> Callable[[], landlock_names.Probe]:
+def answer(number: int, release: str) -> Callable[[], tuple[int, str]]:
     """The probe on a kernel that answers the version call with this errno, and with this release string."""
 
-    def attempt() -> landlock_names.Probe:
+    def attempt() -> tuple[int, str]:
         def call(*arguments: object) -> int:
             ctypes.set_errno(number)
             return plumbing.syscall_errcheck(-1, call, arguments)  # type: ignore[no-any-return]

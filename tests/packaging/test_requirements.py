@@ -25,7 +25,7 @@ def pins(name: str) -> dict[str, tuple[str, int]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["build.txt", "dev.txt", "run.txt"])
+@pytest.mark.parametrize("name", ["bench.txt", "build.txt", "dev.txt", "run.txt"])
 def test_everything_is_pinned_with_hashes(name: str) -> None:
     """No line without a version and a hash, and no address of an index: the user's own configuration decides."""
     assert all(hashes for _, hashes in pins(name).values())
@@ -51,7 +51,7 @@ def test_locks_hold_what_is_declared() -> None:
     for text in declared["build-system"]["requires"]:
         requirement = Requirement(text)
         assert requirement.specifier.contains(build[requirement.name][0])
-    for name, lock in (("dev.in", dev), ("build.in", build)):
+    for name, lock in (("dev.in", dev), ("build.in", build), ("bench.in", pins("bench.txt"))):
         for line in (LOCKS / name).read_text().splitlines():
             if line and not line.startswith("#"):
                 assert Requirement(line).name in lock

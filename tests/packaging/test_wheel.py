@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
 import json
 import os
 import subprocess
-import sys
 import tarfile
 import zipfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.packaging.installing import build, environment
 from tests.support import CHECKOUT, PATH, need_landlock
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SHARED = {
     "share/man/man1/sandrun.1": "man/sandrun.1",
@@ -28,28 +31,22 @@ SHARED = {
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the source distribution, and the wheel that was built from it."""
     place = tmp_path_factory.mktemp("dist")
-    words = [sys.executable, "-m", "build", "--no-isolation", "--outdir", place, CHECKOUT]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    build(CHECKOUT, place)
     return place
 
 
 @pytest.fixture(scope="module")
 def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new environment with the wheel alone; the packages it requires are found through PYTHONPATH."""
+    """A new environment with the wheel alone."""
     place = tmp_path_factory.mktemp("installed")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
     (wheel,) = built.glob("*.whl")
-    pip = [sys.executable, "-m", "pip", "--python", place / "bin" / "python"]
-    words = [*pip, "install", "--quiet", "--no-index", "--no-deps", wheel]
-    subprocess.run(words, check=True, capture_output=True)
+    environment(place, wheel)
     return place
 
 
 def run(installed: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """The installed program, with nothing of the checkout in reach."""
-    libraries = Path(str(importlib.metadata.distribution("click").locate_file("")))
-    env = {"PATH": PATH, "HOME": str(cwd), "LANG": "C.UTF-8", "PYTHONPATH": str(libraries)}
+    env = {"PATH": PATH, "HOME": str(cwd), "LANG": "C.UTF-8", "SANDRUN_CACHE": str(cwd / "cache")}
     return subprocess.run([installed / "bin" / "sandrun", *words], capture_output=True, text=True, env=env, cwd=cwd)
 
 
@@ -65,7 +62,9 @@ def test_wheel_holds_everything(built: Path) -> None:
     expected = {str(path.relative_to(CHECKOUT)) for path in (CHECKOUT / "sandrun").rglob("*.py")}
     expected |= {f"sandrun/profiles/{path.name}" for path in (CHECKOUT / "profiles").iterdir()} | {"sandrun/py.typed"}
     expected |= {f"{data}/data/{target}" for target in SHARED}
-    expected |= {f"{info}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")}
+    expected |= {f"{info}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "licenses/LICENSE")}
+    expected |= {"sandrun/native/sandrun-exec", f"{info.removesuffix('.dist-info')}.data/scripts/sandrun"}
+    expected |= {f"{info.removesuffix('.dist-info')}.data/scripts/sandrun-python"}
     assert names == expected
 
 
@@ -88,6 +87,9 @@ def test_source_distribution_is_complete(built: Path) -> None:
     with tarfile.open(archive) as tar:
         names = {name.partition("/")[2] for name in tar.getnames()}
     assert {"README.md", "LICENSE", "pyproject.toml", "man/sandrun.1", "profiles/default.toml"} <= names
+    sources = {str(path.relative_to(CHECKOUT)) for path in (CHECKOUT / "sandrun" / "native").glob("*.[ch]")}
+    assert sources | {"tools/build_native.py", "tools/hatch_build.py", "tools/sandrun-python"} <= names
+    assert "sandrun/native/sandrun-exec" not in names
     assert not any(".venv" in name or "__pycache__" in name for name in names)
 
 

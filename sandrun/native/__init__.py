@@ -1,0 +1,73 @@
+"""The native executor: the C program that launches and supervises a resolved plan in the place of this interpreter.
+
+The variable SANDRUN_EXECUTOR chooses the executor: `python`, `native`, or without it the native one where it is there and
+serves the plan. The native executor sets it as well, when it leaves the rest to Python: `python` and words behind it,
+each after a colon, that say what was done.
+
+    told                the warnings of the plan are printed
+    died:CODE:STATUS    a child ended without a word and perhaps within the command (waitid(2)): it is never run again
+    again               the plan that was kept (sandrun/plancache) could not be launched
+    after:STATUS        the run is over, with this exit status; what is left is to explain it
+
+Nothing but the language and `os` is imported here: every launch passes.
+"""
+
+from __future__ import annotations
+
+import os
+
+from sandrun.errors import UsageError
+
+VARIABLE = "SANDRUN_EXECUTOR"
+BINARY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sandrun-exec")
+
+
+class Executor:
+    """Who executes the plan of this process: `name` is "python", "native", or "" where it does not matter.
+
+    `told`, `again`, `died` (the code and the status) and `after` are as above; None where nothing was said.
+    """
+
+    __slots__ = ("after", "again", "died", "name", "told")
+
+    def __init__(
+        self,
+        name: str = "",
+        *,
+        told: bool = False,
+        again: bool = False,
+        died: tuple[int, int] | None = None,
+        after: int | None = None,
+    ) -> None:
+        self.name = name
+        self.told = told
+        self.again = again
+        self.died = died
+        self.after = after
+
+
+PYTHON = Executor("python")
+"""For a launch within a process that has more to do."""
+
+
+def is_absent() -> bool:
+    """Whether Python itself executes plans, first of all those that are kept."""
+    text = os.environ.get(VARIABLE, "")
+    return text == "python" or (not text and not os.path.exists(BINARY))
+
+
+def asked() -> Executor:
+    """What the variable says, which is gone afterwards: it is no business of the command's. Raises UsageError."""
+    text = os.environ.pop(VARIABLE, "")
+    name, *words = text.split(":")
+    try:
+        died = words.index("died") if "died" in words else None
+        return Executor(
+            ("", "python", "native")[("", "python", "native").index(name)],
+            told="told" in words,
+            again="again" in words,
+            died=None if died is None else (int(words[died + 1]), int(words[died + 2])),
+            after=int(words[words.index("after") + 1]) if "after" in words else None,
+        )
+    except (ValueError, IndexError):
+        raise UsageError(f"not an executor: {VARIABLE}={text}", hint="native or python") from None

@@ -1,0 +1,76 @@
+/* What the files of the child share among themselves. The job is made in the parent; after the fork nothing is opened
+ * or worked out that could have been before. */
+#ifndef SANDRUN_CHILD_H
+#define SANDRUN_CHILD_H
+
+#include "sandrun.h"
+
+#include <linux/filter.h>
+#include <sys/prctl.h>
+
+/* What is done about capabilities, worked out in the parent from the plan and from what we hold. */
+struct capabilities {
+    unsigned last;         /* the number of the last capability that this kernel has */
+    uint64_t left;         /* the bounding set that must be there afterwards */
+    uint64_t drop;         /* what is dropped from it */
+    uint64_t holding;      /* permitted until ambient set and securebits are set */
+    uint64_t ambient;
+    uint64_t securebits;   /* to be set; 0 leaves them */
+    bool keepcaps;
+};
+
+struct limit { int resource; uint64_t value[2]; /* soft, hard: struct rlimit64 */ };
+
+/* What the init process confines itself with. */
+struct init {
+    char *words;           /* our command line in memory */
+    size_t size;
+    int ruleset_fd;
+    int reader, writer;    /* who reads gets a byte once the init process is confined, or the end of the file */
+};
+
+struct job {
+    const struct plan *plan;
+    const struct watch *watch;
+    const struct strings *private;
+    int error_fd;
+    int supervisor;        /* a pidfd of the parent; -1: there is none (--exec) */
+    int ruleset_fd;
+    int argument;          /* the number that a failing step reports */
+    bool has_init;
+    struct init init;
+    struct capabilities capabilities;
+    struct limit *limits;  /* as many as the plan has */
+    struct sock_fprog *filters;
+    int *kept;             /* the descriptors that stay open, in order */
+    size_t kept_count;
+    char **argv, **environment;
+};
+
+/* The C library reads its variable arguments as long, so an int would leave half of each to chance. */
+static inline int control(int option, unsigned long second, unsigned long third)
+{
+    return prctl(option, second, third, 0UL, 0UL);
+}
+
+/* --- credentials.c; a step fails with errno 0 if the kernel said yes and holds something else than asked for --- */
+
+bool credentials_prepare(const struct plan *plan, struct capabilities *capabilities);
+bool drop_bounding_set(struct job *job);
+bool set_groups(struct job *job);
+bool set_gid(struct job *job);
+bool set_uid(struct job *job);
+bool set_capabilities(struct job *job);
+bool verify_credentials(struct job *job);
+
+/* --- namespaces.c --- */
+
+bool make_namespaces(struct job *job);
+bool keep_mounts(void);
+bool mount_proc(void);
+bool set_up_loopback(struct job *job);
+bool init_prepare(struct init *init);
+void init_close(struct init *init);
+bool init_sleep(struct init *init); /* returns only if it cannot be confined */
+
+#endif

@@ -1,0 +1,135 @@
+/* The program, under two names.
+ *
+ * `sandrun-exec FD WORDS...` executes the launch that sandrun/native/handoff.py wrote into the memfd FD; WORDS execute
+ * Python. `sandrun WORDS...` finds its launch in the plan cache. Either way Python takes over in this process where
+ * nothing ran, or where something is to be told for which it has the words; SANDRUN_EXECUTOR then says what was done.
+ */
+#include "sandrun.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+extern char **environ;
+
+enum { EXIT_SANDRUN = 125, MOST_WORDS = 50 };
+enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL };
+
+/* Open a device on each of the descriptors 0 to 2 that the caller closed.
+ *
+ * Else the next file that is opened takes that number, and the command or a message writes into it. As in glibc's own
+ * start of privileged programs, the direction is the unusable one: reading or writing still fails with EBADF. */
+static void occupy_standard_descriptors(void)
+{
+    for (int fd = 0; fd < 3; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open(fd == 0 ? "/dev/full" : "/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+            _exit(EXIT_SANDRUN);
+    }
+}
+
+static bool set_close_on_exec(int fd, bool on)
+{
+    return fd < 0 || fcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0) == 0;
+}
+
+/* The launch of a sealed memfd, which is closed: should the command be promised its number, it must not be there. */
+static bool read_launch(const char *number, struct launch *launch)
+{
+    struct stat found;
+    char *end;
+    long fd = strtol(number, &end, 10);
+    if (*end != 0 || fd < 3 || fd > INT32_MAX || fstat((int)fd, &found) != 0 || found.st_size <= 0)
+        return false;
+    int seals = fcntl((int)fd, F_GET_SEALS);
+    if (seals < 0 || (seals & SEALS) != SEALS)
+        return false;
+    size_t size = (size_t)found.st_size;
+    void *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, (int)fd, 0);
+    if (close((int)fd) != 0 || data == MAP_FAILED)
+        return false;
+    bool is_read = launch_read(data, size, launch);
+    return munmap(data, size) == 0 && is_read && set_close_on_exec(launch->status_fd, true) &&
+           set_close_on_exec(launch->report_directory, true);
+}
+
+/* Whether a word of the command line names a file: only then has Python anything to say after a run that failed; see
+ * sandrun/explain/footer.py. */
+static bool names_file(const struct plan *plan)
+{
+    struct stat found;
+    int place = plan->cwd.size ? open(plan->cwd.data, O_PATH | O_DIRECTORY | O_CLOEXEC) : AT_FDCWD;
+    for (size_t at = 1; at < plan->argv.count && at < MOST_WORDS; at++) {
+        const char *word = plan->argv.at[at].data;
+        const char *value = strrchr(word, '=');
+        const char *name = value ? value + 1 : word;
+        if (*name && fstatat(place, name, &found, AT_SYMLINK_NOFOLLOW) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Say to Python what has been done: see sandrun/native/__init__.py. False if there is no need for Python. */
+static bool tell_python(const struct launch *launch, int status)
+{
+    char text[64] = "python";
+    size_t size = strlen(text);
+    if (status > 0 && !(launch->flags & LAUNCH_FOOTER && isatty(STDERR_FILENO) && names_file(&launch->plan)))
+        return false;
+    if (launch->flags & LAUNCH_TOLD || status > 0)
+        size += (size_t)snprintf(text + size, sizeof text - size, ":told");
+    if (status > 0)
+        (void)snprintf(text + size, sizeof text - size, ":after:%d", status);
+    else if (launch->end_code)
+        (void)snprintf(text + size, sizeof text - size, ":died:%d:%d", launch->end_code, launch->end_status);
+    return setenv("SANDRUN_EXECUTOR", text, 1) == 0;
+}
+
+int run_or_tell(struct launch *launch)
+{
+    uint64_t mask;
+    if (syscall(SYS_rt_sigprocmask, SIG_SETMASK, NULL, &mask, sizeof mask) != 0)
+        return -1;
+    int status = run(launch);
+    if (status == 0 || !tell_python(launch, status))
+        return status < 0 ? EXIT_SANDRUN : status;
+    if (!set_close_on_exec(launch->status_fd, false) ||
+        syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask) != 0)
+        return EXIT_SANDRUN;
+    return -1;
+}
+
+static int execute(char **argv)
+{
+    struct launch launch;
+    launch_empty(&launch);
+    launch.flags = LAUNCH_TOLD;
+    int status = read_launch(argv[1], &launch) ? run_or_tell(&launch) : -1;
+    if (status >= 0)
+        return status;
+    if (!getenv("SANDRUN_EXECUTOR"))
+        (void)setenv("SANDRUN_EXECUTOR", "python:told", 1);
+    (void)execve(argv[2], argv + 2, environ);
+    say("cannot execute %s: %s", argv[2], strerror(errno));
+    return EXIT_SANDRUN;
+}
+
+int main(int argc, char **argv)
+{
+    occupy_standard_descriptors();
+    const char *name = argc > 0 ? strrchr(argv[0], '/') : NULL;
+    name = name ? name + 1 : argc > 0 ? argv[0] : "";
+    if (strcmp(name, "sandrun-exec") == 0) {
+        if (argc > 2)
+            return execute(argv);
+        say("no command of its own: sandrun uses it");
+        return EXIT_SANDRUN;
+    }
+    front(argv);
+}

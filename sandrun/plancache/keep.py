@@ -1,0 +1,214 @@
+"""Keep a plan for the front: the recording of a resolution from its command line to the entry of the cache.
+
+What cannot be kept is not, without a word: the next launch is then made anew as this one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from sandrun import kernel as kernel_facts
+from sandrun import native, report
+from sandrun.errors import SandrunError
+from sandrun.plan.environment import looks_secret, values
+from sandrun.plan.format import FIELDS, Plan
+from sandrun.plancache import again, place
+from sandrun.plancache.answers import ENV, FILE, IDENTITY
+from sandrun.plancache.facts import Facts, Recorder
+from sandrun.profile.find import BUILTIN, SUFFIX, directories
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sandrun.cli.options import Request
+    from sandrun.kernel import Kernel
+    from sandrun.plan.resolve import Resolution
+    from sandrun.profile.loader import Read
+    from sandrun.profile.model import Profile
+
+FRONT, SCRIPT = "sandrun", "sandrun-python"
+"""The native program, and what it executes for Python (tools/sandrun-python): side by side."""
+LOCALE = ("LC_ALL", "LC_CTYPE", "LANG")
+"""The first that is set decides how names are decoded (locale(7))."""
+VARIABLES = (*LOCALE, "LD_LIBRARY_PATH", "LD_PRELOAD", "XDG_CONFIG_HOME", "HOME")
+"""Which libraries are loaded, and where profiles are looked for."""
+LIBRARY, LOADED = "libseccomp.so", "/proc/self/maps"
+LOADER_CACHE = "/etc/ld.so.cache"
+GRAIN_NS = 2_000_000_000
+"""The coarsest time of a file system in use (FAT)."""
+
+
+class Recording:
+    """One resolution that may be kept: `host` and `profiles` are what it is made with."""
+
+    def __init__(self, name: str, directory: str) -> None:
+        self.name = name
+        self.directory = directory
+        self.facts = Facts()
+        self.host = Recorder(self.facts)
+        self.profiles: list[Read] = []
+        self.facts.add_kernel()
+        self.facts.add_own_namespaces()
+        for path in (
+            kernel_facts.ACTIONS_AVAILABLE,
+            kernel_facts.LAST_CAP,
+            *map(kernel_facts.sysctl_path, kernel_facts.SYSCTLS),
+        ):
+            self.facts.add_content(path)
+        for variable in VARIABLES:
+            self.facts.add_variable(variable)
+
+    def keep(self, profile: Profile, kernel: Kernel, resolution: Resolution, request: Request) -> str:
+        """Write the entry. Returns why it was not, "" if it was."""
+        try:
+            return self._keep(profile, kernel, resolution, request)
+        except (OSError, SandrunError) as error:
+            return str(error)
+
+    def _keep(self, profile: Profile, kernel: Kernel, resolution: Resolution, request: Request) -> str:
+        from sandrun.native import handoff  # noqa: PLC0415 (what cannot be kept does without)
+
+        plan = resolution.plan
+        why = self.facts.refusal or _why_not(profile, kernel, resolution)
+        if why or not handoff.serves(plan):
+            return why or "the native executor does not serve it"
+        self._add_profiles()
+        for path in _own_files():
+            self.facts.add_file(path)
+        why = self.facts.refusal or _unheld(self.facts)
+        if why:
+            return why
+        given = values(profile, resolution.account)
+        bare = Plan(**{name: getattr(plan, name) for name, _, _ in FIELDS} | {"argv": plan.argv[:1]})
+        data = place.entry(
+            self.name,
+            self.facts.salt,
+            self.facts.to_bytes(),
+            bare.to_bytes(),
+            [given[name] for name in plan.env_set],
+            handoff.FLAG_EXEC * request.exec | handoff.FLAG_FOOTER * (not request.quiet),
+        )
+        place.write(self.directory, self.name, data)
+        return ""
+
+    def _add_profiles(self) -> None:
+        """The files of the profiles, and the places where those that were named were looked for before."""
+        # Where built-in ones are once installed; in a checkout they are elsewhere as long as this is absent.
+        self.host.stat(os.path.join(os.path.dirname(report.__file__), "profiles"))
+        for found, (device, inode) in self.profiles:
+            for directory in directories() if "/" not in found.word else ():
+                candidate = os.path.join(directory, found.word + SUFFIX)
+                self.host.lstat(candidate)
+                self.facts.add_file(candidate)  # it must not have come since the search
+            self.facts.add_file(found.path)
+            is_same = self.facts.known.get((FILE, os.fsencode(found.path)), b"")
+            if not is_same or IDENTITY.unpack(is_same)[3:5] != (device, inode):
+                self.facts.refuse(f"{found.path} changed meanwhile")
+            elif not stat.S_ISREG(IDENTITY.unpack(is_same)[0]):
+                self.facts.refuse(f"{found.path} is no regular file")
+        if not os.environ.get("HOME"):
+            self.host.account(os.getuid())
+
+
+def begin(argv: Sequence[str], request: Request, executor: str) -> Recording | None:
+    """Start recording the launch that these words ask for, for who looks first at the next one by the same executor.
+
+    None if it is not one that could be kept, or nobody would look.
+    """
+    by_front = not executor and os.path.exists(native.BINARY)
+    name = entry_name(argv, request, by_front=by_front)
+    if not name or not _is_plain(request) or not _decodes_utf8():
+        return None
+    with contextlib.suppress(OSError, SandrunError):
+        place.make(place.path())
+    return Recording(name, place.path())
+
+
+def forget(argv: Sequence[str], request: Request, *, by_front: bool) -> None:
+    """Remove what is kept for these words: it could not be launched."""
+    name = entry_name(argv, request, by_front=by_front)
+    if name:
+        with contextlib.suppress(OSError, SandrunError):
+            place.remove(place.path(), name)
+
+
+def entry_name(argv: Sequence[str], request: Request, *, by_front: bool) -> str:
+    """The name of the entry for these words; "" if nobody looks for one, or there is no place for it."""
+    if not place.path() or (by_front and not (sys.flags.isolated and os.path.basename(sys.argv[0]) == SCRIPT)):
+        return ""
+    program = sys.argv[0] if by_front else again.program()
+    return place.key(program, argv[: len(argv) - len(request.command) + 1])
+
+
+def _is_plain(request: Request) -> bool:
+    """Whether the launch is one that only runs a command."""
+    tells = (request.locked, request.dry_run, request.explain, request.json, request.verbose)
+    writes = (request.status_fd, request.report, request.overlay_size, request.require)
+    return not any((*tells, *writes))
+
+
+def _decodes_utf8() -> bool:
+    """Whether names are decoded so that each is the same bytes again in every locale that these variables can mean."""
+    named = next((value for name in LOCALE if (value := os.environ.get(name))), "").lower()
+    return sys.getfilesystemencoding() == "utf-8" and (
+        named in ("", "c", "posix") or ".utf-8" in named or ".utf8" in named
+    )
+
+
+def _why_not(profile: Profile, kernel: Kernel, resolution: Resolution) -> str:
+    plan = resolution.plan
+    if profile.require or any(key.startswith("resources.") for key in profile.values):
+        return "it takes trials to find out what can be had"
+    assigned = profile.names("environment.set").values()
+    if not all(value.origin.source.startswith(BUILTIN) for value in assigned):
+        return "values of variables are kept nowhere, unless everybody knows them"
+    if kernel.namespace_reason:
+        return "a namespace cannot be had, and could be later"
+    if resolution.warnings or report.not_enforced(resolution.enforcement):
+        return "there is something to warn of"
+    return "it makes files" if plan.create else ""
+
+
+def _unheld(facts: Facts) -> str:
+    """What of the facts could change without being seen, or must not be in a file."""
+    latest = _start_ns() - GRAIN_NS
+    for (kind, name), value in facts.known.items():
+        if kind == FILE and value and IDENTITY.unpack(value)[7] > latest:
+            return f"{os.fsdecode(name)} changed a moment ago"
+        if kind == ENV and looks_secret(os.fsdecode(name)):
+            return f"it depends on {os.fsdecode(name)}"
+    return ""
+
+
+def _start_ns() -> int:
+    """When this process began, by the clock that stamps files (proc_pid_stat(5), starttime)."""
+    with open("/proc/self/stat", "rb") as file:
+        ticks = int(file.read().rpartition(b")")[2].split()[19])
+    up = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    return time.time_ns() - up + ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+def _own_files() -> Iterator[str]:
+    """What makes plans: the modules that are loaded but those of Python itself, where modules are looked for, and what
+    they are loaded by."""
+    here = os.path.dirname(sys.argv[0])
+    yield from (os.path.join(here, FRONT), sys.argv[0], sys.executable, os.path.join(sys.prefix, "pyvenv.cfg"))
+    standard = os.path.dirname(os.__file__) + "/"
+    for module in tuple(sys.modules.values()):
+        file = getattr(module, "__file__", None) or ""
+        if file.startswith("/") and (not file.startswith(standard) or "-packages/" in file):
+            yield file
+    for directory in sys.path:
+        yield directory
+        if directory.endswith("-packages"):
+            with contextlib.suppress(OSError):
+                yield from (f"{directory}/{name}" for name in os.listdir(directory) if name.endswith(".pth"))
+    yield LOADER_CACHE
+    with open(LOADED, "rb") as maps:
+        loaded = {line.split(None, 5)[5].strip() for line in maps if LIBRARY.encode() in line}
+    yield from map(os.fsdecode, loaded)

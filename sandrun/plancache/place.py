@@ -1,0 +1,254 @@
+"""Where the entries are, under which names, and how they look: what sandrun/native/cache.c reads.
+
+An entry is `MAGIC version:u32 sum:u64` and records `tag:u16 length:u32 payload`, little-endian as those of a Plan: its
+own name, the salt, the facts, the plan, the values of `Plan.env_set` (each `length:u32 bytes`), the flags of the launch.
+The bytes of the key that the name is the hash of, and the facts, hold numbers in the machine's own order.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import time
+
+from sandrun.errors import SandrunError
+from sandrun.plan import format as plan_format
+from sandrun.plancache.answers import WORD, sha256
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+CACHE_VARIABLE, CACHE_BELOW = "SANDRUN_CACHE", ".local/state/sandrun/plans"
+"""Plans are kept where the first says, if that is absolute, else there below the home of passwd(5), whatever HOME is."""
+MAGIC = b"SRCACHE\0"
+VERSION = 1
+MOST_BYTES = 1 << 20
+MOST_ENTRIES = 256
+MOST_WORDS = 64
+EXECUTOR = b"SANDRUN_EXECUTOR"
+"""Only Python looks here although it is set."""
+END_OF_NAMES = 2**32 - 1
+NAME_LENGTH = 64
+RECORDS = 6
+LEFTOVER_SECONDS = 60
+PRIME, BASIS, ALL = 0x100000001B3, 0xCBF29CE484222325, 2**64 - 1
+_FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def path() -> str:
+    """The directory of the entries: SANDRUN_CACHE, else below the home of passwd(5); "" if there is none.
+
+    Not below HOME: what an earlier command could have written must not say where the next launch looks.
+    """
+    named = os.environ.get(CACHE_VARIABLE)
+    if named is not None:
+        return named if named.startswith("/") else ""
+    home = home_in_passwd(os.geteuid())
+    return f"{home.rstrip('/')}/{CACHE_BELOW}" if home else ""
+
+
+def home_in_passwd(user: int) -> str:
+    """The home of the first account of this number in /etc/passwd itself; "" if it has none that is absolute."""
+    try:
+        with open("/etc/passwd", "rb") as file:
+            lines = file.read().split(b"\n")
+    except OSError:
+        return ""
+    for line in lines:
+        fields = line.split(b":")
+        if len(fields) >= 7 and fields[2].isdigit() and int(fields[2]) == user and line[:1] != b"+":
+            return os.fsdecode(fields[5]) if fields[5].startswith(b"/") else ""
+    return ""
+
+
+def key(program: str, words: Sequence[str]) -> str:
+    """The name of the entry for these words, of which the last one is the command's name; "" if there can be none."""
+    try:
+        cwd = os.getcwdb()
+    except OSError:
+        return ""
+    effective, group = os.geteuid(), os.getegid()
+    if not 0 < len(words) <= MOST_WORDS or cwd[:1] != b"/":
+        return ""
+    if set(os.getresuid()) != {effective} or set(os.getresgid()) != {group}:
+        return ""
+    groups = os.getgroups()
+    parts = [
+        MAGIC + WORD.pack(VERSION) + WORD.pack(plan_format.VERSION),
+        _text(os.fsencode(program)),
+        *(WORD.pack(number) for number in (effective, group, len(groups), *groups)),
+        _text(cwd),
+        *(_text(name) for name in sorted(os.environb) if name != EXECUTOR),
+        WORD.pack(END_OF_NAMES),
+        *(_text(os.fsencode(word)) for word in words),
+    ]
+    return sha256(b"".join(parts)).hex()
+
+
+def entry(name: str, salt: bytes, facts: bytes, plan: bytes, values: Iterable[bytes], flags: int) -> bytes:
+    """The bytes of an entry."""
+    texts = b"".join(struct.pack("<I", len(value)) + value for value in values)
+    records = (bytes.fromhex(name), salt, facts, plan, texts, struct.pack("<Q", flags))
+    body = b"".join(struct.pack("<HI", tag, len(record)) + record for tag, record in enumerate(records))
+    return MAGIC + WORD.pack(VERSION) + struct.pack("<Q", checksum(body)) + body
+
+
+def checksum(data: bytes) -> int:
+    """A sum that differs if one word of 8 bytes does: a disk's mistake, since nobody else writes here."""
+    total = BASIS
+    for (word,) in struct.iter_unpack("=Q", data + bytes(-len(data) % 8)):
+        total = (total ^ word) * PRIME & ALL
+        total ^= total >> 32
+    return total ^ len(data)
+
+
+def make(directory: str) -> None:
+    """Make the directory, so that it can be kept from the command before anything is in it. Raises OSError or SandrunError."""
+    os.close(_open_place(directory, make=True))
+
+
+def read(directory: str, name: str) -> bytes:
+    """The bytes of an entry, b"" if there is none that is this user's alone."""
+    try:
+        folder = _open_place(directory, make=False)
+    except (OSError, SandrunError):
+        return b""
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            found = os.fstat(file)
+            mine = found.st_uid == os.geteuid() and found.st_mode == stat.S_IFREG | 0o600 and found.st_nlink == 1
+            return os.read(file, found.st_size) if mine and found.st_size <= MOST_BYTES else b""
+        finally:
+            os.close(file)
+    except OSError:
+        return b""
+    finally:
+        os.close(folder)
+
+
+def parse(data: bytes, name: str) -> tuple[bytes, bytes, bytes, list[bytes], int] | None:
+    """Salt, facts, plan, values and flags of an entry of this name; None if that is not what the bytes are."""
+    head = len(MAGIC) + 12
+    if data[: head - 8] != MAGIC + WORD.pack(VERSION) or data[head - 8 : head] != struct.pack(
+        "<Q", checksum(data[head:])
+    ):
+        return None
+    records: list[bytes] = []
+    texts: list[bytes] = []
+    at = head
+    try:
+        for expected in range(RECORDS):
+            tag, size = struct.unpack_from("<HI", data, at)
+            at += 6 + size
+            if tag != expected or at > len(data):
+                return None
+            records.append(data[at - size : at])
+        own, salt, facts, plan, values, flags = records
+        while values:
+            (size,) = struct.unpack_from("<I", values)
+            texts.append(values[4 : 4 + size])
+            values = values[4 + size :]
+        (number,) = struct.unpack("<Q", flags)
+    except struct.error:
+        return None
+    return (salt, facts, plan, texts, number) if at == len(data) and own.hex() == name else None
+
+
+def write(directory: str, name: str, data: bytes) -> None:
+    """Put an entry in place. Raises OSError or SandrunError; then there is none of this name."""
+    if len(data) > MOST_BYTES:
+        raise SandrunError("the plan is too large to be kept")
+    folder = _open_place(directory, make=True)
+    temporary = f".{os.urandom(8).hex()}"
+    try:
+        _prune(folder)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.open(temporary, flags, 0o600, dir_fd=folder)
+        try:
+            os.fchmod(file, 0o600)  # whatever the umask is
+            while data:
+                data = data[os.write(file, data) :]
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError:
+            os.unlink(temporary, dir_fd=folder)
+            raise
+        finally:
+            os.close(file)
+    finally:
+        os.close(folder)
+
+
+def remove(directory: str, name: str) -> None:
+    """Remove the entry of this name, if there is one. Raises OSError or SandrunError."""
+    folder = _open_place(directory, make=False)
+    try:
+        os.unlink(name, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def _open_place(directory: str, *, make: bool) -> int:
+    """The directory, a name at a time from what belongs to the home on, without links. It is this user's alone."""
+    base, below = _base(directory)
+    *above, last = [name for name in below.split("/") if name]
+    at = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    for name, how in (*((name, os.O_PATH) for name in above), (last, os.O_RDONLY)):
+        try:
+            if make:
+                _make(name, at)
+            under = os.open(name, _FOLDER | how, dir_fd=at)
+        finally:
+            os.close(at)
+        at = under
+    found = os.fstat(at)
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != 0o700:
+        os.close(at)
+        raise SandrunError(f"not a directory of this user alone: {directory}")
+    return at
+
+
+def _base(directory: str) -> tuple[str, str]:
+    if CACHE_VARIABLE in os.environ:
+        return "/", directory.strip("/")
+    return directory.removesuffix("/" + CACHE_BELOW) or "/", CACHE_BELOW
+
+
+def _make(name: str, folder: int) -> None:
+    try:
+        os.mkdir(name, 0o700, dir_fd=folder)
+    except FileExistsError:
+        return  # what it is, is looked at when it is opened
+
+
+def _prune(folder: int) -> None:
+    """Make room for one more: the oldest go, and what an interrupted launch left."""
+    entries = []
+    for name in os.listdir(folder):
+        age = _age(name, folder)
+        if len(name) == NAME_LENGTH:
+            entries.append((-age, name))
+        elif name.startswith(".") and age > LEFTOVER_SECONDS:
+            _remove(name, folder)
+    for _, name in sorted(entries)[: max(0, len(entries) + 1 - MOST_ENTRIES)]:
+        _remove(name, folder)
+
+
+def _age(name: str, folder: int) -> float:
+    try:
+        return time.time() - os.lstat(name, dir_fd=folder).st_mtime
+    except FileNotFoundError:
+        return 0
+
+
+def _remove(name: str, folder: int) -> None:
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        return  # another launch makes room as well
+
+
+def _text(data: bytes) -> bytes:
+    return WORD.pack(len(data)) + data

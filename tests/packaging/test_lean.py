@@ -1,0 +1,100 @@
+"""What a launch that nothing is known of yet pays for: the modules that it imports and the programs that it starts.
+
+The numbers are ceilings. One that is passed asks for a reason, not for a higher number.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.packaging.installing import build, environment
+from tests.support import CHECKOUT, PATH, need_landlock, need_program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NEVER = {
+    *("argparse", "ast", "asyncio", "click", "concurrent", "dataclasses", "email", "importlib.metadata"),
+    *("importlib.resources", "inspect", "json", "landlock", "logging", "multiprocessing", "pathlib", "pkgutil"),
+    *("platform", "runpy", "shutil", "socket", "ssl", "subprocess", "sysconfig", "tempfile", "threading", "tomllib"),
+    *("traceback", "unittest", "urllib", "zipfile", "dns", "site", "sitecustomize", "gettext", "ctypes.util"),
+}
+"""No launch has use for any of these."""
+NOT_ENTRY = {
+    "re",
+    "enum",
+    "typing",
+    "collections",
+    "functools",
+    "contextlib",
+    "ctypes",
+    "tomli",
+    "pyseccomp",
+    "warnings",
+}
+"""Nor is one of these imported before sandrun's own command line is."""
+MOST = {"native": 157, "python": 174}
+"""All modules of a launch, by executor, those of the interpreter's own start among them."""
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An installed program with its packages beside it, as pip leaves them."""
+    need_program("cc")
+    place = tmp_path_factory.mktemp("lean")
+    environment(place, build(CHECKOUT, tmp_path_factory.mktemp("dist"), "--wheel", SANDRUN_NATIVE="require"), copy=True)
+    return place / "bin" / "sandrun"
+
+
+def variables(place: Path, executor: str = "") -> dict[str, str]:
+    """An environment without a cache."""
+    found = {"PATH": PATH, "HOME": str(place / "home"), "SANDRUN_CACHE": "off"}
+    return found | ({"SANDRUN_EXECUTOR": executor} if executor else {})
+
+
+def imported(program: Path, place: Path, *words: str, executor: str = "") -> list[str]:
+    """The modules that a launch imports, each when its import has ended."""
+    script = program.with_name("sandrun-python")
+    python = program.with_name("python")
+    call = [python, "-IS", "-X", "importtime", script, *words]
+    work = place / "work"
+    work.mkdir(exist_ok=True)
+    done = subprocess.run(call, capture_output=True, text=True, env=variables(place, executor), cwd=work)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return re.findall(r"^import time: *\d+ \| *\d+ \| *(\S+)$", done.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize("executor", ["native", "python"])
+@pytest.mark.parametrize("profile", ["strict", "default"])
+def test_a_launch_imports_only_what_it_needs(program: Path, tmp_path: Path, executor: str, profile: str) -> None:
+    """No module that it could do without, and not more than there are today."""
+    need_landlock(1)
+    names = imported(program, tmp_path, "-q", "-p", profile, "--", "true", executor=executor)
+    assert not NEVER & set(names)
+    assert len(names) <= MOST[executor], sorted(names)
+
+
+def test_the_entry_imports_next_to_nothing(program: Path, tmp_path: Path) -> None:
+    """What is imported before the command line: no `re`, which the script that pip writes for an entry point begins with."""
+    names = imported(program, tmp_path, "--version")
+    before = names[: names.index("sandrun.__main__")]
+    assert not (NEVER | NOT_ENTRY) & set(before)
+    assert len(before) < 35, before
+
+
+@pytest.mark.parametrize("executor", ["", "python"])
+def test_no_program_is_started_but_those_of_the_launch(program: Path, tmp_path: Path, executor: str) -> None:
+    """No ldconfig, compiler or linker, by which ctypes looks for a library: the front, Python, the executor, the command."""
+    need_program("strace")
+    need_landlock(1)
+    trace = tmp_path / "trace"
+    words = ["strace", "-f", "-qq", "-o", trace, "-e", "trace=execve", program, "-q", "-p", "strict", "--", "true"]
+    subprocess.run(words, check=True, env=variables(tmp_path, executor), cwd=tmp_path, capture_output=True)
+    lines = [line for line in trace.read_text().splitlines() if line.endswith("= 0")]
+    started = [re.search(r'execve\("[^"]*?([^/"]+)"', line)[1] for line in lines]  # type: ignore[index]
+    native = [] if executor == "python" else ["sandrun-exec"]
+    assert started == ["sandrun", "python", *native, "true"]
