@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sandrun.cli import options
 from sandrun.errors import UsageError
-from sandrun.host import Host
+from sandrun.host import Host, Stat
 from sandrun.plancache import answers, place
 from sandrun.plancache.facts import Facts, Recorder
 
@@ -155,7 +155,7 @@ def test_descriptors() -> None:
         assert not answers.hold(facts.to_bytes(), facts.salt)
         with open("/dev/null", "rb") as null:
             os.dup2(null.fileno(), fd)
-        assert Recorder(Facts()).fd_stat(fd) == ((stat.S_IFIFO, 0, 0, 0, 0, 0), os.O_RDONLY)
+        assert Recorder(Facts()).fd_stat(fd) == (Stat(stat.S_IFIFO, 0, 0, 0, 0, 0), os.O_RDONLY)
 
 
 @pytest.mark.parametrize("path", ["/proc/self/status", "/proc/1/stat", "/proc/thread-self", "/dev/fd/0"])
