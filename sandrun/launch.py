@@ -11,13 +11,20 @@ import os
 from sandrun import failure, libc, places, steps
 from sandrun.errors import SandrunError
 from sandrun.primitives import id_maps, tree, view
+from sandrun.primitives import private as removal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Protocol
 
     from sandrun.plan.format import Plan
-    from sandrun.steps import Watch
+
+    class Watch(steps.Watch, Protocol):
+        """The supervisor itself as well."""
+
+        def clear(self) -> None:
+            """End all that is left of a command that was not launched."""
 
     _Started = tuple[int, int, tuple[int, int] | None]
 
@@ -63,7 +70,9 @@ def launch(
             watch.relay.abandon()
         if watch.broker:
             watch.broker.end()
-        places.remove_private(private)
+        watch.clear()
+        for path in private:
+            removal.remove(path)  # the failure on the way here is the one to tell
         raise
     return Child(pid, pidfd, private, init)
 

@@ -37,8 +37,6 @@ FORWARDED = (
     libc.SIGTSTP,
     libc.SIGWINCH,
 )
-KILL_SECONDS = 30.0
-"""How long processes may take to die of SIGKILL before they count as survivors."""
 _LONGEST_POLL_MS = 2**31 - 1
 _LOOK_MS = 20
 _KIB = 1024
@@ -110,9 +108,9 @@ def supervise(child: Child, watch: Watch, plan: Plan) -> Outcome:
         if watch.relay:
             if init:
                 # First the command's processes: then all that they sent is there to be passed on.
-                killed, init = tree.end_namespace(*init, KILL_SECONDS, watch.relay.pid), None
+                killed, init = tree.end_namespace(*init, tree.KILL_SECONDS, watch.relay.pid), None
             network = run.end_relay(watch.relay)  # before the look for processes, which would find it
-        more, survivors = tree.kill_tree(KILL_SECONDS, watch.signal_fd, scoped=watch.scoped, init=init)
+        more, survivors = tree.kill_tree(tree.KILL_SECONDS, watch.signal_fd, scoped=watch.scoped, init=init)
         killed += more
     if not run.gone:
         run.status, run.ended, killed = libc.SIGKILL, time.monotonic(), max(0, killed - 1)

@@ -88,6 +88,13 @@ class Watch:
         self.signal_fd = libc.signalfd4(-1, libc.ALL_SIGNALS, libc.SFD_NONBLOCK | libc.SFD_CLOEXEC)
         self.cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
 
+    def clear(self) -> None:
+        """End all that is left of a command that was not launched: nobody can tell for sure that it did not run.
+
+        Its own second execve(2), by a thread, has the mark of the first until it is done, and a descriptor may be lacking.
+        """
+        tree.kill_tree(tree.KILL_SECONDS, self.signal_fd, scoped=self.scoped)
+
 
 def begin(plan: Plan, *, verbose: bool = False, observer: Observer | None = None) -> Watch:
     """Make this process a supervisor. Call it once, in a process with one thread, right before `launch`.

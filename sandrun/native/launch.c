@@ -179,10 +179,12 @@ static bool begin(const struct plan *plan, struct watch *watch)
 
 /* End a child that did not get to run the command. How it ended: waitid(2)'s code and status.
  *
- * Without SIGKILL a child that still lives could hold us here for ever; one that is a zombie does not feel it. */
-static void give_up(struct child *child, struct launch *launch)
+ * Without SIGKILL a child that still lives could hold us here for ever; one that is a zombie does not feel it. Nobody can
+ * tell for sure that it did not run: a second execve(2), by a thread, has the mark of the first until it is done. */
+static void give_up(struct child *child, const struct watch *watch, struct launch *launch)
 {
     siginfo_t end = {0};
+    struct integers survivors;
     (void)kill(child->pid, SIGKILL);
     if (waitid(P_PID, (id_t)child->pid, &end, WEXITED) == 0) {
         launch->end_code = end.si_code;
@@ -194,13 +196,14 @@ static void give_up(struct child *child, struct launch *launch)
         for (pid_t ended = 0; ended != child->init && ended >= 0;)
             ended = waitpid(-1, NULL, 0);
     }
+    (void)kill_tree(watch->scoped, watch->signal_fd, 0, -1, &survivors);
 }
 
 /* Wait until the child executes the command; all is reaped and false returned if it never does.
  *
  * A closed pipe alone does not tell that it did: a filter that kills execve closes it as well. The kernel clears its own
  * mark before it closes the pipe. */
-static bool wait_for_execve(int reader, struct child *child, struct launch *launch)
+static bool wait_for_execve(int reader, struct child *child, const struct watch *watch, struct launch *launch)
 {
     struct told told;
     bool failed = false;
@@ -220,7 +223,7 @@ static bool wait_for_execve(int reader, struct child *child, struct launch *laun
         if (child->pidfd >= 0 && (child->init == 0 || child->init_fd >= 0))
             return true;
     }
-    give_up(child, launch);
+    give_up(child, watch, launch);
     if (failed)
         launch->end_code = launch->end_status = 0; /* Python will be told the same */
     return false;
@@ -241,7 +244,7 @@ static bool start(struct launch *launch, const struct watch *watch, const struct
     (void)close(ends[1]);
     if (job)
         job_close(job);
-    bool runs = job && child->pid > 0 && wait_for_execve(ends[0], child, launch);
+    bool runs = job && child->pid > 0 && wait_for_execve(ends[0], child, watch, launch);
     (void)close(ends[0]);
     return runs;
 }
@@ -282,7 +285,7 @@ int run(struct launch *launch)
         return -1;
     if (!start(launch, &watch, &private, &child)) {
         for (size_t at = 0; at < private.count; at++)
-            (void)rmdir(private.at[at].data); /* no command has run in it */
+            (void)private_remove(private.at[at].data); /* the failure on the way here is the one that counts */
         return -1;
     }
     report_event_started(launch, child.pid);

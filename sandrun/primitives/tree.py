@@ -30,6 +30,8 @@ _REFER = 1 << 13
 _SIGNAL_SCOPE = struct.pack("=QQQ", 0, 0, 2)
 _SIGNAL_SCOPE_AND_REFER = struct.pack("=QQQ", _REFER, 0, 2)
 """struct landlock_ruleset_attr: file access, network, LANDLOCK_SCOPE_SIGNAL."""
+KILL_SECONDS = 30.0
+"""How long processes may take to die of SIGKILL before they count as survivors."""
 _SETTLE_MS = 20
 _STATE, _PPID, _FLAGS, _TIMES = 0, 1, 6, slice(11, 15)
 

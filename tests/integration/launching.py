@@ -25,6 +25,10 @@ class Watch:
     group = None
     relay = broker = None
 
+    @staticmethod
+    def clear() -> None:
+        """Other children of this process are the test's."""
+
 
 class Ran(NamedTuple):
     """How a launch ended: what the command did, or in `error` and below why it was not launched."""

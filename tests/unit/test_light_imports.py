@@ -510,6 +510,10 @@ def test_no_import_after_fork() -> None:
             group = None
             relay = broker = None
 
+            @staticmethod
+            def clear() -> None:
+                """There is nothing else here."""
+
         full = {
             "umask": 0o77,
             "nice": 5,
