@@ -79,5 +79,23 @@ def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType
     os._exit(EXIT_BUG)
 
 
+def _leave_working_directory() -> None:
+    """Take the working directory off the places of modules, where `python -m` has put it first.
+
+    A command may write there, and what only some runs need is imported after it has ended. Where sandrun itself is only
+    there, it comes last, by a name with a final "/" that tells it from a place that is there without `-m`.
+    """
+    try:
+        here = os.getcwd()
+    except OSError:
+        here = ""
+    if sys.path[:1] in ([here], [""]) and not sys.flags.safe_path:
+        del sys.path[0]
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if root not in sys.path:
+        sys.path.append(root + "/")
+
+
 if __name__ == "__main__":
+    _leave_working_directory()
     main()

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from sandrun.workspace.launch import Session
 
 INT_MAX = 2**31 - 1
+_SUMS = 2**32 - 5
+"""A prime."""
 FIRST_FREE_FD = 3
 
 
@@ -135,10 +137,10 @@ class ReportFile:
 class Record:
     """What is known of one launch so far, told at each border of the flow to whom it concerns."""
 
-    def __init__(self, request: Request, *, told: bool = False) -> None:
+    def __init__(self, request: Request, *, told: int | None = None) -> None:
         """Check `--status-fd` and `--report` before anything else. Raises UsageError, SandrunError.
 
-        `told`: what is to be said of the first plan has been said, by the process that this one was before.
+        `told`: the `sum` of what has been said already, by the process that this one was before.
         """
         self.request = request
         self.told = told
@@ -164,17 +166,24 @@ class Record:
         if self.request.dry_run:
             return
         warnings = (*resolution.warnings, *report.not_enforced(resolution.enforcement))
-        if self.told:
-            self.told = False
-        elif self.request.verbose:
+        self.warned, warned = warnings, self.warned
+        told, self.told = self.told, None
+        if told is not None and told == self.sum():
+            return
+        if self.request.verbose:
             if again:
                 report.say(["planned again: not every namespace of this plan can be had here"])
             from sandrun import dryrun  # noqa: PLC0415 (only where the plan is shown)
 
             report.say(dryrun.text(dryrun.describe(profile, resolution)).splitlines())
         elif not self.request.quiet:
-            report.warn(warning for warning in warnings if warning not in self.warned)
-        self.warned = warnings
+            report.warn(warning for warning in warnings if warning not in warned)
+
+    def sum(self) -> int:
+        """A number of 32 bits for the plan and its warnings: another plan is not taken for one that was told of."""
+        assert self.resolution is not None  # noqa: S101 (planned() came first)
+        said = self.resolution.plan.to_bytes() + "\n".join(self.warned).encode(errors="surrogateescape")
+        return int.from_bytes(said, "little") % _SUMS
 
     def shown(self) -> int:
         """A dry run: print the plan and return the exit status."""

@@ -168,7 +168,7 @@ def _recording(argv: Sequence[str], request: Request, executor: native.Executor)
 
     if executor.name == "python":
         keep.forget(argv, request, by_front=not executor.again)  # perhaps it was found there, and could not be launched
-    is_first = not (executor.told or executor.again or executor.died)
+    is_first = executor.told is None and not executor.again and not executor.died
     return keep.begin(argv, request, executor.name) if is_first and executor.name != "native" else None
 
 

@@ -4,17 +4,18 @@ The variable SANDRUN_EXECUTOR chooses the executor: `python`, `native`, or witho
 serves the plan. The native executor sets it as well, when it leaves the rest to Python: `python` and words behind it,
 each after a colon, that say what was done.
 
-    told                the warnings of the plan are printed
+    told:SUM            the warnings of a plan are printed; SUM tells whether it is this one (Record.sum)
     died:CODE:STATUS    a child ended without a word and perhaps within the command (waitid(2)): it is never run again
     again               the plan that was kept (sandrun/plancache) could not be launched
     after:STATUS        the run is over, with this exit status; what is left is to explain it
 
-Nothing but the language and `os` is imported here: every launch passes.
+Nothing but the language, `os` and `sys` is imported here: every launch passes.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 
 from sandrun.errors import UsageError
 
@@ -34,7 +35,7 @@ class Executor:
         self,
         name: str = "",
         *,
-        told: bool = False,
+        told: int | None = None,
         again: bool = False,
         died: tuple[int, int] | None = None,
         after: int | None = None,
@@ -61,13 +62,27 @@ def asked() -> Executor:
     text = os.environ.pop(VARIABLE, "")
     name, *words = text.split(":")
     try:
+        told = words.index("told") if "told" in words else None
         died = words.index("died") if "died" in words else None
         return Executor(
             ("", "python", "native")[("", "python", "native").index(name)],
-            told="told" in words,
+            told=None if told is None else int(words[told + 1]),
             again="again" in words,
             died=None if died is None else (int(words[died + 1]), int(words[died + 2])),
             after=int(words[words.index("after") + 1]) if "after" in words else None,
         )
     except (ValueError, IndexError):
         raise UsageError(f"not an executor: {VARIABLE}={text}", hint="native or python") from None
+
+
+def again() -> tuple[str, ...]:
+    """The words that execute this program anew; () if it may not be found again.
+
+    By then a command may have run and written into the working directory, so nothing is imported from there any more.
+    """
+    if not sys.executable:
+        return ()
+    if sys.flags.safe_path:
+        return (sys.executable, *sys.orig_argv[1:])
+    root = os.path.dirname(os.path.dirname(os.path.dirname(BINARY)))
+    return (sys.executable, "-P", *sys.orig_argv[1:]) if root in sys.path else ()

@@ -1,8 +1,8 @@
 """Hand a resolved plan over to the native executor, which takes the place of this process.
 
 The launch goes with it as a document in a sealed memfd: `SRLAUNCH`, then little-endian records `tag:u16 length:u32
-payload` as in a plan, tags from 0: the numbers (u64: version, flags, descriptor of --status-fd, directory of --report; all
-ones for none), the plan, the values of `env_set` (a list), name and temporary name of the report, its pieces (a list). The
+payload` as in a plan, tags from 0: the numbers (u64: version, flags and in the upper half the sum of what was told,
+descriptor of --status-fd, directory of --report; all ones for none), the plan, the values of `env_set` (a list), name and temporary name of the report, its pieces (a list). The
 words that execute Python again come as arguments. What the caller passes to the command comes by the environment.
 """
 
@@ -53,7 +53,8 @@ def hand_over(
     `argv` is the command line after `sandrun`. Raises SandrunError for what the caller got wrong, and if the native
     executor was asked for and is not there.
     """
-    words = _again(argv)
+    # Only if this process is nothing but this program: else it must not be replaced.
+    words = native.again() if argv and list(argv) == sys.orig_argv[-len(argv) :] else ()
     request = record.request
     told_more = request.locked or request.explain or record.explaining
     if executor.name == "python" or not words or told_more or not serves(plan):
@@ -88,14 +89,6 @@ def _missing(executor: native.Executor, why: str) -> None:
         )
 
 
-def _again(argv: Sequence[str]) -> tuple[str, ...]:
-    """The words that execute this program anew; () if this process is not just that, and must not be replaced."""
-    own = sys.orig_argv[len(sys.orig_argv) - len(argv) :]
-    if not sys.executable or not argv or list(argv) != own:
-        return ()
-    return (sys.executable, *sys.orig_argv[1:])
-
-
 def _memfd(data: bytes) -> int:
     """A sealed file with this content, and no name."""
     fd = os.memfd_create("sandrun-launch", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -112,7 +105,7 @@ def _memfd(data: bytes) -> int:
 
 def _document(plan: Plan, values: Mapping[bytes, bytes], record: Record) -> bytes:
     request, events, file = record.request, record.events, record.file
-    flags = FLAG_TOLD | FLAG_EXEC * request.exec | FLAG_FOOTER * (not request.quiet)
+    flags = FLAG_TOLD | FLAG_EXEC * request.exec | FLAG_FOOTER * (not request.quiet) | record.sum() << 32
     numbers = (VERSION, flags, *(fd if fd >= 0 else NONE for fd in (events.fd, file.directory)))
     records = [
         struct.pack("<4Q", *numbers),

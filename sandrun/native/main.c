@@ -80,10 +80,12 @@ static bool tell_python(const struct launch *launch, int status)
 {
     char text[64] = "python";
     size_t size = strlen(text);
-    if (status > 0 && !(launch->flags & LAUNCH_FOOTER && isatty(STDERR_FILENO) && names_file(&launch->plan)))
+    /* With --exec, this process is confined as the command was to be, and no place for Python. */
+    bool explained = launch->flags & LAUNCH_FOOTER && !(launch->flags & LAUNCH_EXEC) && isatty(STDERR_FILENO);
+    if (status > 0 && !(explained && names_file(&launch->plan)))
         return false;
-    if (launch->flags & LAUNCH_TOLD || status > 0)
-        size += (size_t)snprintf(text + size, sizeof text - size, ":told");
+    if (launch->flags & LAUNCH_TOLD)
+        size += (size_t)snprintf(text + size, sizeof text - size, ":told:%u", (unsigned)(launch->flags >> 32));
     if (status > 0)
         (void)snprintf(text + size, sizeof text - size, ":after:%d", status);
     else if (launch->end_code)
@@ -109,12 +111,11 @@ static int execute(char **argv)
 {
     struct launch launch;
     launch_empty(&launch);
-    launch.flags = LAUNCH_TOLD;
     int status = read_launch(argv[1], &launch) ? run_or_tell(&launch) : -1;
     if (status >= 0)
         return status;
     if (!getenv("SANDRUN_EXECUTOR"))
-        (void)setenv("SANDRUN_EXECUTOR", "python:told", 1);
+        (void)setenv("SANDRUN_EXECUTOR", "python", 1);
     (void)execve(argv[2], argv + 2, environ);
     say("cannot execute %s: %s", argv[2], strerror(errno));
     return EXIT_SANDRUN;

@@ -5,6 +5,7 @@
  */
 #include "sandrun.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -70,12 +71,18 @@ struct reader reader_record(struct reader *in, unsigned tag)
     return record;
 }
 
+void out_of_memory(void)
+{
+    (void)dprintf(STDERR_FILENO, "sandrun: out of memory\n"); /* it takes none for this */
+    _exit(125);
+}
+
 /* Weak: the fuzz target has one that frees what it read. */
 __attribute__((weak)) void *must_alloc(size_t count, size_t size)
 {
     void *room = calloc(count ? count : 1, size ? size : 1);
     if (!room)
-        _exit(125);
+        out_of_memory();
     return room;
 }
 

@@ -42,12 +42,14 @@ struct reader reader_record(struct reader *in, unsigned tag);
 uint64_t reader_u64(struct reader *in);
 struct bytes reader_bytes(struct reader *in);           /* all that is left */
 struct strings reader_strings(struct reader *in);
-void *must_alloc(size_t count, size_t size);            /* zeroed; ends the process (125) without memory */
+void *must_alloc(size_t count, size_t size);            /* zeroed; or else: */
+_Noreturn void out_of_memory(void);                     /* says so and ends the process (125) */
 
 /* --- a launch ------------------------------------------------------------------------------------------------------ */
 
 enum { LAUNCH_EXEC = 1, LAUNCH_FOOTER = 2, LAUNCH_TOLD = 4 };
-/* No supervisor; Python explains a failure on a terminal; Python has said already what there is to say before a launch. */
+/* No supervisor; Python explains a failure on a terminal; Python has said already what there is to say before a launch, and
+ * the sum of that stands in the upper 32 bits. */
 
 enum { REPORT_PIECES = 14 };
 

@@ -136,7 +136,7 @@ static void *grown(void *room, size_t *places, size_t count, size_t size)
     *places = *places ? *places * 2 : 256;
     room = reallocarray(room, *places, size);
     if (!room)
-        _exit(125);
+        out_of_memory();
     return room;
 }
 

@@ -17,7 +17,6 @@ from sandrun.plancache.answers import hold
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn
 
 FLAG_EXEC, FLAG_FOOTER = 1, 2
 """As in sandrun/native/handoff.py."""
@@ -68,19 +67,21 @@ def _launch(plan: Plan, values: Sequence[bytes], flags: int) -> int:
         child = launch(plan, dict(zip(plan.env_set, values, strict=True)), watch)
     except SandrunError as error:
         if isinstance(error, StepError) and error.step != "execute":
-            _start_again("again", mask)
+            _start_again("again", mask)  # it does not, where this program may not be found again
         report.say(error.lines())
         return error.status
     outcome = supervise.supervise(child, watch, plan)
     report.say(report.ending(outcome))
     status = report.status(outcome)
     if status and flags & FLAG_FOOTER and os.isatty(2):
-        _start_again(f"told:after:{status}", mask)
+        _start_again(f"after:{status}", mask)
     return status
 
 
-def _start_again(said: str, mask: int) -> NoReturn:
+def _start_again(said: str, mask: int) -> None:
     """Have this program do the rest in full, which knows what may be wrong and has the words for it."""
-    libc.rt_sigprocmask(libc.SIG_SETMASK, mask)
-    os.environ[native.VARIABLE] = f"python:{said}"
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 (no shell is wanted)
+    words = native.again()
+    if words:
+        libc.rt_sigprocmask(libc.SIG_SETMASK, mask)
+        os.environ[native.VARIABLE] = f"python:{said}"
+        os.execv(words[0], words)  # noqa: S606 (no shell is wanted)

@@ -10,11 +10,12 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pexpect
 import pytest
 
 from sandrun import native
-from tests.integration.supervised import GRANTS, child_of, parent, python, start, wait_until
-from tests.support import need, need_landlock, need_namespaces, need_program, sandrun
+from tests.integration.supervised import GRANTS, child_of, parent, python, start, terminal, wait_until
+from tests.support import descendants, left_since, need, need_landlock, need_namespaces, need_program, sandrun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +77,7 @@ def test_the_command_never_gets_the_variable(who: Who, executor: str) -> None:
     assert native.VARIABLE not in done.stdout
 
 
-@pytest.mark.parametrize("value", ["foo", "python:died:1", "python:after:x", "native:died:a:b"])
+@pytest.mark.parametrize("value", ["foo", "python:died:1", "python:after:x", "native:died:a:b", "python:told"])
 def test_no_such_executor(who: Who, value: str) -> None:
     """A word that says nothing is wrong usage."""
     done = sandrun("--", "true", who=who, env=chosen(who, value))
@@ -120,6 +121,61 @@ def test_what_may_have_run_is_not_run_again(who: Who, executor: str, box: Path) 
     assert done.stderr.startswith("sandrun: cannot execute /bin/true: the child ended before it, by SIGSYS\n")
     trials = [line for line in (box / "trace").read_text().splitlines() if not line.endswith(" = 0")]
     assert len(trials) == 1
+
+
+@pytest.mark.parametrize("private", [(), ("--tmp", "private")])
+def test_what_may_have_run_leaves_nothing(who: Who, executor: str, box: Path, private: tuple[str, ...]) -> None:
+    """A command that runs, and that cannot be watched, ends with all that it has started and made."""
+    need_landlock(6)
+    strace = need_program("strace")
+    fault = "inject=pidfd_open:error=ENFILE:when=2:delay_enter=400000"
+    trace = [strace, "-qq", "-e", "trace=pidfd_open,execve", "-e", fault, "-o", str(box / "trace")]
+    script = 'setsid sleep 60 & mkdir "${TMPDIR:-.}/made"; echo ran; wait'
+    words = ("-q", *GRANTS, "--isolate", "signals", *private, "--", "/bin/sh", "-c", script)
+    before = descendants()
+    env = {**chosen(who, executor), "TMPDIR": str(box)}
+    done = who.run([*trace, *who.sandrun, *words], env=env, cwd=box)
+    assert "INJECTED" in (box / "trace").read_text()
+    assert (done.returncode, done.stdout) == (125, "ran\n"), done.stderr
+    assert not left_since(before)
+    assert not list(box.glob("sandrun-*"))
+
+
+def test_another_plan_is_not_told_of(who: Who) -> None:
+    """Warnings are left out only for the very plan whose warnings the native executor knows to be printed."""
+    words = ("-p", "none", "--read", "@all", "--execute", "@all", "--", "/no/such/interpreter")
+    path = who.home / "program"
+    path.write_text("#!/no/such\n")
+    path.chmod(0o755)
+    done = sandrun(*words[:-1], str(path), who=who, env=chosen(who, "python:told:1"))
+    assert done.returncode == 126
+    assert done.stderr.startswith("sandrun: warning: ")
+
+
+EVIL = """
+mkdir -p sandrun/cli
+for name in json re textwrap shlex difflib runpy __future__ prctl sandrun/__init__ sandrun/__main__ sandrun/cli/__init__; do
+    echo "import os; os.write(2, b'imported')" >$name.py
+done
+exit 3
+"""
+
+
+def test_modules_are_not_those_of_the_command(who: Who, executor: str, box: Path) -> None:
+    """`python -m` looks for modules in the working directory: not for those that are imported when the command has ended."""
+    need(who.sandrun[1:] == ["-I", "-m", "sandrun"], "sandrun is not installed for this user")
+    work, secret = box / "work", box / "secret"
+    work.mkdir()
+    secret.touch()
+    who.own(work)
+    words = ("-q", "-p", "none", "--execute", "/usr", "--read", "/etc", "--write", str(work))
+    argv = [who.sandrun[0], "-m", "sandrun", *words[1:], "--", "/bin/sh", "-c", EVIL, "sh", str(secret)]
+    with terminal(who, "/bin/sh", "-c", f'cd {work} && exec "$@"', "sh", *argv, env=chosen(who, executor)) as shown:
+        shown.expect(pexpect.EOF)
+    assert (work / "sandrun" / "__init__.py").exists(), shown.before
+    assert "may not read" in shown.before, "nothing was explained, so nothing imported"
+    assert "imported" not in shown.before
+    assert shown.exitstatus == 3
 
 
 def test_reports_are_alike(who: Who, box: Path) -> None:
@@ -239,3 +295,18 @@ def test_exec_refuses_what_takes_a_supervisor(who: Who, executor: str, words: tu
     )
     assert (done.returncode, done.stdout) == (125, "")
     assert says in done.stderr
+
+
+def test_exec_explains_nothing(who: Who, executor: str, box: Path) -> None:
+    """Not on a terminal either: what failed to become the command is confined like it, and no place for Python."""
+    need_landlock(6)
+    path = box / "garbage"
+    path.write_text("\0\1\2")
+    path.chmod(0o755)
+    words = ("-p", "none", "--execute", str(path), "--isolate", "signals", "--exec", "--", str(path), "/etc/passwd")
+    with terminal(who, *who.sandrun, *words, env=chosen(who, executor)) as shown:
+        shown.expect(pexpect.EOF)
+    lines = shown.before.splitlines()
+    assert [line for line in lines if "cannot" in line] == [line for line in lines if str(path) in line], lines
+    assert "python" not in shown.before
+    assert shown.exitstatus == 126
