@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from tests.probes.inside import WITHOUT_NAMESPACES
@@ -51,7 +52,8 @@ def attempt(port: str, other: str) -> None:
     thread.start()
     libc = ctypes.CDLL(None, use_errno=True)
     try:
-        for _ in range(300):
+        for _ in range(500):
+            time.sleep(0.0002)  # else this thread may run alone for as long as all attempts take
             with socket.socket() as client:
                 if not libc.connect(client.fileno(), address, 16) and client.getpeername()[1] == int(port):
                     return
