@@ -237,6 +237,7 @@ _mount_setattr = _syscall("mount_setattr", _int, ctypes.c_char_p, _uint, _pointe
 _openat2 = _syscall("openat2", _int, ctypes.c_char_p, _pointer, ctypes.c_size_t)
 _statx = _syscall("statx", _int, ctypes.c_char_p, _int, _uint, _pointer)
 _renameat2 = _syscall("renameat2", _int, ctypes.c_char_p, _int, ctypes.c_char_p, _uint)
+_statfs = _function("statfs", ctypes.c_char_p, _pointer)
 _syncfs = _syscall("syncfs", _int)
 _close_range = _syscall("close_range", _uint, _uint, _uint)
 _pidfd_send_signal = _syscall("pidfd_send_signal", _int, _int, _pointer, _uint)
@@ -476,6 +477,14 @@ def renameat2(old_fd: int, old: bytes, new_fd: int, new: bytes, flags: int) -> N
     """renameat2(2)."""
     _no_nul(old + new)
     _renameat2(old_fd, old, new_fd, new, flags)
+
+
+def statfs(path: bytes) -> int:
+    """f_type of statfs(2): the magic number of the filesystem that a path is in."""
+    _no_nul(path)
+    buffer = ctypes.create_string_buffer(256)
+    _statfs(path, buffer)
+    return int(struct.unpack_from("=I", buffer)[0])
 
 
 def syncfs(fd: int) -> None:

@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { VERSION = 1, MOST_WORDS = 64, MOST_GROUPS = 4096, MOST_BYTES = 1 << 20, MOST_ACCOUNTS = 1 << 22, SALT = 16 };
+enum { VERSION = 2, MOST_WORDS = 64, MOST_GROUPS = 4096, MOST_BYTES = 1 << 20, MOST_ACCOUNTS = 1 << 22, SALT = 16 };
 enum { DIGEST_RECORD, SALT_RECORD, FACTS_RECORD, PLAN_RECORD, VALUES_RECORD, FLAGS_RECORD };
 
 static const char MAGIC[8] = "SRCACHE";

@@ -151,27 +151,80 @@ static char **names_in(DIR *directory, size_t *count) /* each behind its type of
     return names;
 }
 
-static void ask_names(struct answer *answer, const char *path, bool modes)
+/* The stamp of a directory follows the first byte of the value: device, inode and ctime, as of when it was recorded. */
+enum { STAMP = 3 * sizeof(uint64_t), NAMES = 1 + STAMP };
+
+/* Whether it still is the same directory with the same names. Each new name is a change of its status (inode(7)); where
+ * that cannot be relied on, the recorded stamp is all zero, which is no directory's. */
+static bool is_as_stamped(const struct fact *fact, int directory)
 {
-    DIR *directory = opendir(path);
+    struct stat found;
+    if (fact->size < NAMES || fstat(directory, &found) < 0)
+        return false;
+    const uint64_t stamp[3] = {found.st_dev, found.st_ino, nanoseconds(found.st_ctim)};
+    return memcmp(fact->value + 1, stamp, STAMP) == 0;
+}
+
+/* A name with its mode, which no stamp shows; but that of a link is the same for ever (symlink(7)). */
+static void add_mode(struct answer *answer, int directory, const char *name, size_t size, bool is_link)
+{
+    struct stat found = {.st_mode = S_IFLNK | 0777};
+    if (!is_link && fstatat(directory, name, &found, AT_SYMLINK_NOFOLLOW) < 0)
+        found.st_mode = 0;
+    add(answer, name, size);
+    add_u32(answer, found.st_mode);
+}
+
+/* The modes of the names that were recorded, as far as that is whole. */
+static void ask_same_names(struct answer *answer, const struct fact *fact, int directory)
+{
+    const uint8_t *at = fact->value + NAMES, *end = fact->value + fact->size;
+    const uint8_t *mode;
+    uint32_t known;
+    while ((mode = memchr(at, 0, (size_t)(end - at))) != NULL && end - ++mode >= (ptrdiff_t)sizeof known) {
+        memcpy(&known, mode, sizeof known);
+        add_mode(answer, directory, (const char *)at, (size_t)(mode - at), S_ISLNK(known));
+        at = mode + sizeof known;
+    }
+}
+
+static void list_names(struct answer *answer, const struct fact *fact)
+{
+    static const uint8_t none[STAMP];
+    DIR *directory = opendir(fact->name);
     size_t count;
     char **names = directory ? names_in(directory, &count) : NULL;
     if (names) {
         add_u8(answer, true);
+        add(answer, fact->size < NAMES ? none : fact->value + 1, STAMP);
         for (size_t at = 0; at < count; at++) {
             const char *name = names[at] + 1;
-            add(answer, name, strlen(name) + 1);
-            struct stat found = {.st_mode = S_IFLNK | 0777}; /* as every link has it (symlink(7)) */
-            if (modes && names[at][0] != DT_LNK && fstatat(dirfd(directory), name, &found, AT_SYMLINK_NOFOLLOW) < 0)
-                found.st_mode = 0;
-            if (modes)
-                add_u32(answer, found.st_mode);
+            if (fact->kind == MODES)
+                add_mode(answer, dirfd(directory), name, strlen(name) + 1, names[at][0] == DT_LNK);
+            else
+                add(answer, name, strlen(name) + 1);
             free(names[at]);
         }
         free(names);
     }
     if (directory)
         (void)closedir(directory);
+}
+
+static void ask_names(struct answer *answer, const struct fact *fact)
+{
+    int same = open(fact->name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    bool is_same = same >= 0 && is_as_stamped(fact, same);
+    if (is_same && fact->kind == MODES) {
+        add(answer, fact->value, NAMES);
+        ask_same_names(answer, fact, same);
+    } else if (is_same) {
+        add(answer, fact->value, fact->size);
+    }
+    if (same >= 0)
+        (void)close(same);
+    if (!is_same)
+        list_names(answer, fact);
 }
 
 static void ask_content(struct answer *answer, const struct fact *fact)
@@ -345,7 +398,7 @@ static bool ask(struct answer *answer, const struct fact *fact, struct bytes sal
         return true;
     case LISTDIR:
     case MODES:
-        ask_names(answer, fact->name, fact->kind == MODES);
+        ask_names(answer, fact);
         return true;
     case FILE_IDENTITY:
         ask_file(answer, fact->name);

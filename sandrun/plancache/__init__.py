@@ -21,13 +21,16 @@ the entry and is asked again before each use (`facts`); "never" means that such 
 - Files (`Host.lstat`, `stat`, `readlink`, `listdir`, `modes`): facts of the same names with the whole answer. `realpath`
   is the READLINK of each name on the way. What is read of a file: fact FILE; below /proc and /sys: fact CONTENT.
   Globs, the entries around a hole, the libraries of a command: they are such questions, and are asked again as such.
+  The names in a directory are asked by its device, inode and ctime where those tell each change (`Facts.stamp`), which
+  spares listing it; anything else there, and it is listed. A file's mode changes without that, so modes are always asked.
 - Mounts: fact CONTENT of /proc/self/mountinfo. The limits of the process: facts RLIMIT.
 - Descriptors 0 to 2, and those that are passed on: facts DESCRIPTOR (a directory, a socket, a file open for both,
   or none of these), DESCRIPTOR_PATH, DEVICE, SOCKET and UNIX_FREE. Which file, pipe or terminal it is may differ unless
   it was asked.
-- The kernel: fact KERNEL (uname, Landlock's ABI, what seccomp(2) and prctl(2) say of this process, its capabilities),
-  and CONTENT and LISTDIR of what else was read to guess whether namespaces can be had. Namespaces that were tried and
-  cannot be had: never. Those that can: the launch makes them or fails, and then Python does it all again.
+- The kernel: facts CONTENT of its boot_id, since devices have other numbers after the next start, and KERNEL (uname,
+  Landlock's ABI, what seccomp(2) and prctl(2) say of this process, its capabilities), and CONTENT and LISTDIR of what
+  else was read to guess whether namespaces can be had. Namespaces that were tried and cannot be had: never. Those that
+  can: the launch makes them or fails, and then Python does it all again.
 - Not asked by any resolution, and therefore no fact: time, umask, nice value, scheduling, control group, signals. What a
   launch does about these (the terminal, ignored signals) it decides anew from its own surroundings.
 

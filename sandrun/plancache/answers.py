@@ -26,6 +26,10 @@ STATUS = struct.Struct("=IIIIQQ")
 """mode, uid, gid, links, device, inode"""
 IDENTITY = struct.Struct("=IIIQQQQQ")
 """mode, uid, gid, device, inode, size, mtime, ctime"""
+STAMP = struct.Struct("=QQQ")
+"""device, inode, ctime"""
+NO_STAMP = bytes(STAMP.size)
+"""Of a directory that is to be listed each time."""
 WORD, WIDE = struct.Struct("=I"), struct.Struct("=Q")
 EVERYTHING = 2**32 - 1
 RET_ERRNO = WORD.pack(0x00050000)
@@ -65,14 +69,21 @@ def identity(found: os.stat_result | None) -> bytes:
     return IDENTITY.pack(*ids, found.st_mtime_ns % 2**64, found.st_ctime_ns % 2**64)
 
 
-def names(found: Iterable[bytes] | None) -> bytes:
-    """The names in a directory."""
-    return b"" if found is None else b"\1" + b"".join(name + b"\0" for name in sorted(found))
+def stamp(found: os.stat_result) -> bytes:
+    """Which directory this is, and as of when its names are (inode(7): each new name is a change of its status)."""
+    return STAMP.pack(found.st_dev, found.st_ino, found.st_ctime_ns % 2**64)
 
 
-def modes(found: Iterable[tuple[bytes, int]] | None) -> bytes:
-    """The same, each with the mode of lstat(2), 0 if that failed."""
-    return b"" if found is None else b"\1" + b"".join(name + b"\0" + WORD.pack(mode) for name, mode in sorted(found))
+def names(found: Iterable[bytes] | None, at: bytes = NO_STAMP) -> bytes:
+    """The names in a directory, and the stamp that spares listing it while it is the same."""
+    return b"" if found is None else b"\1" + at + b"".join(name + b"\0" for name in sorted(found))
+
+
+def modes(found: Iterable[tuple[bytes, int]] | None, at: bytes = NO_STAMP) -> bytes:
+    """The same, each with the mode of lstat(2), 0 if that failed. A change of a mode does not show in the stamp."""
+    if found is None:
+        return b""
+    return b"\1" + at + b"".join(name + b"\0" + WORD.pack(mode) for name, mode in sorted(found))
 
 
 def content(limit: int, data: bytes | None) -> bytes:
@@ -163,24 +174,47 @@ def _readlink(name: bytes, _value: bytes, _salt: bytes) -> bytes:
         return b""
 
 
-def _listdir(name: bytes, _value: bytes, _salt: bytes) -> bytes:
+def _listdir(name: bytes, value: bytes, _salt: bytes) -> bytes:
+    at = _stamp_in(value)
     try:
-        return names(os.listdir(name))
+        return value if stamp(os.stat(name)) == at else names(os.listdir(name), at)
     except OSError:
         return b""
 
 
-def _modes(name: bytes, _value: bytes, _salt: bytes) -> bytes:
+def _modes(name: bytes, value: bytes, _salt: bytes) -> bytes:
+    at = _stamp_in(value)
     try:
-        with os.scandir(name) as entries:
-            return modes([(entry.name, _mode(entry)) for entry in entries])
+        folder = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return b""
-
-
-def _mode(entry: os.DirEntry[bytes]) -> int:
     try:
-        return entry.stat(follow_symlinks=False).st_mode
+        is_same = stamp(os.fstat(folder)) == at
+        found = _rows(value) if is_same else [(each, 0) for each in os.listdir(name)]
+        return modes([(each, _mode(each, mode, folder)) for each, mode in found], at)
+    except OSError:
+        return b""
+    finally:
+        os.close(folder)
+
+
+def _stamp_in(value: bytes) -> bytes:
+    """The stamp of when it was recorded, which an answer repeats."""
+    return value[1 : 1 + STAMP.size].ljust(STAMP.size, b"\0")
+
+
+def _rows(value: bytes) -> Iterable[tuple[bytes, int]]:
+    """The names and modes in the value of a fact, as far as they are whole."""
+    at = 1 + STAMP.size
+    while at < (end := value.find(b"\0", at)) <= len(value) - 1 - WORD.size:
+        yield value[at:end], WORD.unpack_from(value, end + 1)[0]
+        at = end + 1 + WORD.size
+
+
+def _mode(name: bytes, known: int, folder: int) -> int:
+    """The mode of lstat(2). That of a link is the same for ever (symlink(7)), and a new file is a change of its directory."""
+    try:
+        return known if stat.S_ISLNK(known) else os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
     except OSError:
         return 0
 

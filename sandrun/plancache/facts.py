@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from sandrun import libc
 from sandrun.host import Stat, System, parse_mountinfo
 from sandrun.plancache import answers
 from sandrun.plancache.answers import (
@@ -23,6 +25,7 @@ from sandrun.plancache.answers import (
     LISTDIR,
     LSTAT,
     MODES,
+    NO_STAMP,
     READLINK,
     RLIMIT,
     SOCKET,
@@ -50,6 +53,11 @@ KERNEL_FILES = ("/proc/", "/sys/")
 CHANGING = ("self", "thread-self")
 """Names in /proc that are another process's each time, as all numbers are."""
 MOST_LINKS = 40
+GRAIN_NS = 2_000_000_000
+"""The coarsest time of a file system in use (FAT)."""
+TELLS_CHANGES = (0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0xCA451A4E, 0x01021994)
+"""ext4, XFS, Btrfs, F2FS, bcachefs, tmpfs (statfs(2)): they set the ctime of a directory with each change of its names, and
+nobody changes them but this kernel. Not overlays, whose lower trees others exchange, nor what a network or image brings."""
 
 
 class Facts:
@@ -57,6 +65,8 @@ class Facts:
 
     def __init__(self) -> None:
         self.salt = os.urandom(SALT)
+        self.latest = _start_ns() - GRAIN_NS
+        self._tells_changes: dict[int, bool] = {}
         self.known: dict[tuple[int, bytes], bytes] = {}
         self.refusal = ""
 
@@ -98,6 +108,15 @@ class Facts:
     def add_variable(self, name: str) -> None:
         """What a variable of the environment is, as nobody can read it from the entry."""
         self.add(ENV, name, answers.hidden(self.salt, os.environb.get(os.fsencode(name))))
+
+    def stamp(self, path: str) -> bytes:
+        """What spares listing a directory again while it is the same: it changed long ago, and if it changes that shows."""
+        found = answers.find(path, follow=True)
+        if found is None or found.st_ctime_ns > self.latest:
+            return NO_STAMP
+        if found.st_dev not in self._tells_changes:
+            self._tells_changes[found.st_dev] = _tells_changes(path)
+        return answers.stamp(found) if self._tells_changes[found.st_dev] else NO_STAMP
 
     def add_own_namespaces(self) -> None:
         """Which kinds of namespaces there are."""
@@ -192,14 +211,16 @@ class Recorder(System):
         return done
 
     def listdir(self, path: str) -> list[str] | None:
+        stamp = self.facts.stamp(path)
         names = super().listdir(path)
-        self.facts.add(LISTDIR, path, answers.names(None if names is None else map(os.fsencode, names)))
+        self.facts.add(LISTDIR, path, answers.names(None if names is None else map(os.fsencode, names), stamp))
         return names
 
     def modes(self, path: str) -> list[tuple[str, int]] | None:
+        stamp = self.facts.stamp(path)
         found = super().modes(path)
         rows = None if found is None else [(os.fsencode(name), mode) for name, mode in found]
-        self.facts.add(MODES, path, answers.modes(rows))
+        self.facts.add(MODES, path, answers.modes(rows, stamp))
         return found
 
     def read(self, path: str, limit: int, offset: int = 0) -> bytes | None:
@@ -270,6 +291,21 @@ class _Environment(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(os.environ)
+
+
+def _tells_changes(path: str) -> bool:
+    try:
+        return libc.statfs(os.fsencode(path)) in TELLS_CHANGES
+    except OSError:
+        return False
+
+
+def _start_ns() -> int:
+    """When this process began, by the clock that stamps files (proc_pid_stat(5), starttime)."""
+    with open("/proc/self/stat", "rb") as file:
+        ticks = int(file.read().rpartition(b")")[2].split()[19])
+    up = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    return time.time_ns() - up + ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 def _united(known: Mapping[tuple[int, bytes], bytes]) -> dict[tuple[int, bytes], bytes]:

@@ -9,7 +9,6 @@ import contextlib
 import os
 import stat
 import sys
-import time
 from typing import TYPE_CHECKING
 
 from sandrun import kernel as kernel_facts
@@ -39,8 +38,8 @@ VARIABLES = (*LOCALE, "LD_LIBRARY_PATH", "LD_PRELOAD", "XDG_CONFIG_HOME", "HOME"
 """Which libraries are loaded, and where profiles are looked for."""
 LIBRARY, LOADED = "libseccomp.so", "/proc/self/maps"
 LOADER_CACHE = "/etc/ld.so.cache"
-GRAIN_NS = 2_000_000_000
-"""The coarsest time of a file system in use (FAT)."""
+BOOT = "/proc/sys/kernel/random/boot_id"
+"""Numbers of devices are those of other file systems after the next start of the machine."""
 
 
 class Recording:
@@ -55,6 +54,7 @@ class Recording:
         self.facts.add_kernel()
         self.facts.add_own_namespaces()
         for path in (
+            BOOT,
             kernel_facts.ACTIONS_AVAILABLE,
             kernel_facts.LAST_CAP,
             *map(kernel_facts.sysctl_path, kernel_facts.SYSCTLS),
@@ -176,21 +176,12 @@ def _why_not(profile: Profile, kernel: Kernel, resolution: Resolution) -> str:
 
 def _unheld(facts: Facts) -> str:
     """What of the facts could change without being seen, or must not be in a file."""
-    latest = _start_ns() - GRAIN_NS
     for (kind, name), value in facts.known.items():
-        if kind == FILE and value and IDENTITY.unpack(value)[7] > latest:
+        if kind == FILE and value and IDENTITY.unpack(value)[7] > facts.latest:
             return f"{os.fsdecode(name)} changed a moment ago"
         if kind == ENV and looks_secret(os.fsdecode(name)):
             return f"it depends on {os.fsdecode(name)}"
     return ""
-
-
-def _start_ns() -> int:
-    """When this process began, by the clock that stamps files (proc_pid_stat(5), starttime)."""
-    with open("/proc/self/stat", "rb") as file:
-        ticks = int(file.read().rpartition(b")")[2].split()[19])
-    up = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-    return time.time_ns() - up + ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 def _own_files() -> Iterator[str]:

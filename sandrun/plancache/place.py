@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CACHE_VARIABLE, CACHE_BELOW = "SANDRUN_CACHE", ".local/state/sandrun/plans"
 """Plans are kept where the first says, if that is absolute, else there below the home of passwd(5), whatever HOME is."""
 MAGIC = b"SRCACHE\0"
-VERSION = 1
+VERSION = 2
 MOST_BYTES = 1 << 20
 MOST_ENTRIES = 256
 MOST_WORDS = 64

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,7 @@ from sandrun.errors import UsageError
 from sandrun.host import Host, Stat
 from sandrun.plancache import answers, place
 from sandrun.plancache.facts import Facts, Recorder
+from tests.support import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,6 +121,74 @@ def test_a_question_is_asked_again(name: str, tmp_path: Path) -> None:
     assert answers.hold(facts.to_bytes(), facts.salt)
     change(tmp_path)
     assert not answers.hold(facts.to_bytes(), facts.salt)
+
+
+def _exchange(at: Path) -> None:
+    """Another directory with the same names, one of them with another mode."""
+    (at / "folder").rename(at / "away")
+    (at / "folder").mkdir()
+    for name in ("file", "sub", "link"):
+        (at / "folder" / name).symlink_to("x") if name == "link" else (at / "folder" / name).mkdir()
+
+
+def _link_becomes_file(at: Path) -> None:
+    (at / "other").touch(0o600)
+    (at / "other").rename(at / "folder" / "link")
+
+
+IN_A_FOLDER: dict[str, Callable[[Path], object]] = {
+    "new name": lambda at: (at / "folder" / "new").touch(),
+    "name gone": lambda at: (at / "folder" / "sub").rmdir(),
+    "other name": lambda at: (at / "folder" / "file").rename(at / "folder" / "renamed"),
+    "folder gone": lambda at: (at / "folder").rename(at / "away"),
+    "mode of a file": lambda at: (at / "folder" / "file").chmod(0o600),
+    "mode of a folder": lambda at: (at / "folder" / "sub").chmod(0o700),
+    "other folder": _exchange,
+    "link that becomes a file": _link_becomes_file,
+}
+MODES_ONLY = ("mode of a file", "mode of a folder", "other folder", "link that becomes a file")
+
+
+def _folder_of_old(at: Path, *kinds: str) -> Facts:
+    """The facts about a folder whose names changed too long ago to be taken for new."""
+    (at / "folder" / "sub").mkdir(parents=True)
+    (at / "folder" / "file").touch()
+    (at / "folder" / "link").symlink_to("x")
+    facts = Facts()
+    facts.latest = time.time_ns()
+    need(any(facts.stamp(str(at / "folder"))), "the file system does not tell changes")
+    for kind in kinds:
+        getattr(Recorder(facts), kind)(str(at / "folder"))
+    time.sleep(0.02)  # the grain of the clock that stamps files
+    return facts
+
+
+@pytest.mark.parametrize("kind", ["listdir", "modes"])
+@pytest.mark.parametrize("name", IN_A_FOLDER)
+def test_a_folder_that_need_not_be_listed(name: str, kind: str, tmp_path: Path) -> None:
+    """A directory that is as it was is not listed again, and no change in it goes unseen."""
+    facts = _folder_of_old(tmp_path, kind)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "listdir", None)
+        assert answers.hold(facts.to_bytes(), facts.salt)
+    IN_A_FOLDER[name](tmp_path)
+    assert answers.hold(facts.to_bytes(), facts.salt) == (kind == "listdir" and name in MODES_ONLY)
+
+
+def test_a_folder_with_the_same_names_again(tmp_path: Path) -> None:
+    """What came and went changes no plan."""
+    facts = _folder_of_old(tmp_path, "listdir", "modes")
+    (tmp_path / "folder" / "new").touch()
+    assert not answers.hold(facts.to_bytes(), facts.salt)
+    (tmp_path / "folder" / "new").unlink()
+    assert answers.hold(facts.to_bytes(), facts.salt)
+
+
+def test_folders_that_are_listed_each_time(tmp_path: Path) -> None:
+    """Those that changed a moment ago, and those of file systems that do not tell."""
+    assert Facts().stamp(str(tmp_path)) == answers.NO_STAMP
+    for path in ("/proc/self/ns", "/sys", str(tmp_path / "absent")):
+        assert Facts().stamp(path) == answers.NO_STAMP
 
 
 def test_what_lstat_tells_is_not_asked_twice(tmp_path: Path) -> None:
