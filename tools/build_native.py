@@ -62,7 +62,8 @@ def main() -> int:
         print("build_native: no C compiler that works: the executor in Python serves", file=sys.stderr)
         return EXIT_NO_COMPILER
     if given.sanitize or given.fuzz:
-        done = build(given.output, [*SANITIZERS, "-fPIE", "-pie"], strict=given.strict, fuzz=given.fuzz)
+        more = ["-Wl,--wrap=free"] if given.fuzz else []
+        done = build(given.output, [*SANITIZERS, "-fPIE", "-pie", *more], strict=given.strict, fuzz=given.fuzz)
     else:
         done = build_hardened(given.output, strict=given.strict)
     programs = ROOT / ".venv" / "bin"
@@ -126,8 +127,8 @@ def build(output: Path, flags: list[str], *, strict: bool, fuzz: bool = False) -
 
 
 def sources(*, fuzz: bool) -> list[str]:
-    """The files to compile, always in the same order; the fuzz target has a main() of its own, and no front."""
-    left_out = ("main.c", "front.c") if fuzz else ("fuzz.c",)
+    """The files to compile, always in the same order; the fuzz target has a main() of its own and includes the cache."""
+    left_out = ("main.c", "front.c", "cache.c") if fuzz else ("fuzz.c",)
     return sorted(path.name for path in SOURCES.glob("*.c") if path.name not in left_out)
 
 

@@ -11,6 +11,7 @@ import re
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandrun.plan.format import FIELDS, MAGIC, VERSION, Plan, PlanError
+from sandrun.plancache import place
+from sandrun.plancache.facts import Facts, Recorder
 from sandrun.primitives.view import VIEW_BIND, VIEW_CONTENT, VIEW_FILE
 from tests.support import CHECKOUT, need, need_program
 from tests.unit.test_plan_format import PLANS
@@ -125,8 +128,25 @@ def test_only_content_may_hold_a_nul(reencode: Path, kind: int) -> None:
     assert read(reencode, data) == (data if kind == VIEW_FILE else None)
 
 
+def an_entry(plan: Plan) -> bytes:
+    """An entry of the plan cache, with facts of many kinds that hold."""
+    facts = Facts()
+    facts.latest = time.time_ns()  # or what is listed here would be too young to be believed
+    host = Recorder(facts)
+    facts.add_kernel()
+    facts.add_variable("PATH")
+    facts.add_file("/bin/true")
+    facts.add_content("/proc/sys/kernel/cap_last_cap")
+    for path in ("/", "/etc/passwd", "/no/such"):
+        for ask in (host.lstat, host.stat):
+            ask(path)
+    host.listdir("/etc/skel")
+    data = Plan(argv=(b"true",), env_set=(b"NAME",), path_rules=plan.path_rules).to_bytes()
+    return place.entry("ab" * 32, facts.salt, facts.to_bytes(), data, [b"value"], 0)
+
+
 def test_fuzz(tmp_path: Path) -> None:
-    """Mutated plans and launches neither crash the decoders nor read past their end, for SANDRUN_FUZZ_SECONDS."""
+    """Mutated plans, launches and entries of the cache neither crash the decoders nor read past their end, for SANDRUN_FUZZ_SECONDS."""
     need_program("cc")
     target = tmp_path / "fuzz"
     words = [sys.executable, CHECKOUT / "tools/build_native.py", "--fuzz", target]
@@ -139,13 +159,14 @@ def test_fuzz(tmp_path: Path) -> None:
     launch = b"".join(struct.pack("<HI", tag, len(record)) + record for tag, record in enumerate(records))
     (tmp_path / "plan").write_bytes(plan.to_bytes())
     (tmp_path / "launch").write_bytes(b"SRLAUNCH" + launch)
+    (tmp_path / "entry").write_bytes(an_entry(plan))
     run = subprocess.run(
-        [target, str(FUZZ_SECONDS), tmp_path / "plan", tmp_path / "launch"],
+        [target, str(FUZZ_SECONDS), *(tmp_path / name for name in ("plan", "launch", "entry"))],
         capture_output=True,
         text=True,
         timeout=FUZZ_SECONDS + 100,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    read_as = re.search(r"(\d+) plans, (\d+) launches", run.stdout)
+    read_as = re.search(r"(\d+) plans, (\d+) launches, (\d+) entries", run.stdout)
     assert read_as, run.stdout
     assert min(map(int, read_as.groups())) > 0, "the seeds do not get past the first check"
