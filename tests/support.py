@@ -147,8 +147,9 @@ class Who:
 
     @property
     def env(self) -> dict[str, str]:
-        """A fresh copy of the environment: nothing of the session's own gets in."""
+        """A fresh copy of the environment: nothing of the session's own gets in but the executor that was chosen."""
         here = {"PATH": PATH, "HOME": str(self.home), "LANG": "C.UTF-8", "TMPDIR": str(self.tmp)}
+        here |= {name: value for name, value in os.environ.items() if name == "SANDRUN_EXECUTOR"}
         # Root's plans would be kept in the home of passwd(5), which is not the one above.
         return {**here, "SANDRUN_CACHE": "off"}
 
