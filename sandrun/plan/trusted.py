@@ -39,8 +39,8 @@ def _names(host: Host) -> tuple[str, ...]:
             base = posixpath.join(home, below) if home.startswith("/") else ""
         if base:
             own.append(posixpath.join(base, "sandrun"))
-    # The next launch may have another variable, or none.
-    if account is not None and account.home.startswith("/") and account.home != home:
+    # Plans are kept there whatever these variables say; and the next launch may have others, or none.
+    if account is not None and account.home.startswith("/"):
         own.append(posixpath.join(account.home, posixpath.dirname(CACHE_BELOW)))
     if (cache := host.environ.get(CACHE_VARIABLE, "")).startswith("/"):
         own.append(cache)

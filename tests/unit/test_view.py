@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from sandrun.plan.format import MAY_VANISH
 from sandrun.plan.view import Entry, Place, View
 from sandrun.policy import guards
@@ -464,6 +466,15 @@ def test_links_to_what_is_trusted() -> None:
     host = debian_host(tree={f"{PROJECT}/.venv/lib": directory(), f"{PROJECT}/.venv/lib64": link("lib")})
     host.code = (f"{PROJECT}/.venv", f"{PROJECT}/.venv/lib64")
     assert resolved(host, namespaces=True, write=[PROJECT]).problems == []
+
+
+@pytest.mark.parametrize("variable", ["HOME", "XDG_STATE_HOME", "SANDRUN_CACHE"])
+def test_the_place_of_plans_is_trusted_whatever_the_variables_say(variable: str) -> None:
+    """Plans are looked for below the home of passwd(5), also when another place is named for all else."""
+    host = debian_host(tree={f"{HOME}/.local/state/sandrun/plans": directory(), f"{HOME}/.config/sandrun": directory()})
+    host.environ = {**host.environ, variable: "/srv/elsewhere"}
+    draft = resolved(host, namespaces=True, write=[f"{HOME}/.local"])
+    assert at(draft, f"{HOME}/.local/state/sandrun") == [("bind", READ_ONLY)], messages(draft)
 
 
 def test_profiles_that_could_be_planted() -> None:
