@@ -146,8 +146,12 @@ static int write_report(const struct launch *launch, const struct outcome *outco
     const char *temporary = launch->report_temporary.data;
     int fd = openat(directory, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
-    if (!file)
-        return errno;
+    if (!file) {
+        int failed = errno;
+        if (fd >= 0)
+            (void)unlinkat(directory, temporary, 0);
+        return failed;
+    }
     put_report(file, launch, outcome);
     bool failed = ferror(file) != 0; /* of what was too much for the buffer; fclose tells of the rest */
     int number = failed ? ENOSPC : 0;
