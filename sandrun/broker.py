@@ -31,8 +31,6 @@ MOST_WORKERS = 64
 """Connections being made at once; beyond, further callers wait."""
 MOST_REFUSED = 1000
 """As in `egress.record`: different refusals that are listed."""
-SWEEP_MS = 500
-"""How long a worker may go on for a caller that has given up."""
 _AT_ONCE = 8
 """Calls dealt with before signals and the deadline are looked at again."""
 _MOST_INTERRUPTED = 256

@@ -10,8 +10,8 @@ import os
 
 from sandrun import failure, libc, places, steps
 from sandrun.errors import SandrunError
-from sandrun.primitives import id_maps, tree, view
 from sandrun.primitives import private as removal
+from sandrun.primitives import tree, view
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _wait_for_execve(plan: Plan, pid: int, reader: int, answer: int = -1) -> _St
             if index == steps.INIT:
                 init = started
             elif index == steps.IDS:
-                id_maps.answer(plan, pid, answer)
+                _answer(plan, pid, answer)
             elif index == steps.COMMAND:
                 os.waitpid(pid, 0)  # the maker, which has no more to say
                 pid = started
@@ -155,6 +155,12 @@ def _wait_for_execve(plan: Plan, pid: int, reader: int, answer: int = -1) -> _St
     if index == len(steps.CHILD_STEPS) - 1 and number > 0:
         raise failure.cannot_execute(plan, number)
     raise failure.step_failed(plan, steps.CHILD_STEPS[index][0], number, argument)
+
+
+def _answer(plan: Plan, pid: int, writer: int) -> None:
+    from sandrun.primitives import id_maps  # noqa: PLC0415 (the steps of this plan imported it before the fork)
+
+    id_maps.answer(plan, pid, writer)
 
 
 def _has_executed(pid: int) -> bool:

@@ -23,6 +23,8 @@ from sandrun.primitives import netns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sandrun.plan.format import Plan
 
 PLAN, OUT, MESSAGES, CONTROL, CHANNEL, PUBLISHED = range(6)
@@ -60,6 +62,10 @@ class Relay:
         self.channel = channel
         self._control = control
         self._pidfd = os.pidfd_open(pid)
+
+    def furnish(self, listen: Sequence[tuple[int, int]]) -> None:
+        """In the child: set up its network namespace, and hand the relay the sockets of `Plan.egress_listen`."""
+        netns.furnish(listen, self.channel)
 
     def handed_over(self) -> None:
         """The child has its copy of the channel: let go of this one, so that the relay sees an end if the child dies."""

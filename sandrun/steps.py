@@ -21,20 +21,7 @@ import struct
 from sandrun import libc
 from sandrun.errors import EXIT_SANDRUN
 from sandrun.plan.format import KEEP, NICE_KEEP
-from sandrun.primitives import (
-    caps,
-    cgroup,
-    fds,
-    id_maps,
-    ids,
-    label,
-    landlock,
-    namespaces,
-    netns,
-    notify,
-    rlimits,
-    view,
-)
+from sandrun.primitives import caps, fds, ids, landlock, namespaces, rlimits, view
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +30,9 @@ if TYPE_CHECKING:
     from sandrun.broker import Broker
     from sandrun.observe.observer import Observer
     from sandrun.plan.format import Plan
+    from sandrun.primitives.cgroup import Group
+    from sandrun.primitives.id_maps import Asking
+    from sandrun.primitives.label import Labels
     from sandrun.relaying import Relay
 
     class Watch(Protocol):
@@ -59,7 +49,7 @@ if TYPE_CHECKING:
         """Mask of the signals that the command goes on ignoring, as the caller does."""
         held: int
         """A descriptor that the init process keeps open, or -1."""
-        group: cgroup.Group | None
+        group: Group | None
         """The control group that the command enters."""
         relay: Relay | None
         """Where the sockets of the network namespace are handed over."""
@@ -75,6 +65,8 @@ From the maker: INIT and COMMAND in the place of the index, and the process id o
 the parent to map the ids of its user namespace.
 """
 INIT, COMMAND, IDS = -1, -2, -3
+_WAIT_KILLABLE_FLAG = 1 << 5
+"""seccomp(2): once a call is received, only what kills its caller interrupts it; Linux 5.19."""
 
 
 class Job:
@@ -128,8 +120,8 @@ class Job:
             self.supervisor = opened[-1]
         self.ruleset_fd = landlock.create(plan, private)
         opened += (self.ruleset_fd,) if self.ruleset_fd >= 0 else ()
-        self.labels = label.Labels(plan)
-        opened += self.labels.descriptors
+        self.labels = _labels(plan) if plan.apparmor or plan.selinux else None
+        opened += self.labels.descriptors if self.labels else ()
         kept = opened[0 if alone else 1 :]
         self.init = None
         if plan.namespaces & libc.CLONE_NEWPID:
@@ -140,7 +132,7 @@ class Job:
         if watch.broker:
             self.shown = libc.SockFprog(plan.observe or plan.broker_filter)
             kept.append(watch.broker.channel)
-        self.asking = id_maps.Asking() if plan.id_helpers else None
+        self.asking = _asking() if plan.id_helpers else None
         opened += (self.asking.reader, self.asking.writer) if self.asking else ()
         self.close = fds.gaps((0, 1, 2, *plan.pass_fds, *kept))
         self.caps = caps.Prepared(plan)
@@ -150,9 +142,21 @@ class Job:
         self.view = made
 
 
+def _labels(plan: Plan) -> Labels:
+    from sandrun.primitives import label  # noqa: PLC0415 (hardly any plan needs it)
+
+    return label.Labels(plan)
+
+
+def _asking() -> Asking:
+    from sandrun.primitives import id_maps  # noqa: PLC0415 (hardly any plan needs it)
+
+    return id_maps.Asking()
+
+
 def _control_group(job: Job) -> None:
-    for fd in job.watch.group.joins if job.watch.group else ():
-        cgroup.join(fd)
+    if job.watch.group:
+        job.watch.group.join()
 
 
 def _namespaces(job: Job) -> None:
@@ -193,7 +197,8 @@ def _be_init(job: Job, init: namespaces.Init) -> NoReturn:
 
 
 def _open_labels(job: Job) -> None:
-    job.labels.open(detached=bool(job.plan.namespaces & libc.CLONE_NEWNS))
+    if job.labels:
+        job.labels.open(detached=bool(job.plan.namespaces & libc.CLONE_NEWNS))
 
 
 def _view(job: Job) -> None:
@@ -217,7 +222,7 @@ def _hostname(job: Job) -> None:
 
 def _loopback(job: Job) -> None:
     if job.watch.relay:
-        netns.furnish(job.plan.egress_listen, job.watch.relay.channel)
+        job.watch.relay.furnish(job.plan.egress_listen)
     elif job.plan.loopback:
         namespaces.set_up_loopback()
 
@@ -306,7 +311,8 @@ def _limits(job: Job) -> None:
 
 
 def _set_labels(job: Job) -> None:
-    job.labels.set()
+    if job.labels:
+        job.labels.set()
 
 
 def _no_new_privs(job: Job) -> None:
@@ -321,10 +327,10 @@ def _landlock(job: Job) -> None:
 
 def _hand_over_calls(job: Job) -> None:
     if job.watch.broker and job.shown:
-        flags = job.plan.seccomp_flags | notify.LISTENER_FLAG
+        flags = job.plan.seccomp_flags | libc.SECCOMP_FILTER_FLAG_NEW_LISTENER
         try:
             # An observed call is to return what it would without an observer, and EINTR is nothing that all know.
-            killable = notify.WAIT_KILLABLE_FLAG if job.plan.observe else 0
+            killable = _WAIT_KILLABLE_FLAG if job.plan.observe else 0
             listener = libc.seccomp(libc.SECCOMP_SET_MODE_FILTER, flags | killable, job.shown)
         except OSError as error:
             if error.errno != errno.EINVAL:

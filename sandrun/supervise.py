@@ -16,13 +16,14 @@ import resource
 import select
 import time
 
-from sandrun import broker, libc
-from sandrun.primitives import cgroup, private, tree, tty
+from sandrun import libc
+from sandrun.primitives import private, tree, tty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sandrun.launch import Child
     from sandrun.plan.format import Plan
+    from sandrun.primitives.cgroup import Events
     from sandrun.relaying import Relay
     from sandrun.watch import Watch
 
@@ -39,6 +40,8 @@ FORWARDED = (
 )
 _LONGEST_POLL_MS = 2**31 - 1
 _LOOK_MS = 20
+_SWEEP_MS = 500
+"""How long a worker of the broker may go on for a caller that has given up."""
 _KIB = 1024
 
 
@@ -78,7 +81,7 @@ class Outcome:
         left: tuple[tuple[bytes, int], ...]
         max_rss: int
         network: bytes | None
-        resources: cgroup.Events | None
+        resources: Events | None
         signal: int
         started: bool
         status: int
@@ -217,9 +220,9 @@ class _Run:
     def _wait_ms(self) -> float | None:
         is_busy = self.watch.broker is not None and self.watch.broker.is_busy()
         if self.deadline is None:
-            return broker.SWEEP_MS if is_busy else None
+            return _SWEEP_MS if is_busy else None
         # Orphans of a pid namespace end without a signal to us.
-        longest = _LOOK_MS if self.gone and self.child.init else broker.SWEEP_MS if is_busy else _LONGEST_POLL_MS
+        longest = _LOOK_MS if self.gone and self.child.init else _SWEEP_MS if is_busy else _LONGEST_POLL_MS
         return min(max(0.0, self.deadline - time.monotonic()) * 1000, longest)
 
     def _time_is_up(self) -> None:

@@ -1,7 +1,8 @@
 """watch: make this process the supervisor of a command, before the fork.
 
 LIGHT. From here on all signals are blocked and read from one signalfd. The processes that stand beside the supervisor
-are started here as well: the proxy between two terminals, the guardian of a control group, the relay.
+are started here as well: the proxy between two terminals, the guardian of a control group, the relay. Their modules
+are imported where a plan asks for them, before anything of the command's could change them: most launches need none.
 """
 
 from __future__ import annotations
@@ -10,15 +11,19 @@ import errno
 import os
 import resource
 
-from sandrun import broker, guardian, libc, proxy, relaying
+from sandrun import libc
 from sandrun.errors import SandrunError
-from sandrun.plan.format import TTY_NEW_SESSION, TTY_PTY
-from sandrun.primitives import cgroup, landlock, tree, tty
+from sandrun.plan.format import CGROUP_NONE, TTY_NEW_SESSION, TTY_PTY
+from sandrun.primitives import landlock, tree, tty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sandrun.broker import Broker
     from sandrun.observe.observer import Observer
     from sandrun.plan.format import Plan
+    from sandrun.primitives.cgroup import Group
+    from sandrun.proxy import Link
+    from sandrun.relaying import Relay
 
 KEPT_IGNORED = (libc.SIGHUP, libc.SIGINT, libc.SIGQUIT)
 """Signals that the command ignores as well if the caller does: nohup(1), and `&` in a shell without job control."""
@@ -55,7 +60,7 @@ class Watch:
     def __init__(self, plan: Plan, *, verbose: bool, observer: Observer | None) -> None:
         self.terminal = tty.controlling()
         is_pty = plan.tty == TTY_PTY and self.terminal >= 0
-        self.link = proxy.split(self.terminal) if is_pty else None
+        self.link = _split(self.terminal) if is_pty else None
         self.foreground = self.link is not None and self.link.has_keyboard()
         self.new_session = plan.tty in (TTY_NEW_SESSION, TTY_PTY) and not is_pty
         if self.new_session:
@@ -64,13 +69,11 @@ class Watch:
         # stays in the group that the shell made, so that pipelines and Ctrl-C work.
         self.own_group = self.terminal < 0 or is_pty
         # After the split, since it lives as long as the supervisor; the guardian before the scope, which would hold it.
-        self.group = cgroup.make(plan)
-        if self.group:
-            guardian.guard(self.group)
+        self.group = _make_group(plan) if plan.cgroup_way != CGROUP_NONE else None
         try:
             # Where the group has us step aside, so that it is in nobody's way either.
-            self.relay = relaying.start(plan, verbose=verbose)
-            self.broker = observer or broker.start(plan, verbose=verbose)
+            self.relay = _start_relay(plan, verbose=verbose) if plan.egress else None
+            self.broker = observer or (_start_broker(plan, verbose=verbose) if plan.broker_filter else None)
         except SandrunError:
             if self.group:
                 self.group.remove()
@@ -126,6 +129,34 @@ def begin(plan: Plan, *, verbose: bool = False, observer: Observer | None = None
         raise SandrunError(f"cannot supervise: {libc.strerror(error.errno or 0)}") from None
     libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
     return watch
+
+
+def _split(terminal: int) -> Link:
+    from sandrun import proxy  # noqa: PLC0415 (this plan needs it)
+
+    return proxy.split(terminal)
+
+
+def _make_group(plan: Plan) -> Group | None:
+    from sandrun import guardian  # noqa: PLC0415 (this plan needs it)
+    from sandrun.primitives import cgroup  # noqa: PLC0415
+
+    group = cgroup.make(plan)
+    if group:
+        guardian.guard(group)
+    return group
+
+
+def _start_relay(plan: Plan, *, verbose: bool) -> Relay | None:
+    from sandrun import relaying  # noqa: PLC0415 (this plan needs it)
+
+    return relaying.start(plan, verbose=verbose)
+
+
+def _start_broker(plan: Plan, *, verbose: bool) -> Broker | None:
+    from sandrun import broker  # noqa: PLC0415 (this plan needs it)
+
+    return broker.start(plan, verbose=verbose)
 
 
 def _open_standard_descriptors() -> None:

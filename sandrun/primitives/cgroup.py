@@ -92,6 +92,11 @@ class Group:
             self.guardian.dismiss()
             self.guardian = None
 
+    def join(self) -> None:
+        """In the child: move this process into the group."""
+        for fd in self.joins:
+            os.write(fd, b"0")
+
     def settle(self) -> None:
         """Once the command has been executed: its descriptors are not needed any more, the last limits hold."""
         while self.joins:
@@ -167,11 +172,6 @@ def make(plan: Plan) -> Group | None:
         group.remove()
         raise
     return group
-
-
-def join(fd: int) -> None:
-    """In the child: move this process into the group of one of `joins`."""
-    os.write(fd, b"0")
 
 
 def _build(group: Group, plan: Plan) -> None:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 ALLOW, USER_NOTIF = 0x7FFF0000, 0x7FC00000
 LISTENER_FLAG = libc.SECCOMP_FILTER_FLAG_NEW_LISTENER
-WAIT_KILLABLE_FLAG = 1 << 5
-"""Once a call is received, only what kills its caller interrupts it; Linux 5.19."""
 MOST_ADDRESS = 128
 """sizeof(struct sockaddr_storage): the kernel takes no longer address."""
 
