@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SO_DOMAIN, SO_PROTOCOL = (1, 39), (1, 38)
 """Level SOL_SOCKET and option of socket(7)."""
 ACL = "system.posix_acl_access"
+LINK_MODE = stat.S_IFLNK | 0o777
+"""Of every symbolic link (symlink(7))."""
 NO_ID = 2**32 - 1
 """(uid_t) -1: "leave as it is" to the kernel, and nobody's number."""
 
@@ -335,6 +337,8 @@ def _stat(path: str, *, follow: bool) -> Stat | None:
 
 
 def _mode(entry: os.DirEntry[str]) -> int:
+    if entry.is_symlink():  # the directory has told, without another call
+        return LINK_MODE
     try:
         return entry.stat(follow_symlinks=False).st_mode
     except OSError:
