@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <linux/seccomp.h>
 #include <stdlib.h>
@@ -156,34 +157,44 @@ enum { STAMP = 3 * sizeof(uint64_t), NAMES = 1 + STAMP };
 
 /* Whether it still is the same directory with the same names. Each new name is a change of its status (inode(7)); where
  * that cannot be relied on, the recorded stamp is all zero, which is no directory's. */
-static bool is_as_stamped(const struct fact *fact, int directory)
+static bool is_as_stamped(const struct fact *fact)
 {
     struct stat found;
-    if (fact->size < NAMES || fstat(directory, &found) < 0)
+    if (fact->size < NAMES || stat(fact->name, &found) < 0)
         return false;
     const uint64_t stamp[3] = {found.st_dev, found.st_ino, nanoseconds(found.st_ctim)};
     return memcmp(fact->value + 1, stamp, STAMP) == 0;
 }
 
-/* A name with its mode, which no stamp shows; but that of a link is the same for ever (symlink(7)). */
-static void add_mode(struct answer *answer, int directory, const char *name, size_t size, bool is_link)
+/* The mode of a name, which no stamp shows; but that of a link is the same for ever (symlink(7)). */
+static void add_mode(struct answer *answer, int directory, const char *path, bool is_link)
 {
     struct stat found = {.st_mode = S_IFLNK | 0777};
-    if (!is_link && fstatat(directory, name, &found, AT_SYMLINK_NOFOLLOW) < 0)
+    if (!is_link && fstatat(directory, path, &found, AT_SYMLINK_NOFOLLOW) < 0)
         found.st_mode = 0;
-    add(answer, name, size);
     add_u32(answer, found.st_mode);
 }
 
-/* The modes of the names that were recorded, as far as that is whole. */
-static void ask_same_names(struct answer *answer, const struct fact *fact, int directory)
+/* The modes of the names that were recorded, as far as that is whole. By paths: most directories have so few names that
+ * opening and closing each would take longer than looking up longer paths. */
+static void ask_same_names(struct answer *answer, const struct fact *fact)
 {
+    char path[PATH_MAX + 1 + NAME_MAX + 1];
     const uint8_t *at = fact->value + NAMES, *end = fact->value + fact->size;
     const uint8_t *mode;
     uint32_t known;
+    if (fact->name_size >= PATH_MAX)
+        return;
+    memcpy(path, fact->name, fact->name_size);
+    path[fact->name_size] = '/';
     while ((mode = memchr(at, 0, (size_t)(end - at))) != NULL && end - ++mode >= (ptrdiff_t)sizeof known) {
+        size_t size = (size_t)(mode - at);
+        if (size > NAME_MAX + 1)
+            return;
+        memcpy(path + fact->name_size + 1, at, size);
         memcpy(&known, mode, sizeof known);
-        add_mode(answer, directory, (const char *)at, (size_t)(mode - at), S_ISLNK(known));
+        add(answer, at, size);
+        add_mode(answer, AT_FDCWD, path, S_ISLNK(known));
         at = mode + sizeof known;
     }
 }
@@ -199,10 +210,9 @@ static void list_names(struct answer *answer, const struct fact *fact)
         add(answer, fact->size < NAMES ? none : fact->value + 1, STAMP);
         for (size_t at = 0; at < count; at++) {
             const char *name = names[at] + 1;
+            add(answer, name, strlen(name) + 1);
             if (fact->kind == MODES)
-                add_mode(answer, dirfd(directory), name, strlen(name) + 1, names[at][0] == DT_LNK);
-            else
-                add(answer, name, strlen(name) + 1);
+                add_mode(answer, dirfd(directory), name, names[at][0] == DT_LNK);
             free(names[at]);
         }
         free(names);
@@ -213,18 +223,14 @@ static void list_names(struct answer *answer, const struct fact *fact)
 
 static void ask_names(struct answer *answer, const struct fact *fact)
 {
-    int same = open(fact->name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    bool is_same = same >= 0 && is_as_stamped(fact, same);
-    if (is_same && fact->kind == MODES) {
+    if (!is_as_stamped(fact)) {
+        list_names(answer, fact);
+    } else if (fact->kind == MODES) {
         add(answer, fact->value, NAMES);
-        ask_same_names(answer, fact, same);
-    } else if (is_same) {
+        ask_same_names(answer, fact);
+    } else {
         add(answer, fact->value, fact->size);
     }
-    if (same >= 0)
-        (void)close(same);
-    if (!is_same)
-        list_names(answer, fact);
 }
 
 static void ask_content(struct answer *answer, const struct fact *fact)
