@@ -101,9 +101,10 @@ def divide_rules(
         name = os.fsdecode(path)
         is_moved = any(is_below(name, top) for top in elsewhere)
         # A rule holds for the file and not for its name, which need not be seen if another one is.
-        if view.is_host(name) or is_moved:
+        is_host = view.is_host(name)
+        if is_host or is_moved:
             before.append((access, kind, path))
-        if not view.is_host(name):
+        if not is_host:
             made.append((access, kind | (MAY_VANISH if is_moved else 0), path))
     fields = request.draft.fields
     fields["path_rules"], fields["view_rules"] = tuple(before), tuple(made)
