@@ -2,11 +2,12 @@
 PY = .venv/bin/python
 TESTS ?= tests
 KERNELS ?= linux-image-amd64
+BY_BOTH ?= (init_ or life_ or tty_)
 
-.PHONY: help setup native demo demo-pip check test test-kernels test-systemd golden completions bench lock sbom dist clean
+.PHONY: help setup native demo demo-pip check test test-executors test-kernels test-systemd golden completions bench lock sbom dist clean
 
 help: ## These lines
-	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | awk '{ name = $$1; $$1 = ""; printf "make %-14s%s\n", name, $$0 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | awk '{ name = $$1; $$1 = ""; printf "make %-15s%s\n", name, $$0 }'
 
 setup: ## System packages (root or sudo), then .venv from the hash-locked requirements, with the native program
 	@tools/setup.sh run
@@ -29,6 +30,11 @@ check: ## Format, lint, types, unit, golden and docs tests; under a minute, with
 test: ## Everything, as root and as an ordinary user where the caller is root
 	@tools/setup.sh run test
 	$(PY) -m pytest -q -n 2 $(TESTS)
+
+test-executors: ## What executes a launch, by Python too; launches whose plan is in the cache
+	SANDRUN_EXECUTOR=python $(PY) -m pytest -q -n 2 tests/escape tests/integration/test_tree_kill.py \
+		tests/integration/test_signals.py -k "test_tree_kill or test_signals or (test_blocked and $(BY_BOTH))"
+	SANDRUN_TEST_CACHE=warm $(PY) -m pytest -q -n 2 tests/cli/test_status.py
 
 test-kernels: ## The tests that depend on the kernel, under Debian's in a virtual machine (KERNELS="PACKAGE ...")
 	@for package in $(KERNELS); do tools/test-kernel.sh $$package || exit; done
