@@ -16,6 +16,7 @@ import atexit
 import functools
 import os
 import shutil
+import struct
 import subprocess
 import tempfile
 from pathlib import Path
@@ -42,6 +43,12 @@ for module in (sandrun.plancache.facts, sandrun.plancache.keep):
     if hasattr(module, "GRAIN_NS"):
         module.GRAIN_NS = -(10**9)  # what a test has just made is believed: nobody changes it within a tick of the clock
 """
+_EXECVE = {"x86_64": 59}.get(os.uname().machine, 221)
+_KILL = b"".join(
+    struct.pack("=HBBI", *words)
+    for words in ((0x20, 0, 0, 0), (0x15, 0, 1, _EXECVE), (0x06, 0, 0, 0x80000000), (0x06, 0, 0, 0x7FFF0000))
+)
+"""A filter that kills whoever calls execve(2): a launch of that plan says so, and is not tried again."""
 _HARMLESS = "--version"
 """Words that a command can be given where only its plan is wanted."""
 
@@ -99,13 +106,13 @@ def _leave(mode: str, entry: Path) -> None:
         return
     salt, facts, plan, values, flags = parsed
     fields = {name: getattr(Plan.from_bytes(plan), name) for name, _, _ in FIELDS}
-    wrong = Plan(**{**fields, "executable": b"/bin/false"}).to_bytes()
+    wrong = Plan(**{**fields, "seccomp": (_KILL, *fields["seccomp"])}).to_bytes()
     if mode == "stale":
         facts = answers.HEAD.pack(answers.FILE, 1, 0) + b"/\0" + facts  # that there is no root directory
     data = place.entry(entry.name, salt, facts, wrong, values, flags)
     if mode == "corrupt":
-        at = data.index(b"/bin/false")
-        data = data[:at] + b"/bin/falsE" + data[at + 10 :]
+        at = data.index(_KILL)
+        data = data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
     entry.write_bytes(data)
     if mode == "hostile":
         entry.chmod(0o666)

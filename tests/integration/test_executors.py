@@ -64,7 +64,8 @@ def test_the_variable_chooses(who: Who, executor: str) -> None:
 def test_the_native_one_is_taken_where_it_is_there(who: Who) -> None:
     """Without the variable too."""
     need_native()
-    with start(who, "/bin/sleep", "60") as process:
+    env = {name: value for name, value in who.env.items() if name != native.VARIABLE}
+    with start(who, "/bin/sleep", "60", env=env) as process:
         wait_until(lambda: name_of(child_of(process.pid)) == "sleep")
         assert name_of(process.pid) == "sandrun-exec"
         process.terminate()
