@@ -5,6 +5,8 @@
  * namespace's first and must outlive the command, and then the one that walks the other steps and executes the command;
  * and it ends. CLONE_PARENT makes both of them direct children of the parent, so it waits for the command, stops it and
  * sees its end as it does without namespaces.
+ *
+ * It is long for the reason of its twin: the steps, their order and the reasons for it are read in one place.
  */
 #include "child.h"
 

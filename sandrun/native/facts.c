@@ -2,6 +2,8 @@
  *
  * A fact is `kind:u8 name:u16 value:u32`, the bytes of the name, a NUL, the bytes of the value. The answer to the same
  * question now is made in the same form, and compared as bytes. Numbers are the machine's own: an entry is not moved.
+ *
+ * It is long because there is one short function for each kind of fact, and the table of them is to be read in one place.
  */
 #include "sandrun.h"
 

@@ -3,6 +3,8 @@
  * Twin of sandrun/primitives/tree.py, where the reasons are told at length. This process is a child subreaper, so every
  * process of the tree has a line of parents that ends here. A direct child keeps its process id until it is reaped, and
  * only this process reaps it; all others are verified behind a pidfd.
+ *
+ * It is long because finding, signalling, freezing and killing share one look at /proc, and none of it makes sense alone.
  */
 #include "sandrun.h"
 
