@@ -114,6 +114,7 @@ def test_failures_are_told_once(
 
 def test_what_may_have_run_is_not_run_again(who: Who, executor: str, box: Path) -> None:
     """A filter kills execve: nobody can tell for sure that nothing ran, so it is tried once only."""
+    need_landlock(6)  # for --isolate signals
     strace = need_program("strace")
     words = (*GRANTS, "--isolate", "signals", "--syscall-rule", "execve:0:ne:0:kill-process", "--", "/bin/true")
     trace = [strace, "-f", "-qq", "-e", "trace=execve", "-e", "signal=none", "-o", str(box / "trace")]
