@@ -460,7 +460,8 @@ def test_stale_modes(front: Front) -> None:
     does not change by that."""
     need_root()
     need_landlock(1)
-    need(front.who.is_root, "only for root do file modes not stop")
+    if not front.who.is_root:
+        pytest.skip("only for root do file modes not stop")
     etc = front.cwd / "etc"
     for folder in ("sub", "other"):
         (etc / folder).mkdir(parents=True)
