@@ -1,9 +1,7 @@
-"""`make bench`, last part: what it costs to be observed, beside strace(1), in one run.
+"""Part `observe`: what it costs to be observed and learnt from, beside strace(1), in one run.
 
 Each command runs as it is, in a launch, and in each way of being observed, in turn, so that the drift of the machine hits
-them all. Times are of the command alone, from execve to its end, except for strace, of which they are of the whole: its
-start-up is small. Results go to bench/results/, a table to stdout. Compare numbers of one table with each other only.
-Usage: observe.py [ROUNDS].
+them all. Times are of the command alone, from execve to its end, except for strace, of which they are of the whole.
 """
 
 from __future__ import annotations
@@ -18,10 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-TOP = Path(__file__).parent.parent
-RESULTS = TOP / "bench" / "results"
 SANDRUN = str(Path(sys.prefix) / "bin" / "sandrun")
-ROUNDS = 5
+ROUNDS = 3
 SOURCES = 20
 """C files that are compiled and linked; each gcc is five processes."""
 GRANTS = (*("-q", "-p", "none", "-x", "@all", "-w", ".", "-w", "/dev/null", "-r", "/dev/zero"), "--isolate", "false")
@@ -74,8 +70,9 @@ def measure(words: list[str], command: list[str], folder: Path) -> float:
     return time.perf_counter() - began
 
 
-def bench(rounds: int) -> dict[str, Any]:
+def run(quick: bool) -> dict[str, Any]:
     """Medians by command and arm, in milliseconds."""
+    rounds = 1 if quick else ROUNDS
     arms = {name: words for name, words in ARMS.items() if not words or shutil.which(words[0])}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -100,17 +97,3 @@ def show(result: dict[str, Any]) -> None:
         print(f"\n{title}")
         for arm, median in by_arm.items():
             print(f"  {arm:24} {median:9.1f}  {median / by_arm['as it is']:6.2f}")
-
-
-def main() -> None:
-    """Measure, show, and keep the results."""
-    result = bench(int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS)
-    show(result)
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "observe.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"written: {path.relative_to(TOP)}")
-
-
-if __name__ == "__main__":
-    main()
