@@ -13,7 +13,7 @@ from sandrun.explain.denials import LOOK
 from sandrun.explain.remedies import remedy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sandrun.explain.denials import Denial
     from sandrun.explain.remedies import Remedy
@@ -73,12 +73,15 @@ class _Ranked(NamedTuple):
     remedy: Remedy
 
 
-def findings(denials: Iterable[Denial], exits: Mapping[int, int], *, failed: bool) -> tuple[Finding, ...]:
+def findings(
+    denials: Iterable[Denial], exits: Mapping[int, int], *, failed: bool, named: Sequence[str] = ()
+) -> tuple[Finding, ...]:
     """The likely cause first if the command failed, then the others, the last one first; what was shrugged off last.
 
     `exits` are the exit statuses of processes, by id; one that is not there was ended by a signal, or not seen to end.
+    `named` are the command's own words: many programs look whether a file is there, and give up before they open it.
     """
-    ranked = sorted((_rank(denial, exits) for denial in denials), key=lambda one: one.rank, reverse=True)
+    ranked = sorted((_rank(denial, exits, named) for denial in denials), key=lambda one: one.rank, reverse=True)
     groups: dict[tuple[str, str], list[_Ranked]] = {}
     for one in ranked:
         groups.setdefault((one.remedy.flag, one.remedy.text if not one.remedy.flag else ""), []).append(one)
@@ -112,12 +115,13 @@ def _is_common(denial: Denial) -> bool:
     return denial.words.startswith("list ") or denial.target.startswith(by_the_way)
 
 
-def _rank(denial: Denial, exits: Mapping[int, int]) -> _Ranked:
+def _rank(denial: Denial, exits: Mapping[int, int], named: Sequence[str]) -> _Ranked:
     failing = [who for who in denial.who if exits.get(who.pid, 1)]
     seriousness = MINOR
+    is_named = denial.act == LOOK and denial.target != "/" and any(denial.target in word for word in named)
     if denial.fatal:
         seriousness = SERIOUS
-    elif not is_minor(denial) and (failing or not denial.who):
+    elif (is_named or not is_minor(denial)) and (failing or not denial.who):
         seriousness = COMMON if _is_common(denial) else SERIOUS
     last = max((who.last for who in failing or denial.who), default=0.0)
     rank = _Rank(denial.fatal, seriousness, bool(failing), denial.sure, last)

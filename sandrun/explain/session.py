@@ -98,7 +98,9 @@ class Session:
             gap = gap or f"there were too many different calls: the first {attempts.others} were forgotten"
         # As it was when the plan was made: a process that is not dumpable may not read its own /proc (prctl(2)).
         libc.prctl(libc.PR_SET_DUMPABLE, 1)
-        return Explained(self._proposals.checked(findings(found, attempts.exits, failed=failed)), failed, gap)
+        named = tuple(map(os.fsdecode, self._plan.argv[1:]))
+        made = findings(found, attempts.exits, failed=failed, named=named)
+        return Explained(self._proposals.checked(made), failed, gap)
 
     def used(self, outcome: Outcome, explained: Explained) -> dict[str, Any]:
         """What the run used of what is granted, as `--report` has it; after `finish`."""

@@ -288,6 +288,12 @@ def order(*given: Denial, failed: bool = True, exits: dict[int, int] | None = No
     return [(one.denials[0].target, one.standing) for one in found]
 
 
+def test_a_file_of_the_command_line_that_was_only_looked_for() -> None:
+    """Programs look whether a file is there and give up; of a file that nobody named it says little."""
+    found = findings([denial("look", "/a/key"), denial("look", "/b", 2.0)], {}, failed=True, named=(".read /a/key",))
+    assert [(one.denials[0].target, one.standing) for one in found] == [("/a/key", CAUSE), ("/b", SHRUGGED)]
+
+
 def test_the_last_before_the_end_is_the_cause() -> None:
     """Of several things that were refused, the last; one that the process went on after for long is shrugged off."""
     early = denial("read", "/early", who=(Who("/bin/x", 7, 1.0, after=causes.WENT_ON),))
