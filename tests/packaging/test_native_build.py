@@ -123,7 +123,11 @@ def test_wheel_with_a_dynamic_program(tmp_path: Path) -> None:
     works(tmp_path / "place" / "bin" / "sandrun", tmp_path)
 
 
-@pytest.mark.parametrize("variables", [{"CC": "/no/such/cc", "SANDRUN_NATIVE": "auto"}, {"SANDRUN_NATIVE": "off"}], ids=["no-compiler", "off"])
+@pytest.mark.parametrize(
+    "variables",
+    [{"CC": "/no/such/cc", "SANDRUN_NATIVE": "auto"}, {"SANDRUN_NATIVE": "off"}],
+    ids=["no-compiler", "off"],
+)
 def test_wheel_without_the_native_program(variables: dict[str, str], tmp_path: Path) -> None:
     """It is for any system, has nothing native even if the checkout has, and works: the executor in Python serves."""
     made = build(CHECKOUT, tmp_path / "dist", "--wheel", **variables)
