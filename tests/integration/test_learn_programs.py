@@ -161,8 +161,9 @@ def _picture(place: Path, _who: Who) -> None:
 
 
 PIP = (
-    "-m",
-    "pip",
+    "-c",
+    # As `python -m pip`, but for the programs of PATH that it asks for the name of the distribution.
+    "import os, runpy; os.environ['PATH'] = ''; runpy.run_module('pip', run_name='__main__')",
     "install",
     "-q",
     "--no-index",
