@@ -11,12 +11,11 @@ Pure.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from itertools import product
+from itertools import islice, product
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     Condition = Mapping[int, Sequence["Cube"]]
     """Argument index -> cubes; it holds if every listed argument is in one of its cubes. Empty: it always holds."""
@@ -42,6 +41,8 @@ EVERYTHING = Cube(0, 0)
 
 Leaf = dict[int, Cube]
 """Argument index -> the one cube it must be in; no tests: everything."""
+_Tests = tuple[tuple[int, Cube], ...]
+"""Halves of arguments and the one cube that each must be in, in ascending order (`_halves`)."""
 
 
 def cubes(op: str, operands: Sequence[int], mask: int, width: int, *, grant: bool = False) -> list[Cube]:
@@ -83,17 +84,10 @@ def decide(conditions: Iterable[Condition], *, invert: bool = False) -> list[Lea
 
     The rules exclude each other; a rule without tests is everything. Raises TooComplexError.
     """
-    key = tuple(tuple((index, tuple(tests)) for index, tests in condition.items()) for condition in conditions)
-    return list(_decided(key, invert=invert))
-
-
-@lru_cache(maxsize=512)
-def _decided(conditions: tuple[tuple[tuple[int, tuple[Cube, ...]], ...], ...], *, invert: bool) -> tuple[Leaf, ...]:
-    """Remembered, since a filter has the same conditions for several calls, and one profile mostly those of another."""
-    rules: list[dict[int, Cube]] = []
+    rules: list[_Tests] = []
     for condition in conditions:
-        for combination in product(*(tests for _, tests in condition)):
-            rules.append(_halves({index: cube for (index, _), cube in zip(condition, combination, strict=True)}))
+        for combination in product(*condition.values()):
+            rules.append(_halves(dict(zip(condition, combination, strict=True))))
             if len(rules) > MAX_CUBES:
                 raise TooComplexError("too many combinations of argument values")
     leaves: list[Leaf] = []
@@ -101,7 +95,7 @@ def _decided(conditions: tuple[tuple[tuple[int, tuple[Cube, ...]], ...], ...], *
         leaves.append(_join(path))
         if len(leaves) > MAX_CUBES:
             raise TooComplexError("too many combinations of argument values")
-    return tuple(leaves)
+    return leaves
 
 
 def both(left: Sequence[Cube], right: Sequence[Cube]) -> list[Cube]:
@@ -109,38 +103,40 @@ def both(left: Sequence[Cube], right: Sequence[Cube]) -> list[Cube]:
     return [part for one in left for other in right for part in _common(one, other)]
 
 
-def _branch(rules: list[dict[int, Cube]], *, invert: bool) -> Iterable[dict[int, Cube]]:
+def _branch(rules: Collection[_Tests], *, invert: bool) -> Iterable[_Tests]:
     """The paths of the decision tree over what is left of these rules that end where the answer is yes."""
     decided = any(not rule for rule in rules)
     if decided or not rules:
         if decided != invert:
-            yield {}
+            yield ()
         return
-    half = min(half for rule in rules for half in rule)
-    for piece in _pieces({rule[half] for rule in rules if half in rule}):
-        mask, value = piece
-        rest = []
-        for rule in rules:
-            tested, wanted = rule.get(half, EVERYTHING)
-            if mask & tested == tested and value & tested == wanted:
-                left = {key: cube for key, cube in rule.items() if key != half}
-                if left not in rest:
-                    rest.append(left)
-        for path in _branch(rest, invert=invert):
-            yield {half: piece, **path}
+    half = min(rule[0][0] for rule in rules)
+    left: dict[Cube, set[_Tests]] = {}
+    for rule in rules:
+        here = rule[0][0] == half
+        left.setdefault(rule[0][1] if here else EVERYTHING, set()).add(rule[1:] if here else rule)
+    below: dict[frozenset[Cube], list[_Tests]] = {}
+    for piece, inside in _pieces(left):
+        if inside not in below:
+            rest = set[_Tests]().union(*(left[test] for test in inside))
+            below[inside] = list(islice(_branch(rest, invert=invert), MAX_CUBES + 1))
+        for path in below[inside]:
+            yield ((half, piece), *path)
 
 
-def _pieces(tests: Iterable[Cube]) -> list[Cube]:
-    """Cubes that make up everything, each of them inside or outside of every test."""
-    pieces = [EVERYTHING]
+def _pieces(tests: Iterable[Cube]) -> list[tuple[Cube, frozenset[Cube]]]:
+    """Cubes that make up everything, each with the tests that it is inside of; it is outside of every other one."""
+    pieces = [(EVERYTHING, frozenset[Cube]())]
     for test in sorted(tests):
         mask, value = test
         parts = []
-        for piece in pieces:
-            if (piece.value ^ value) & piece.mask & mask or piece.mask & mask == mask:
-                parts.append(piece)
-            else:
-                parts += (*_common(piece, test), *_minus(piece, test))
+        for piece, inside in pieces:
+            fixed, bits = piece
+            if (bits ^ value) & fixed & mask:
+                parts.append((piece, inside))
+                continue
+            parts += ((part, inside | {test}) for part in _common(piece, test))
+            parts += ((part, inside) for part in _minus(piece, test))
         pieces = parts
     return pieces
 
@@ -172,20 +168,20 @@ def _complement(tests: Iterable[Cube]) -> list[Cube]:
     return rest
 
 
-def _halves(combination: Mapping[int, Cube]) -> dict[int, Cube]:
-    """Per argument index -> per half: 2 * index is the upper half, 2 * index + 1 the lower, libseccomp's order."""
-    halves = {}
-    for index, (mask, value) in combination.items():
+def _halves(combination: Mapping[int, Cube]) -> _Tests:
+    """The same tests of halves, in libseccomp's order: 2 * index is the upper half, 2 * index + 1 the lower."""
+    halves = []
+    for index, (mask, value) in sorted(combination.items()):
         if mask >> 32:
-            halves[2 * index] = Cube(mask >> 32, value >> 32)
+            halves.append((2 * index, Cube(mask >> 32, value >> 32)))
         if mask & _HALF:
-            halves[2 * index + 1] = Cube(mask & _HALF, value & _HALF)
-    return halves
+            halves.append((2 * index + 1, Cube(mask & _HALF, value & _HALF)))
+    return tuple(halves)
 
 
-def _join(path: Mapping[int, Cube]) -> Leaf:
+def _join(path: _Tests) -> Leaf:
     leaf: Leaf = {}
-    for half, (mask, value) in path.items():
+    for half, (mask, value) in path:
         if not mask:
             continue
         shift = 0 if half % 2 else 32
