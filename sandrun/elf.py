@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import posixpath
 import struct
-from typing import TYPE_CHECKING, NamedTuple
 
+from sandrun.named import NamedTuple
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -13,13 +13,16 @@ import pwd
 import stat
 import sys
 from resource import getrlimit
-from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sandrun import libc
+from sandrun.named import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
+    from typing import Protocol
+else:
+    Protocol = object
 
 SO_DOMAIN, SO_PROTOCOL = (1, 39), (1, 38)
 """Level SOL_SOCKET and option of socket(7)."""
@@ -68,7 +71,6 @@ class Host(Protocol):
     @property
     def cwd(self) -> str:
         """The caller's working directory; "" if it was deleted."""
-        ...
 
     @property
     def environ(self) -> Mapping[str, str]: ...
@@ -81,13 +83,11 @@ class Host(Protocol):
 
     def account(self, user: str | int) -> Account | None:
         """The account by name or number. An unknown number gives an Account with empty name and home."""
-        ...
 
     def group(self, group: str | int) -> int | None: ...
 
     def groups_of(self, account: Account) -> tuple[int, ...]:
         """The supplementary groups of group(5)."""
-        ...
 
     def lstat(self, path: str) -> Stat | None: ...
 
@@ -95,58 +95,45 @@ class Host(Protocol):
 
     def acl(self, path: str) -> bytes:
         """The access control list of a file that is no symbolic link, as the kernel keeps it (acl(5)); b"" without one."""
-        ...
 
     def readlink(self, path: str) -> str | None:
         """What a symbolic link says, None if it is none."""
-        ...
 
     def realpath(self, path: str) -> str:
         """Canonical, also for what does not exist (as `os.path.realpath`)."""
-        ...
 
     def listdir(self, path: str) -> list[str] | None:
         """Sorted names, or None if it is no directory that can be read."""
-        ...
 
     def modes(self, path: str) -> list[tuple[str, int]] | None:
         """The sorted names in a directory, each with the mode of lstat(2), 0 if that failed; None as for `listdir`."""
-        ...
 
     def read(self, path: str, limit: int, offset: int = 0) -> bytes | None:
         """At most `limit` bytes of a regular file from `offset`."""
-        ...
 
     def mounts(self) -> tuple[Mount, ...]: ...
 
     def fd_stat(self, fd: int) -> tuple[Stat, int] | None:
         """fstat(2) and the F_GETFL flags of an open descriptor of the caller."""
-        ...
 
     def fd_path(self, fd: int) -> str:
         """What /proc/self/fd says of it, or ""."""
-        ...
 
     def fd_device(self, fd: int) -> str:
         """The same if it is an open character device, else ""."""
-        ...
 
     def fd_socket(self, fd: int) -> tuple[int, int] | None:
         """Address family and protocol of an open socket (SO_DOMAIN, SO_PROTOCOL of socket(7)); None if it is none."""
-        ...
 
     def fd_unix_free(self, fd: int) -> bool:
         """Whether an open unix socket can reach others than the one it is connected to: it is one of datagrams, or it
         is neither connected nor listening (unix(7))."""
-        ...
 
     def launcher(self) -> tuple[str, ...]:
         """The directories that this program and its libraries are loaded from, but for those of the system."""
-        ...
 
     def rlimit(self, resource: int) -> tuple[int, int]:
         """The inherited (soft, hard) limit; RLIM_INFINITY is 2**64 - 1."""
-        ...
 
 
 class System:

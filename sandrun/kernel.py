@@ -9,14 +9,16 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandrun import libc
 from sandrun.errors import SandrunError
+from sandrun.named import NamedTuple
 from sandrun.primitives import caps, cgroup_probe, landlock, namespaces, notify
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 ACTIONS_AVAILABLE = "/proc/sys/kernel/seccomp/actions_avail"
 LAST_CAP = "/proc/sys/kernel/cap_last_cap"

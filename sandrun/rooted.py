@@ -7,8 +7,8 @@ resolution would follow them out: an absolute one starts at the directory again,
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

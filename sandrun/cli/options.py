@@ -6,13 +6,13 @@ complained of in the same words. What the words of a launch cannot be read witho
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from sandrun.errors import UsageError
+from sandrun.named import NamedTuple
 from sandrun.profile.bad import Bad
 from sandrun.profile.keys import KEYS
 from sandrun.profile.units import size
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 

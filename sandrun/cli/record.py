@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Any
 
 from sandrun import report
 from sandrun.errors import EXIT_LATER_CHECK, SandrunError, UsageError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from sandrun.cli.options import Request
     from sandrun.explain.session import Explained

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun import native, report
 from sandrun.cli import options
 from sandrun.cli.record import Record
 from sandrun.errors import SandrunError, StepError
+from sandrun.named import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 

@@ -12,15 +12,16 @@ import fcntl
 import os
 import struct
 import sys
-from typing import TYPE_CHECKING, Any
 
 from sandrun import native, places, report
 from sandrun.errors import SandrunError
 from sandrun.plan.format import CGROUP_NONE, TTY_PTY
 from sandrun.primitives.view import VIEW_OVERLAY
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
 
     from sandrun.cli.record import Record
     from sandrun.plan.format import Plan

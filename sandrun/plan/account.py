@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
 
 from sandrun.host import Account
 from sandrun.plan.draft import Guard
@@ -19,6 +18,7 @@ from sandrun.primitives.landlock import FS
 from sandrun.primitives.namespaces import KINDS
 from sandrun.primitives.view import READ_ONLY, VIEW_BIND, VIEW_OVERLAY, VIEW_ROOT, VIEW_TREE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

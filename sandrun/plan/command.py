@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import stat
-from typing import TYPE_CHECKING
 
 from sandrun.errors import EXIT_CANNOT_EXECUTE, EXIT_NOT_FOUND, CommandError
 from sandrun.plan.groups import LIBRARIES
 from sandrun.primitives.landlock import FS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

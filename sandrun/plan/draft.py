@@ -5,11 +5,13 @@ A Draft is the only mutable thing on the way to a Plan; it lives for one call of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
-
 from sandrun.errors import Problem
+from sandrun.named import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from sandrun.plan.broker import Broker
     from sandrun.plan.egress import Egress
     from sandrun.profile.model import Profile

@@ -6,11 +6,11 @@ a loopback interface, every address leads there, and the relay outside serves wh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
+from sandrun.named import NamedTuple
 from sandrun.plan.namespaces import missing, use
 from sandrun.primitives.namespaces import KINDS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

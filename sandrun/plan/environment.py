@@ -7,11 +7,10 @@ they reach neither the dry run, nor a report, nor a cache.
 from __future__ import annotations
 
 import os
-from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
 from sandrun.plan.account import DYNAMIC, is_dynamic
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -93,10 +92,20 @@ def _selects(name: str, patterns: Iterable[str]) -> bool:
         if pattern == "@basic":
             if _matches(name, BASIC):
                 return True
-        elif fnmatchcase(name, pattern) and not looks_secret(name):
+        elif _fits(name, pattern) and not looks_secret(name):
             return True
     return False
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    return any(_fits(name, pattern) for pattern in patterns)
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """As fnmatchcase(name, pattern), whose module and its `re` are only needed for more than one last star."""
+    start = pattern.removesuffix("*")
+    if not any(char in start for char in "*?["):
+        return name == start if start == pattern else name.startswith(start)
+    from fnmatch import fnmatchcase  # noqa: PLC0415
+
+    return fnmatchcase(name, pattern)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-from typing import TYPE_CHECKING
 
 from sandrun import elf
 from sandrun.host import home_of
@@ -29,6 +28,7 @@ from sandrun.primitives.landlock import EXECUTE, FS, FS_ABI, NET_ABI, NEWEST_ABI
 from sandrun.profile.paths import expand as expand_path
 from sandrun.rooted import RootedHost
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 

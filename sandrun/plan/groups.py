@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import posixpath
 import stat
-from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun import elf
+from sandrun.named import NamedTuple
 from sandrun.plan.siblings import ALL_RIGHTS, READ_DIR, Grant, is_below, make_hole
 from sandrun.primitives.landlock import WRITE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

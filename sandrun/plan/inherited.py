@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING
 
 from sandrun.policy.families import FAMILIES
 from sandrun.primitives.landlock import NET
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import posixpath
 import stat
-from typing import TYPE_CHECKING
 
 from sandrun.plan.draft import accept
 from sandrun.plan.siblings import READ, is_below
@@ -13,6 +12,7 @@ from sandrun.plan.view import CHANGE_FILES
 from sandrun.primitives.landlock import FILE_RIGHTS, FS
 from sandrun.primitives.view import VIEW_OVERLAY
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

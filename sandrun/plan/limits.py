@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import resource
-from typing import TYPE_CHECKING
 
 from sandrun.plan.format import UNLIMITED
 from sandrun.plan.resources import resolve_resources
 from sandrun.profile.model import Limit
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sandrun.host import Host
     from sandrun.kernel import Kernel

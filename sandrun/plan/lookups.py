@@ -7,11 +7,10 @@ resolv.conf(5) asks 127.0.0.1, and without nsswitch.conf(5) it asks a server.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sandrun.plan.egress import addresses
 from sandrun.plan.view import Content
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sandrun.host import Host
     from sandrun.plan.draft import Draft

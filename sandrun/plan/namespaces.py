@@ -6,14 +6,13 @@ them, and the network namespace that then costs next to nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sandrun.kernel import NAMESPACES
 from sandrun.plan.draft import accept
 from sandrun.policy import guards
 from sandrun.primitives import caps, landlock
 from sandrun.primitives.namespaces import KINDS, names
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sandrun.host import Host
     from sandrun.kernel import Kernel

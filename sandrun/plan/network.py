@@ -8,7 +8,6 @@ out where the profile makes it optional.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from sandrun.host import home_of
 from sandrun.plan.draft import Guard, accept
@@ -22,6 +21,7 @@ from sandrun.primitives import landlock
 from sandrun.primitives.namespaces import KINDS
 from sandrun.profile.paths import expand
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from typing import TYPE_CHECKING
 
 from sandrun.plan.draft import accept
 from sandrun.plan.environment import OWN_TMP
@@ -20,6 +19,7 @@ from sandrun.primitives.landlock import EXECUTE, FS, READ, WRITE
 from sandrun.primitives.view import OWNED, SEALED, VIEW_FILE, VIEW_OVERLAY, VIEW_TMPFS
 from sandrun.rooted import RootedHost
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sandrun.plan.requests import Request
 

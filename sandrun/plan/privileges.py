@@ -5,13 +5,12 @@ Absent means none: a command keeps no capability, also as root, unless the profi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sandrun.plan.account import is_dynamic, resolve_dynamic
 from sandrun.plan.draft import accept
 from sandrun.plan.subids import resolve_mapped
 from sandrun.primitives import caps
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sandrun.host import Account, Host
     from sandrun.kernel import Kernel

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
 
 from sandrun.host import home_of
 from sandrun.plan.draft import accept
@@ -15,6 +14,7 @@ from sandrun.primitives import landlock
 from sandrun.primitives.namespaces import KINDS, names
 from sandrun.profile.paths import expand
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

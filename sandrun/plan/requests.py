@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import posixpath
 import stat
-from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun.errors import ProfileError
+from sandrun.named import NamedTuple
 from sandrun.plan.draft import accept
 from sandrun.plan.groups import members
 from sandrun.plan.judgments import judge_files, judge_hard_links, judge_links, judge_overlays, judge_private_places
@@ -21,6 +21,7 @@ from sandrun.profile.model import AccessRule, PathEntry
 from sandrun.profile.paths import expand
 from sandrun.rooted import RootedHost
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sandrun.plan.draft import Draft
     from sandrun.plan.groups import Context

@@ -6,10 +6,9 @@ problems are reported at once, before anything runs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from sandrun.errors import Problem, ProfileError, UnsupportedError
 from sandrun.kernel import names as kernel_names
+from sandrun.named import NamedTuple
 from sandrun.plan.account import check_dynamic
 from sandrun.plan.draft import Draft, Protection
 from sandrun.plan.egress import resolve_egress, wanted
@@ -27,6 +26,7 @@ from sandrun.plan.syscalls import resolve_syscalls
 from sandrun.policy import guards
 from sandrun.primitives import landlock
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

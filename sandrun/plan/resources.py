@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import posixpath
 import resource
-from typing import TYPE_CHECKING
 
 from sandrun.plan.draft import accept
 from sandrun.plan.format import CGROUP_AFTER, CGROUP_MAY_LACK, CGROUP_SCOPE, KEEP
@@ -13,6 +12,7 @@ from sandrun.primitives import landlock
 from sandrun.primitives.cgroup_probe import KILLER
 from sandrun.primitives.view import READ_ONLY, VIEW_BIND
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

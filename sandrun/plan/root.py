@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from typing import TYPE_CHECKING
 
 from sandrun.errors import UnsupportedError
 from sandrun.host import home_of
@@ -23,6 +22,7 @@ from sandrun.profile.model import AccessRule
 from sandrun.profile.paths import expand
 from sandrun.rooted import RootedHost
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sandrun.host import Account, Host
     from sandrun.kernel import Kernel

@@ -7,7 +7,6 @@ underneath: a rule on what only the view has is made in it, any other one before
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from sandrun.plan import egress
 from sandrun.plan.account import is_dynamic
@@ -20,6 +19,7 @@ from sandrun.policy import guards
 from sandrun.primitives import namespaces
 from sandrun.rooted import RootedHost
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sandrun.host import Host
     from sandrun.kernel import Kernel

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import posixpath
 import stat
-from typing import TYPE_CHECKING, NamedTuple
 
+from sandrun.named import NamedTuple
 from sandrun.plan.format import KIND_DIRECTORY, KIND_FILE, MAY_VANISH
 from sandrun.primitives.landlock import FILE_RIGHTS, FS, WRITE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
 
 from sandrun.plan.namespaces import missing, use
 from sandrun.primitives.namespaces import KINDS
 from sandrun.primitives.view import VIEW_OVERLAY
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

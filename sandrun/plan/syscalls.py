@@ -8,7 +8,6 @@ numbers always answer ENOSYS and foreign architectures are always killed, as soo
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 from sandrun.plan.draft import Arg, Draft
 from sandrun.policy import promises, syscalls
@@ -16,6 +15,7 @@ from sandrun.primitives.seccomp import ALLOW, ERRNO, KILL_PROCESS, LOG, errno_ac
 from sandrun.primitives.seccomp_compile import Refusal, compile_filter
 from sandrun.primitives.seccomp_match import TooComplexError, both, cubes
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -7,7 +7,6 @@ leaves it out by a read-only mount, or is refused, as is one inside of it. Grant
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING
 
 from sandrun.plan.draft import accept
 from sandrun.plan.namespaces import NOT_ASKED
@@ -17,6 +16,7 @@ from sandrun.plancache.place import CACHE_BELOW, CACHE_VARIABLE
 from sandrun.primitives.view import VIEW_OVERLAY
 from sandrun.rooted import RootedHost
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

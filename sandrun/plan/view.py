@@ -11,9 +11,8 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
 
+from sandrun.named import NamedTuple
 from sandrun.plan.format import KIND_DIRECTORY, KIND_FILE
 from sandrun.plan.siblings import CHANGE, is_below
 from sandrun.primitives.landlock import FILE_RIGHTS, FS
@@ -37,6 +36,7 @@ from sandrun.primitives.view import (
 )
 from sandrun.rooted import RootedHost
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -136,7 +136,7 @@ class View:
             return
         self._add(entry.operation, entry.mode, entry.path, entry.content)
 
-    def show(self, grant: Grant, *, at: str = "") -> None:
+    def show(self, grant: Grant, at: str = "") -> None:
         """Show what is granted if it would not be seen, or not be writable, or not work as a device."""
         path = at or grant.path
         zone = self.zone(path)
@@ -268,19 +268,19 @@ def build(
     overlays = [place for place in places if place.operation == VIEW_OVERLAY]
     denied = [hole for hole in holes if not hole.soft]
     covered = [hole for hole in denied if hole.identity is not None]
-    steps: list[tuple[str, int, Callable[[], None]]] = [
-        *((place.path, 0, partial(view.place, place)) for place in places),
-        *((entry.path, 1, partial(view.entry, entry)) for entry in entries),
-        *((grant.path, 2, partial(view.show, grant)) for grant in united.values() if grant.path != "/"),
-        *((at, 3, partial(view.show, grant, at=at)) for grant, at in shown),
-        *((hole.path, 4, partial(view.deny, hole)) for hole in denied),
-        *((file.path, 5, partial(view.replace, file)) for file in contents),
-        *((path, 6, partial(view.pin, path)) for path in _above((*covered, *overlays))),
+    steps: list[tuple[str, int, Callable[..., None], tuple[object, ...]]] = [
+        *((place.path, 0, view.place, (place,)) for place in places),
+        *((entry.path, 1, view.entry, (entry,)) for entry in entries),
+        *((grant.path, 2, view.show, (grant,)) for grant in united.values() if grant.path != "/"),
+        *((at, 3, view.show, (grant, at)) for grant, at in shown),
+        *((hole.path, 4, view.deny, (hole,)) for hole in denied),
+        *((file.path, 5, view.replace, (file,)) for file in contents),
+        *((path, 6, view.pin, (path,)) for path in _above((*covered, *overlays))),
     ]
     # Every directory stands before what lies in it, a denial of it too: what is mounted later covers all that was
     # mounted below it before.
-    for _, _, step in sorted(steps, key=lambda item: (item[0].split("/"), item[1])):
-        step()
+    for _, _, step, what in sorted(steps, key=lambda item: (item[0].split("/"), item[1])):
+        step(*what)
     if cwd:
         view.directory(cwd)
     return view

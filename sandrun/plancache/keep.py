@@ -5,11 +5,9 @@ What cannot be kept is not, without a word: the next launch is then made anew as
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING
 
 from sandrun import kernel as kernel_facts
 from sandrun import native, report
@@ -21,6 +19,7 @@ from sandrun.plancache.answers import ENV, FILE, IDENTITY
 from sandrun.plancache.facts import Facts, Recorder
 from sandrun.profile.find import BUILTIN, SUFFIX, directories
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -124,8 +123,10 @@ def begin(argv: Sequence[str], request: Request, executor: str) -> Recording | N
     name = entry_name(argv, request, by_front=by_front)
     if not name or not _is_plain(request) or not _decodes_utf8():
         return None
-    with contextlib.suppress(OSError, SandrunError):
+    try:  # noqa: SIM105 (contextlib is 2 ms of every launch)
         place.make(place.path())
+    except (OSError, SandrunError):
+        pass  # it says so again when the plan is to be kept
     return Recording(name, place.path())
 
 
@@ -133,8 +134,10 @@ def forget(argv: Sequence[str], request: Request, *, by_front: bool) -> None:
     """Remove what is kept for these words: it could not be launched."""
     name = entry_name(argv, request, by_front=by_front)
     if name:
-        with contextlib.suppress(OSError, SandrunError):
+        try:  # noqa: SIM105 (as above)
             place.remove(place.path(), name)
+        except (OSError, SandrunError):
+            pass  # then nobody finds it either
 
 
 def entry_name(argv: Sequence[str], request: Request, *, by_front: bool) -> str:
@@ -197,8 +200,11 @@ def _own_files() -> Iterator[str]:
     for directory in sys.path:
         yield directory
         if directory.endswith("-packages"):
-            with contextlib.suppress(OSError):
-                yield from (f"{directory}/{name}" for name in os.listdir(directory) if name.endswith(".pth"))
+            try:
+                names = os.listdir(directory)
+            except OSError:
+                continue
+            yield from (f"{directory}/{name}" for name in names if name.endswith(".pth"))
     yield LOADER_CACHE
     with open(LOADED, "rb") as maps:
         loaded = {line.split(None, 5)[5].strip() for line in maps if LIBRARY.encode() in line}

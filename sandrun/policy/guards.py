@@ -7,10 +7,9 @@ arguments a filter can see, EAFNOSUPPORT and EOPNOTSUPP where a kernel without t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sandrun.plan.draft import Arg, Guard
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 

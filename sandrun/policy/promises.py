@@ -10,8 +10,7 @@ it is not listed. A promise that has no meaning on Linux is accepted and grants 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from sandrun.named import NamedTuple
 from sandrun.plan.draft import Arg
 from sandrun.policy._syscalls import SETS
 from sandrun.policy.guards import AF_UNIX, CLONE_NEW, TIOCLINUX, TIOCSTI

@@ -6,10 +6,10 @@ machines); a name of none is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
+from sandrun.named import NamedTuple
 from sandrun.policy._syscalls import FOREIGN, NUMBERS, SETS, WIDTHS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

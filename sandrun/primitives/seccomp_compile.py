@@ -22,15 +22,17 @@ import os
 import struct
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandrun import libc
 from sandrun.errors import SandrunError
+from sandrun.named import NamedTuple
 from sandrun.primitives.seccomp import ACTION_MASK, ALLOW, ERRNO, KILL_PROCESS, LOG, MAX_INSTRUCTIONS, errno_action
 from sandrun.primitives.seccomp_match import TooComplexError, decide
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
 
     from sandrun.primitives.seccomp_match import Condition, Leaf
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import NamedTuple
 
+from sandrun.named import NamedTuple
 from sandrun.profile.bad import Bad, escaped, quoted, reason, suggest
 
 BUILTIN = "builtin:"

@@ -6,7 +6,7 @@ setting starts here. `kind` names a reader in `values.READERS`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from sandrun.named import NamedTuple
 
 UNION = "union"
 """Lists are united, in order, without repetition."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun.errors import Problem
+from sandrun.named import NamedTuple
 from sandrun.profile import values
 from sandrun.profile.bad import Bad, escaped, expected, quoted, unknown
 from sandrun.profile.keys import BY_PATH, KEYS, TABLE, TABLES, TOP_KEYS, UNION, Key
@@ -15,6 +15,7 @@ from sandrun.profile.names import RLIMITS
 from sandrun.profile.source import BARE
 from sandrun.profile.units import limit, string
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
 
 from sandrun.errors import Problem, ProfileError
 from sandrun.profile.bad import Bad
@@ -13,15 +12,17 @@ from sandrun.profile.merge import EMPTY, drop, merge
 from sandrun.profile.model import COMMAND_LINE, Origin, Value
 from sandrun.profile.source import lines, parse, read
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import TypeVar
 
     from sandrun.profile.model import Profile
 
+    T = TypeVar("T")
     Read = tuple[Found, tuple[int, int]]
     """A file, and its device and inode."""
 
-T = TypeVar("T")
 DEFAULT = ("default",)
 MAX_DEPTH = 16
 """Profiles in a chain of `extends`."""

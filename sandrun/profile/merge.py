@@ -8,13 +8,13 @@ contradiction between layers is `syscalls.default`: which syscalls are allowed m
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from sandrun.errors import Problem, ProfileError
 from sandrun.profile.bad import quoted
 from sandrun.profile.keys import BY_PATH, TABLE, UNION
 from sandrun.profile.model import AccessRule, PathEntry, Profile, Value
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 

@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple
 
+from sandrun.named import NamedTuple
 from sandrun.profile.bad import Bad, quoted, unknown
 from sandrun.profile.model import AccessRule, PathEntry
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
     from collections.abc import Iterator

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 from sandrun.profile import paths
 from sandrun.profile.bad import Bad, expected, quoted, unknown
 from sandrun.profile.model import AccessRule, SyscallRule
 from sandrun.profile.units import integer, number, string
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 

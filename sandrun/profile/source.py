@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun.errors import Problem, ProfileError
+from sandrun.named import NamedTuple
 from sandrun.profile.bad import escaped, reason
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

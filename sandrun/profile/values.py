@@ -6,8 +6,6 @@ of environment variables never enter a message.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sandrun.profile import endpoints, paths, rules
 from sandrun.profile.bad import Bad, expected, quoted, unknown
 from sandrun.profile.model import Hidden
@@ -15,6 +13,7 @@ from sandrun.profile.names import ENVIRONMENT_GROUPS, NAMESPACES
 from sandrun.profile.rules import ALL, syscall
 from sandrun.profile.units import MOST, integer, number, seconds, short, size, string
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
