@@ -55,9 +55,10 @@ _HARMLESS = "--version"
 
 def run(mode: str, words: Sequence[str | bytes | Path], who: Who, options: dict[str, Any]) -> Any:
     """Launch these words, as `support.sandrun` does, with the cache in this state."""
-    env = dict(options.pop("env", None) or who.env)
+    given = options.pop("env", None)
+    env = dict(who.env if given is None else given)
     front = _front(who.sandrun[0], who.sandrun[-1], who.uid)
-    if env.get(place.CACHE_VARIABLE) != "off" or native.VARIABLE in env:
+    if env.get(place.CACHE_VARIABLE, "off") != "off" or native.VARIABLE in env:
         return who.run([front, *words], env=env, **options)
     base = Path(tempfile.mkdtemp(prefix="srtest-plans-"))
     who.own(base)
