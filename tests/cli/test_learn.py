@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import tomli
 
-from tests.support import need_namespaces, sandrun
+from tests.support import CHECKOUT, need_namespaces, sandrun
 
 if TYPE_CHECKING:
     import subprocess
@@ -18,22 +19,13 @@ if TYPE_CHECKING:
 
     from tests.support import Who
 
-SCRIPT = """#!/bin/sh
-sort in.txt | tr a-z A-Z >out.txt
-scratch=$(mktemp) || exit 3
-wc -l <out.txt >"$scratch"
-cat "$scratch"
-rm "$scratch"
-"""
-
 
 @pytest.fixture
 def place(who: Who, box: Path) -> Path:
     """A directory with a script that reads one file and makes another, and a home with secrets."""
     need_namespaces(who)
     (box / "in.txt").write_text("b\na\n")
-    (box / "work.sh").write_text(SCRIPT)
-    (box / "work.sh").chmod(0o755)
+    shutil.copy(CHECKOUT / "tests" / "probes" / "work.sh", box)
     (who.home / ".ssh").mkdir(exist_ok=True)
     (who.home / ".ssh" / "id_rsa").write_text("key\n")
     (who.home / ".toolrc").write_text("settings\n")

@@ -8,24 +8,14 @@ import pytest
 import tomli
 
 from tests.integration import internet
-from tests.support import need_namespaces, need_program
+from tests.support import CHECKOUT, need_namespaces, need_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support import Who
 
-FETCH = """
-import socket, sys
-for name in sys.argv[1:]:
-    try:
-        with socket.create_connection((name, 80), 5) as made:
-            print(name, made.recv(100).decode())
-    except OSError as error:
-        print(name, "failed", error)
-"""
-
-
+FETCH = (CHECKOUT / "tests" / "probes" / "fetch.py").read_text()
 IN_ANOTHER_THREAD = """
 require("net").connect(80, process.argv[1]).on("data", data => console.log(data.toString())).on("error", console.error)
 """

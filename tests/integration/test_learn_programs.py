@@ -18,7 +18,7 @@ from sandrun.learn.tiers import is_below, tiers
 from sandrun.profile.find import Found
 from sandrun.profile.loader import load_file
 from sandrun.profile.model import PathEntry
-from tests.support import PATH, need, need_namespaces, need_program, sandrun
+from tests.support import CHECKOUT, PATH, need, need_namespaces, need_program, sandrun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,15 +51,6 @@ fs.writeFileSync("out.json", JSON.stringify({ in: fs.readFileSync("in.txt", "utf
 child.execSync("echo from a child", { stdio: "inherit" });
 """
 MAKEFILE = "prog: main.o twice.o\n\tgcc -o prog main.o twice.o\n%.o: %.c twice.h\n\tgcc -O1 -c $<\n"
-
-
-SCRIPT = """#!/bin/sh
-sort in.txt | tr a-z A-Z >out.txt
-scratch=$(mktemp) || exit 3
-wc -l <out.txt >"$scratch"
-cat "$scratch"
-rm "$scratch"
-"""
 ELSEWHERE = "93.184.216.34"
 EXTRA = f"""
 #include <arpa/inet.h>
@@ -152,8 +143,7 @@ def _nothing(_place: Path, _who: Who) -> None:
 
 def _script(place: Path, _who: Who) -> None:
     (place / "in.txt").write_text("b\na\n")
-    (place / "work.sh").write_text(SCRIPT)
-    (place / "work.sh").chmod(0o755)
+    shutil.copy(CHECKOUT / "tests" / "probes" / "work.sh", place)
 
 
 def _picture(place: Path, _who: Who) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration import internet
+from tests.support import CHECKOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,15 +21,7 @@ extends = "default"
 connect = ["allowed.test:80", "*.test:80"]
 deny = ["machine.test:80"]
 """
-FETCH = """
-import socket, sys
-for name in sys.argv[1:]:
-    try:
-        with socket.create_connection((name, 80), 5) as made:
-            print(name, made.recv(100).decode())
-    except OSError as error:
-        print(name, "failed", error)
-"""
+FETCH = (CHECKOUT / "tests" / "probes" / "fetch.py").read_text()
 
 
 @pytest.fixture(scope="module")
