@@ -329,8 +329,9 @@ bool scope_signals(bool refer)
         witness = zombie = make_zombie();
     if (witness < 0)
         return false;
-    /* Proved, since kill(-1) by root rests on it: what could be signalled before cannot be any more. */
-    bool in_force = enter_scope(refer) && kill(witness, 0) != 0;
+    /* Proved, since kill(-1) by root rests on it: what could be signalled before may not be any more. That it has ended
+     * (ESRCH) proves nothing. */
+    bool in_force = enter_scope(refer) && kill(witness, 0) != 0 && errno == EPERM;
     if (zombie > 0 && waitpid(zombie, NULL, 0) != zombie)
         return false;
     return in_force;

@@ -113,8 +113,8 @@ def scope_signals(*, refer: bool) -> bool:
     """From here on signals of this process, and of all it starts, reach only this process and what it starts.
 
     Needs Landlock ABI 6 and CAP_SYS_ADMIN, or no_new_privs (which it sets). False if it is not in force. That is
-    proved, since kill(-1) by root rests on it: a process that could be signalled before cannot be any more.
-    Irreversible.
+    proved, since kill(-1) by root rests on it: a process that could be signalled before may not be any more (EPERM; one
+    that has ended proves nothing). Irreversible.
 
     `refer`: let files be moved and linked between directories. A domain that does not grant that forbids it as soon as
     one below it handles any file access. But one that handles file access forbids to mount (landlock(7)).
@@ -132,7 +132,7 @@ def scope_signals(*, refer: bool) -> bool:
             libc.landlock_restrict_self(ruleset)
         finally:
             os.close(ruleset)
-        return not _can_signal(witness)
+        return _may_not_signal(witness)
     except OSError:
         return False
     finally:
@@ -163,6 +163,16 @@ def _can_signal(pid: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _may_not_signal(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def signal_tree(scoped: bool, *signals: int, init: int = 0) -> None:

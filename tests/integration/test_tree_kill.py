@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import json
 import os
+import struct
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sandrun import libc
-from sandrun.primitives import tree
-from tests.integration.supervised import KILLS, python, reported
+from sandrun.policy import syscalls
+from sandrun.primitives import seccomp, tree
+from tests.integration.supervised import KILLS, python, reported, words
 from tests.support import in_child, need_landlock, need_root
 
 if TYPE_CHECKING:
@@ -193,6 +197,57 @@ def test_a_scope_that_is_not_in_force(who: Who, monkeypatch: pytest.MonkeyPatch)
         return tree.scope_signals(refer=False)
 
     assert in_child(run, who) is False
+
+
+def test_a_witness_that_has_ended_proves_no_scope(who: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a signal that is not permitted shows that signals are scoped, not one for which there is no process any more."""
+
+    def run() -> bool:
+        answers = iter((None, ProcessLookupError(errno.ESRCH, "")))
+
+        def kill(_pid: int, _signal: int) -> None:
+            answer = next(answers)
+            if answer is not None:
+                raise answer
+
+        monkeypatch.setattr(os, "kill", kill)
+        monkeypatch.setattr(libc, "landlock_create_ruleset", lambda _attr, flags=0: os.open("/dev/null", os.O_RDONLY))
+        monkeypatch.setattr(libc, "landlock_restrict_self", lambda _fd, flags=0: None)
+        return tree.scope_signals(refer=False)
+
+    assert in_child(run, who) is False
+
+
+@pytest.mark.parametrize("executor", ["native", "python"])
+def test_no_signal_to_all_without_the_proof(executor: str, who: Who) -> None:
+    """Where no witness is ever found, nothing is sent to everybody (which this filter would kill for), and the tree ends."""
+    command = ("/bin/sh", "-c", "sleep 60 & exit 3")
+    env = {**who.env, "SANDRUN_EXECUTOR": executor}
+    report = who.home / "report.json"
+    started = [*words(who, "--report", str(report), kill="scoped"), *command]
+    done = who.run(started, env=env, preexec_fn=hide_witnesses)
+    killed = json.loads(report.read_text())["outcome"]["killed"]
+    assert (done.returncode, killed, done.stderr) == (3, 1, "")
+
+
+def hide_witnesses() -> None:
+    """A `preexec_fn`: kill(2) finds no process to ask about, and kills who sends a signal to all."""
+    number = syscalls.number("kill", os.uname().machine)
+    assert number is not None
+    instructions = (
+        (0x20, 0, 0, 0),  # the number of the call
+        (0x15, 0, 5, number),
+        (0x20, 0, 0, 24),  # the lower half of its second argument
+        (0x15, 2, 0, 0),
+        (0x20, 0, 0, 16),  # and of its first
+        (0x15, 2, 1, 0xFFFFFFFF),
+        (0x06, 0, 0, seccomp.errno_action(errno.ESRCH)),
+        (0x06, 0, 0, seccomp.ALLOW),
+        (0x06, 0, 0, seccomp.KILL_PROCESS),
+    )
+    program = libc.SockFprog(b"".join(struct.pack("=HBBI", *one) for one in instructions))
+    libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
+    libc.seccomp(libc.SECCOMP_SET_MODE_FILTER, 0, program)
 
 
 def test_only_the_tree_is_signalled(who: Who) -> None:
