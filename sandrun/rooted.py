@@ -10,7 +10,7 @@ import posixpath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sandrun.host import Account, Host, Mount, Stat
 
@@ -145,25 +145,38 @@ class RootedHost:
 
     def _resolve(self, path: str) -> str | None:
         """The canonical path inside, with what is absent taken at its word; None if links lead round in a circle."""
-        left = posixpath.join(self.cwd, path).split("/")[::-1]
-        done = "/"
-        links = 0
-        while left:
-            name = left.pop()
-            if name == "..":
-                done = posixpath.dirname(done)
-            elif name not in ("", "."):
-                here = _join(done, "/" + name)
-                target = None if here in self.shown else self.host.readlink(self.outer(here))
-                if target is None:
-                    done = here
-                    continue
-                links += 1
-                if links > MOST_LINKS:
-                    return None
-                done = "/" if target.startswith("/") else done
-                left += target.split("/")[::-1]
-        return done
+
+        def target(inside: str) -> str | None:
+            return None if inside in self.shown else self.host.readlink(self.outer(inside))
+
+        return canonical(posixpath.join(self.cwd, path), target)
+
+
+def canonical(path: str, readlink: Callable[[str], str | None]) -> str | None:
+    """Where an absolute path leads by the links of which `readlink` knows the target, with what is absent taken at its word.
+
+    None if links lead round in a circle.
+    """
+    left = path.split("/")[::-1]
+    done = "/"
+    links = 0
+    while left:
+        name = left.pop()
+        if name == "..":
+            done = posixpath.dirname(done)
+        if name in ("", ".", ".."):
+            continue
+        here = posixpath.join(done, name)
+        target = readlink(here)
+        if target is None:
+            done = here
+            continue
+        links += 1
+        if links > MOST_LINKS:
+            return None
+        done = "/" if target.startswith("/") else done
+        left += target.split("/")[::-1]
+    return done
 
 
 def _is_below(path: str, directory: str) -> bool:

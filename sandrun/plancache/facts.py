@@ -34,6 +34,7 @@ from sandrun.plancache.answers import (
     WIDE,
     WORD,
 )
+from sandrun.rooted import canonical
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ KERNEL_FILES = ("/proc/", "/sys/")
 """Their times say nothing, so their content is compared."""
 CHANGING = ("self", "thread-self")
 """Names in /proc that are another process's each time, as all numbers are."""
-MOST_LINKS = 40
 GRAIN_NS = 2_000_000_000
 """The coarsest time of a file system in use (FAT)."""
 TELLS_CHANGES = (0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0xCA451A4E, 0x01021994)
@@ -183,32 +183,10 @@ class Recorder(System):
 
     def realpath(self, path: str) -> str:
         real = super().realpath(path)
-        if real != self._walk(path):
+        # Each name on the way becomes a fact.
+        if real != canonical(posixpath.join(self.cwd, path), self.readlink):
             self.facts.refuse(f"{path} leads elsewhere each time, or in a circle")
         return real
-
-    def _walk(self, path: str) -> str:
-        """Where a path leads; each name on the way becomes a fact."""
-        left = posixpath.join(self.cwd, path).split("/")[::-1]
-        done = "/"
-        links = 0
-        while left:
-            name = left.pop()
-            if name == "..":
-                done = posixpath.dirname(done)
-            if name in ("", ".", ".."):
-                continue
-            here = posixpath.join(done, name)
-            target = self.readlink(here)
-            if target is None:
-                done = here
-                continue
-            links += 1
-            if links > MOST_LINKS:
-                return ""
-            done = "/" if target.startswith("/") else done
-            left += target.split("/")[::-1]
-        return done
 
     def listdir(self, path: str) -> list[str] | None:
         stamp = self.facts.stamp(path)

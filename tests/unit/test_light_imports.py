@@ -188,6 +188,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "sandrun.native",
             "sandrun.native.handoff",
             "sandrun.report",
+            "sandrun.rooted",
             *FOUNDATION,
         ),
     ),
