@@ -12,7 +12,7 @@ from sandrun.plan.draft import accept
 from sandrun.plan.namespaces import NOT_ASKED
 from sandrun.plan.siblings import CHANGE, is_below, make_hole
 from sandrun.plan.view import CHANGE_FILES
-from sandrun.plancache.place import CACHE_BELOW, CACHE_VARIABLE
+from sandrun.plancache.place import ACCOUNTS, CACHE_VARIABLE, MOST_ACCOUNTS, home_in
 from sandrun.primitives.view import VIEW_OVERLAY
 from sandrun.rooted import RootedHost
 
@@ -26,25 +26,31 @@ if TYPE_CHECKING:
 KEY = "filesystem.write"
 SYSTEM_PLACES = ("/etc/sandrun", "/var/lib/sandrun")
 USER_PLACES = (("XDG_CONFIG_HOME", ".config"), ("XDG_STATE_HOME", ".local/state"))
+"""Variables, and what stands below a home for each: profiles; workspaces and plans (CACHE_BELOW in plancache/place.py)."""
+
+
+def _homes(host: Host) -> tuple[str, ...]:
+    """Every home that some launch of this user could look below: the next one may have another HOME, or none, and plans
+    are looked for below the one in the file, which need not be the one that getpwuid(3) finds."""
+    host = host.host if isinstance(host, RootedHost) else host
+    account = host.account(host.uid)
+    found = (
+        host.environ.get("HOME", ""),
+        account.home if account else "",
+        home_in(host.read(ACCOUNTS, MOST_ACCOUNTS) or b"", host.uid),
+    )
+    return tuple(dict.fromkeys(home for home in found if home.startswith("/")))
 
 
 def _names(host: Host) -> tuple[str, ...]:
-    """The paths by which a launch looks for these places."""
-    account = host.account(host.uid)
-    home = host.environ.get("HOME") or (account.home if account else "")
-    own = list(host.launcher())
-    for variable, below in USER_PLACES:
-        base = host.environ.get(variable, "")
-        if not base.startswith("/"):
-            base = posixpath.join(home, below) if home.startswith("/") else ""
-        if base:
-            own.append(posixpath.join(base, "sandrun"))
-    # Plans are kept there whatever these variables say; and the next launch may have others, or none.
-    if account is not None and account.home.startswith("/"):
-        own.append(posixpath.join(account.home, posixpath.dirname(CACHE_BELOW)))
+    """The paths by which a launch looks for these places, whatever the variables say that lead it elsewhere."""
+    homes = _homes(host)
+    bases = [host.environ.get(variable, "") for variable, _ in USER_PLACES]
+    bases += [posixpath.join(home, below) for home in homes for _, below in USER_PLACES]
+    own = [posixpath.join(base, "sandrun") for base in bases if base.startswith("/")]
     if (cache := host.environ.get(CACHE_VARIABLE, "")).startswith("/"):
         own.append(cache)
-    return (*own, *SYSTEM_PLACES)
+    return tuple(dict.fromkeys((*host.launcher(), *own, *SYSTEM_PLACES)))
 
 
 def places(host: Host) -> tuple[str, ...]:

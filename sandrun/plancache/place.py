@@ -12,9 +12,10 @@ import stat
 import struct
 import time
 
+from sandrun.digest import sha256
 from sandrun.errors import SandrunError
 from sandrun.plan import format as plan_format
-from sandrun.plancache.answers import WORD, sha256
+from sandrun.plancache.answers import WORD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ CACHE_VARIABLE, CACHE_BELOW = "SANDRUN_CACHE", ".local/state/sandrun/plans"
 MAGIC = b"SRCACHE\0"
 VERSION = 2
 MOST_BYTES = 1 << 20
+ACCOUNTS, MOST_ACCOUNTS = "/etc/passwd", 1 << 22
 MOST_ENTRIES = 256
 MOST_WORDS = 64
 EXECUTOR = b"SANDRUN_EXECUTOR"
@@ -52,11 +54,15 @@ def path() -> str:
 def home_in_passwd(user: int) -> str:
     """The home of the first account of this number in /etc/passwd itself; "" if it has none that is absolute."""
     try:
-        with open("/etc/passwd", "rb") as file:
-            lines = file.read().split(b"\n")
+        with open(ACCOUNTS, "rb") as file:
+            return home_in(file.read(), user)
     except OSError:
         return ""
-    for line in lines:
+
+
+def home_in(accounts: bytes, user: int) -> str:
+    """The same of these lines of passwd(5)."""
+    for line in accounts.split(b"\n"):
         fields = line.split(b":")
         if len(fields) >= 7 and fields[2].isdigit() and int(fields[2]) == user and line[:1] != b"+":
             return os.fsdecode(fields[5]) if fields[5].startswith(b"/") else ""

@@ -477,6 +477,31 @@ def test_the_place_of_plans_is_trusted_whatever_the_variables_say(variable: str)
     assert at(draft, f"{HOME}/.local/state/sandrun") == [("bind", READ_ONLY)], messages(draft)
 
 
+@pytest.mark.parametrize("below", [".config", ".local/state"])
+@pytest.mark.parametrize("home", [HOME, "/srv/alice"])
+@pytest.mark.parametrize("variables", [(), ("HOME",), ("XDG_CONFIG_HOME", "XDG_STATE_HOME")])
+def test_both_homes_are_trusted_whatever_the_variables_say(below: str, home: str, variables: tuple[str, ...]) -> None:
+    """The one that getpwuid(3) finds and the one in passwd(5), below which plans are looked for: the next launch may have
+    other variables, or none."""
+    accounts = file(b"+a:x:1000:1000::/no:\nalice:x:1000:1000::/srv/alice:/bin/sh\n")
+    places = {
+        f"{at}/{inner}/sandrun": directory() for at in (HOME, "/srv/alice") for inner in (".config", ".local/state")
+    }
+    host = debian_host(tree={"/etc/passwd": accounts, **places})
+    host.environ = {**host.environ, **dict.fromkeys(variables, "/srv/elsewhere")}
+    draft = resolved(host, namespaces=True, write=[f"{home}/{below}"])
+    assert at(draft, f"{home}/{below}/sandrun") == [("bind", READ_ONLY)], messages(draft)
+    assert not draft.problems
+
+
+def test_where_the_variables_lead_is_trusted_too() -> None:
+    """This launch looks there."""
+    host = debian_host(tree={"/srv/elsewhere/sandrun": directory()})
+    host.environ = {**host.environ, "XDG_CONFIG_HOME": "/srv/elsewhere"}
+    draft = resolved(host, namespaces=True, write=["/srv/elsewhere"])
+    assert at(draft, "/srv/elsewhere/sandrun") == [("bind", READ_ONLY)], messages(draft)
+
+
 def test_profiles_that_could_be_planted() -> None:
     """A writable home without a directory for profiles could get one: make it first, so that it can be protected."""
     draft = resolved(namespaces=True, write=[HOME])
