@@ -77,23 +77,81 @@ static void add_result(struct answer *answer, long result)
     add_u64(answer, (uint64_t)(result < 0 ? -(long)errno : result));
 }
 
-static void ask_stat(struct answer *answer, const char *path, int flags)
-{
-    struct stat found;
-    if (fstatat(AT_FDCWD, path, &found, flags) < 0)
-        return;
-    add_u32(answer, found.st_mode);
-    add_u32(answer, found.st_uid);
-    add_u32(answer, found.st_gid);
-    /* How many directories a directory has is of no interest, and changes. */
-    add_u32(answer, S_ISDIR(found.st_mode) ? 0 : (uint32_t)found.st_nlink);
-    add_u64(answer, found.st_dev);
-    add_u64(answer, found.st_ino);
-}
-
 static uint64_t nanoseconds(struct timespec time)
 {
     return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/* --- lstat(2), once for each path ------------------------------------------------------------------------------------ */
+
+/* What is at a path; mode 0 if nothing can be seen there. */
+struct look {
+    char *path;
+    uint32_t mode, uid, gid, links;
+    uint64_t device, inode, changed;
+};
+
+/* What was looked at: several facts ask about the same path, above all about directories. As many as there is room for;
+ * `slots` is a hash table of their numbers, counted from 1. */
+enum { SLOTS = 4096, MOST_LOOKS = SLOTS / 2 };
+struct looks {
+    struct look *at;
+    size_t count;
+    uint16_t slots[SLOTS];
+};
+
+static struct look look(const char *path, int flags)
+{
+    struct stat found;
+    if (fstatat(AT_FDCWD, path, &found, flags) < 0)
+        return (struct look){0};
+    /* How many directories a directory has is of no interest, and changes. */
+    uint32_t links = S_ISDIR(found.st_mode) ? 0 : (uint32_t)found.st_nlink;
+    return (struct look){NULL, found.st_mode, found.st_uid, found.st_gid, links, found.st_dev, found.st_ino,
+                         nanoseconds(found.st_ctim)};
+}
+
+static struct look look_once(struct looks *looks, const char *path)
+{
+    uint32_t hash = 2166136261u; /* FNV-1a */
+    const char *end = path;
+    for (; *end; end++)
+        hash = (hash ^ (unsigned char)*end) * 16777619u;
+    uint16_t *slot = &looks->slots[hash % SLOTS];
+    while (*slot && strcmp(looks->at[*slot - 1].path, path) != 0)
+        slot = slot + 1 < looks->slots + SLOTS ? slot + 1 : looks->slots;
+    if (*slot)
+        return looks->at[*slot - 1];
+    struct look found = look(path, AT_SYMLINK_NOFOLLOW);
+    if (looks->count < MOST_LOOKS) {
+        size_t size = (size_t)(end - path) + 1;
+        found.path = memcpy(must_alloc(size, 1), path, size);
+        looks->at[looks->count++] = found;
+        *slot = (uint16_t)looks->count;
+    }
+    return found;
+}
+
+static void forget(struct looks *looks)
+{
+    while (looks->count > 0)
+        free(looks->at[--looks->count].path);
+    free(looks->at);
+    free(looks);
+}
+
+/* --- the questions ------------------------------------------------------------------------------------------------------ */
+
+static void add_look(struct answer *answer, struct look found)
+{
+    if (found.mode == 0)
+        return;
+    add_u32(answer, found.mode);
+    add_u32(answer, found.uid);
+    add_u32(answer, found.gid);
+    add_u32(answer, found.links);
+    add_u64(answer, found.device);
+    add_u64(answer, found.inode);
 }
 
 static void ask_file(struct answer *answer, const char *path)
@@ -159,27 +217,27 @@ enum { STAMP = 3 * sizeof(uint64_t), NAMES = 1 + STAMP };
 
 /* Whether it still is the same directory with the same names. Each new name is a change of its status (inode(7)); where
  * that cannot be relied on, the recorded stamp is all zero, which is no directory's. */
-static bool is_as_stamped(const struct fact *fact)
+static bool is_as_stamped(const struct fact *fact, struct looks *looks)
 {
-    struct stat found;
-    if (fact->size < NAMES || stat(fact->name, &found) < 0)
+    if (fact->size < NAMES)
         return false;
-    const uint64_t stamp[3] = {found.st_dev, found.st_ino, nanoseconds(found.st_ctim)};
-    return memcmp(fact->value + 1, stamp, STAMP) == 0;
+    struct look found = look_once(looks, fact->name);
+    if (S_ISLNK(found.mode))
+        found = look(fact->name, 0);
+    const uint64_t stamp[3] = {found.device, found.inode, found.changed};
+    return found.mode != 0 && memcmp(fact->value + 1, stamp, STAMP) == 0;
 }
 
-/* The mode of a name, which no stamp shows; but that of a link is the same for ever (symlink(7)). */
-static void add_mode(struct answer *answer, int directory, const char *path, bool is_link)
+/* The mode of a name, which no stamp shows. */
+static void add_mode(struct answer *answer, int directory, const char *name)
 {
-    struct stat found = {.st_mode = S_IFLNK | 0777};
-    if (!is_link && fstatat(directory, path, &found, AT_SYMLINK_NOFOLLOW) < 0)
-        found.st_mode = 0;
-    add_u32(answer, found.st_mode);
+    struct stat found;
+    add_u32(answer, fstatat(directory, name, &found, AT_SYMLINK_NOFOLLOW) < 0 ? 0 : found.st_mode);
 }
 
 /* The modes of the names that were recorded, as far as that is whole. By paths: most directories have so few names that
  * opening and closing each would take longer than looking up longer paths. */
-static void ask_same_names(struct answer *answer, const struct fact *fact)
+static void ask_same_names(struct answer *answer, const struct fact *fact, struct looks *looks)
 {
     char path[PATH_MAX + 1 + NAME_MAX + 1];
     const uint8_t *at = fact->value + NAMES, *end = fact->value + fact->size;
@@ -196,7 +254,8 @@ static void ask_same_names(struct answer *answer, const struct fact *fact)
         memcpy(path + fact->name_size + 1, at, size);
         memcpy(&known, mode, sizeof known);
         add(answer, at, size);
-        add_mode(answer, AT_FDCWD, path, S_ISLNK(known));
+        /* The mode of a link is the same for ever (symlink(7)). */
+        add_u32(answer, S_ISLNK(known) ? known : look_once(looks, path).mode);
         at = mode + sizeof known;
     }
 }
@@ -213,8 +272,10 @@ static void list_names(struct answer *answer, const struct fact *fact)
         for (size_t at = 0; at < count; at++) {
             const char *name = names[at] + 1;
             add(answer, name, strlen(name) + 1);
-            if (fact->kind == MODES)
-                add_mode(answer, dirfd(directory), name, names[at][0] == DT_LNK);
+            if (fact->kind == MODES && names[at][0] == DT_LNK)
+                add_u32(answer, S_IFLNK | 0777);
+            else if (fact->kind == MODES)
+                add_mode(answer, dirfd(directory), name);
             free(names[at]);
         }
         free(names);
@@ -223,13 +284,13 @@ static void list_names(struct answer *answer, const struct fact *fact)
         (void)closedir(directory);
 }
 
-static void ask_names(struct answer *answer, const struct fact *fact)
+static void ask_names(struct answer *answer, const struct fact *fact, struct looks *looks)
 {
-    if (!is_as_stamped(fact)) {
+    if (!is_as_stamped(fact, looks)) {
         list_names(answer, fact);
     } else if (fact->kind == MODES) {
         add(answer, fact->value, NAMES);
-        ask_same_names(answer, fact);
+        ask_same_names(answer, fact, looks);
     } else {
         add(answer, fact->value, fact->size);
     }
@@ -392,21 +453,21 @@ static void ask_number(struct answer *answer, const struct fact *fact)
 }
 
 /* False for a kind that is unknown. */
-static bool ask(struct answer *answer, const struct fact *fact, struct bytes salt)
+static bool ask(struct answer *answer, const struct fact *fact, struct bytes salt, struct looks *looks)
 {
     switch (fact->kind) {
     case LSTAT:
-        ask_stat(answer, fact->name, AT_SYMLINK_NOFOLLOW);
+        add_look(answer, look_once(looks, fact->name));
         return true;
     case STAT:
-        ask_stat(answer, fact->name, 0);
+        add_look(answer, look(fact->name, 0));
         return true;
     case READLINK:
         ask_readlink(answer, fact->name);
         return true;
     case LISTDIR:
     case MODES:
-        ask_names(answer, fact);
+        ask_names(answer, fact, looks);
         return true;
     case FILE_IDENTITY:
         ask_file(answer, fact->name);
@@ -458,13 +519,16 @@ static bool next(struct reader *in, struct fact *fact)
 bool facts_hold(struct reader *facts, struct bytes salt)
 {
     struct answer answer = {NULL, 0, 0};
+    struct looks *looks = must_alloc(1, sizeof *looks);
+    looks->at = must_alloc(MOST_LOOKS, sizeof *looks->at);
     bool hold = !facts->failed;
     while (hold && facts->at < facts->end) {
         struct fact fact;
         answer.size = 0;
-        hold = next(facts, &fact) && ask(&answer, &fact, salt) && answer.size == fact.size &&
+        hold = next(facts, &fact) && ask(&answer, &fact, salt, looks) && answer.size == fact.size &&
                (fact.size == 0 || memcmp(answer.data, fact.value, fact.size) == 0);
     }
+    forget(looks);
     free(answer.data);
     return hold;
 }
