@@ -4,7 +4,7 @@ TESTS ?= tests
 KERNELS ?= linux-image-amd64
 BY_BOTH ?= (init_ or life_ or tty_)
 
-.PHONY: help setup native demo demo-pip check test test-executors test-kernels test-systemd golden completions bench lock sbom dist clean
+.PHONY: help setup native demo demo-pip check test test-executors test-kernels test-systemd golden known completions bench lock sbom dist clean
 
 help: ## These lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | awk '{ name = $$1; $$1 = ""; printf "make %-15s%s\n", name, $$0 }'
@@ -44,6 +44,9 @@ test-systemd: ## The tests of control groups where systemd makes them, in a virt
 
 golden: ## Write the golden files anew; review the difference
 	SANDRUN_GOLDEN=write $(PY) -m pytest -q tests/golden
+
+known: ## Write the built-in profiles' documents and filters anew, which no launch parses and compiles itself
+	$(PY) tools/gen_known.py
 
 completions: ## Write completions/ anew
 	$(PY) tools/gen_completions.py

@@ -12,8 +12,8 @@ import errno
 from sandrun.plan.draft import Arg, Draft
 from sandrun.policy import promises, syscalls
 from sandrun.primitives.seccomp import ALLOW, ERRNO, KILL_PROCESS, LOG, errno_action
-from sandrun.primitives.seccomp_compile import Refusal, compile_filter
-from sandrun.primitives.seccomp_match import TooComplexError, both, cubes
+from sandrun.primitives.seccomp_known import compile_filter
+from sandrun.primitives.seccomp_match import Refusal, TooComplexError, both, cubes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

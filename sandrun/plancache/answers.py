@@ -11,9 +11,9 @@ import os
 import resource
 import stat
 import struct
-import sys
 
 from sandrun import libc
+from sandrun.digest import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,18 +34,6 @@ WORD, WIDE = struct.Struct("=I"), struct.Struct("=Q")
 EVERYTHING = 2**32 - 1
 RET_ERRNO = WORD.pack(0x00050000)
 SOL_SOCKET, SO_TYPE, SO_ACCEPTCONN, SO_PROTOCOL, SO_DOMAIN, SOCK_DGRAM = 1, 3, 30, 38, 39, 2  # socket(7), socket(2)
-
-
-def sha256(data: bytes) -> bytes:
-    """SHA-256, without the rest of hashlib, 3 ms, where Python has it apart."""
-    try:
-        if sys.version_info >= (3, 12):
-            from _sha2 import sha256 as algorithm  # noqa: PLC0415
-        else:
-            from _sha256 import sha256 as algorithm  # type: ignore[import-not-found]  # noqa: PLC0415
-    except ImportError:
-        from hashlib import sha256 as algorithm  # noqa: PLC0415
-    return bytes(algorithm(data).digest())
 
 
 def hidden(salt: bytes, value: bytes | None) -> bytes:

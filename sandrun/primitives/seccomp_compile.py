@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
-    from sandrun.primitives.seccomp_match import Condition, Leaf
+    from sandrun.primitives.seccomp_match import Condition, Leaf, Refusal
 
 UNKNOWN = errno_action(errno.ENOSYS)
 INSTRUCTION_SIZE = 8
@@ -57,15 +57,6 @@ class Rule(NamedTuple):
     number: int
     action: int
     tests: tuple[tuple[int, int, int], ...] = ()
-
-
-class Refusal(NamedTuple):
-    """An action for a syscall wherever one of its conditions holds; `elsewhere`: wherever none of them does."""
-
-    number: int
-    action: int
-    conditions: Sequence[Condition]
-    elsewhere: bool = False
 
 
 def compile_filter(arch: str, numbers: Mapping[int, int], refusals: Sequence[Refusal]) -> tuple[bytes, ...]:

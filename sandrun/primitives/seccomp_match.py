@@ -32,6 +32,15 @@ class TooComplexError(ValueError):
     """The conditions on one syscall need more tests than a program can hold."""
 
 
+class Refusal(NamedTuple):
+    """An action for a syscall wherever one of its conditions holds; `elsewhere`: wherever none of them does."""
+
+    number: int
+    action: int
+    conditions: Sequence[Condition]
+    elsewhere: bool = False
+
+
 class Cube(NamedTuple):
     """The numbers n with `n & mask == value`."""
 

@@ -26,7 +26,7 @@ from tests.fakes import debian_host
 from tests.support import CHECKOUT
 
 if TYPE_CHECKING:
-    from sandrun.primitives.seccomp_compile import Refusal
+    from sandrun.primitives.seccomp_match import Refusal
 
 ABIS = (0, 1, 2, 3, 4, 5, 6, 7, 10)
 BASE = 7

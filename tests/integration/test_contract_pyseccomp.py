@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sandrun.primitives.seccomp_compile import Refusal, Rule, compile_filter, compile_program, load_pyseccomp
-from sandrun.primitives.seccomp_match import cubes
+from sandrun.primitives.seccomp_compile import Rule, compile_filter, compile_program, load_pyseccomp
+from sandrun.primitives.seccomp_match import Refusal, cubes
 from tests import bpf_sim as sim
 from tests.support import need
 

@@ -25,7 +25,7 @@ from sandrun.kernel import NAMESPACES, probe, with_namespaces
 from sandrun.plan import environment
 from sandrun.plan import syscalls as plan_syscalls
 from sandrun.plan.resolve import resolve
-from sandrun.primitives import seccomp_compile
+from sandrun.primitives import seccomp_compile, seccomp_match
 from sandrun.profile import load
 from sandrun.watch import begin
 from sandrun.why.judge import Judge
@@ -108,7 +108,7 @@ class Filters:
         self.new: dict[str, tuple[bytes, ...]] = {}
 
     def __call__(
-        self, arch: str, numbers: Mapping[int, int], refusals: Sequence[seccomp_compile.Refusal]
+        self, arch: str, numbers: Mapping[int, int], refusals: Sequence[seccomp_match.Refusal]
     ) -> tuple[bytes, ...]:
         key = repr((arch, numbers, refusals))
         if key not in self.known:

@@ -22,20 +22,12 @@ NEVER = {
     *("importlib.resources", "inspect", "json", "landlock", "logging", "multiprocessing", "pathlib", "pkgutil"),
     *("platform", "runpy", "shutil", "socket", "ssl", "subprocess", "sysconfig", "tempfile", "threading", "tomllib"),
     *("traceback", "unittest", "urllib", "zipfile", "dns", "site", "sitecustomize", "gettext", "ctypes.util"),
+    *("collections", "contextlib", "datetime", "enum", "fnmatch", "functools", "re", "tomli", "typing", "weakref"),
 }
 """No launch has use for any of these."""
-NOT_ENTRY = {
-    "re",
-    "enum",
-    "typing",
-    "collections",
-    "functools",
-    "contextlib",
-    "ctypes",
-    "tomli",
-    "pyseccomp",
-    "warnings",
-}
+COMPILES = {"pyseccomp", "sandrun.primitives.seccomp_compile"}
+"""Nor for these, where a built-in profile's filter is known."""
+NOT_ENTRY = {"ctypes", "pyseccomp", "warnings"}
 """Nor is one of these imported before sandrun's own command line is."""
 MOST = {"native": 157, "python": 174}
 """All modules of a launch, by executor, those of the interpreter's own start among them."""

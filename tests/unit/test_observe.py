@@ -17,7 +17,8 @@ from sandrun.observe.events import ABSENT, DIRECTORY, FILE, Variant
 from sandrun.observe.verdicts import Verdicts
 from sandrun.policy import syscalls
 from sandrun.primitives.seccomp import errno_action
-from sandrun.primitives.seccomp_compile import Refusal, compile_filter
+from sandrun.primitives.seccomp_compile import compile_filter
+from sandrun.primitives.seccomp_match import Refusal
 from sandrun.trace import coverage
 from tests import bpf_sim
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from sandrun.policy._syscalls import NUMBERS
 from sandrun.primitives.seccomp import ALLOW, KILL_PROCESS, LOG, errno_action
-from sandrun.primitives.seccomp_compile import Refusal, Rule, compile_filter, compile_program, load_pyseccomp
-from sandrun.primitives.seccomp_match import MAX_CUBES, Cube, TooComplexError, both, cubes, decide
+from sandrun.primitives.seccomp_compile import Rule, compile_filter, compile_program, load_pyseccomp
+from sandrun.primitives.seccomp_match import MAX_CUBES, Cube, Refusal, TooComplexError, both, cubes, decide
 from tests import bpf_sim as sim
 
 EDGES = (
