@@ -59,7 +59,9 @@ class Front:
 
     @property
     def env(self) -> dict[str, str]:
-        return {**self.who.env, place.CACHE_VARIABLE: str(self.cache)}
+        """Where no executor was chosen: else the front leaves the cache alone."""
+        env = {name: value for name, value in self.who.env.items() if name != native.VARIABLE}
+        return {**env, place.CACHE_VARIABLE: str(self.cache)}
 
     def run(self, *words: str, **options: Any) -> subprocess.CompletedProcess[Any]:
         options.setdefault("env", self.env)
@@ -692,7 +694,7 @@ def test_below_the_home_of_passwd(front: Front) -> None:
         pytest.skip("the account is root's")
     shell = 'mount --bind "$1" /etc/passwd; shift; exec "$@"'
     words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", shell, "sh", front.place / "passwd"]
-    env = {**front.who.env, "XDG_STATE_HOME": str(front.who.home), "XDG_CACHE_HOME": str(front.who.home)}
+    env = {**front.env, "XDG_STATE_HOME": str(front.who.home), "XDG_CACHE_HOME": str(front.who.home)}
     del env[place.CACHE_VARIABLE]
     done = front.who.run([*words, front.place / FRONT, "-p", "strict", "true"], env=env, cwd=front.cwd)
     assert done.returncode == 0, done.stderr
