@@ -65,6 +65,9 @@ class _Worker:
 class Broker:
     """Of one run. `channel` is what the child sends the listener over; `poll` is readable when there is work to `serve`."""
 
+    place = 0
+    """As of an observer: every call but connect(2) goes unseen, wherever it comes from."""
+
     __slots__ = (
         "_calls",
         "_deny",

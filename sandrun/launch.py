@@ -1,7 +1,7 @@
 """launch: execute a Plan in a child process, or tell which step failed.
 
-LIGHT. The parent half: it prepares everything, so that the child has nothing left to do but `steps`, forks, and waits
-until the command runs.
+LIGHT. The parent half: it prepares everything, so that the child has nothing left to do but the steps, starts it, and
+waits until the command runs. The child is the native program's (`native.child`), or a fork that walks `steps`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 
 from sandrun import failure, libc, places, steps
-from sandrun.errors import SandrunError
+from sandrun.errors import EXIT_SANDRUN, SandrunError
+from sandrun.native import child
 from sandrun.primitives import private as removal
 from sandrun.primitives import tree, view
 
@@ -59,8 +60,8 @@ def launch(
     private = places.make_private(plan)
     try:
         environment = environment_vector(plan, values, private)
-        made = view.View(plan, private, overlays) if plan.view else None
-        pid, pidfd, init = _start(plan, watch, environment, private, made)
+        started = _spawn(plan, watch, environment, private, overlays) if child.is_there() else None
+        pid, pidfd, init = started or _start(plan, watch, environment, private, overlays)
         if watch.group:
             watch.group.settle()
     except BaseException:
@@ -89,10 +90,56 @@ def environment_vector(plan: Plan, values: Mapping[bytes, bytes], private: tuple
     return [name + b"=" + value for name, value in merged.items()]
 
 
+def _spawn(
+    plan: Plan,
+    watch: Watch,
+    environment: list[bytes],
+    private: tuple[bytes, ...],
+    overlays: Sequence[tuple[bytes, bytes]],
+) -> _Started | None:
+    """As `_start`, by the native program; None if it does nothing of this."""
+    try:
+        spawned = child.spawn(plan, watch, environment, private, overlays)
+    except OSError:
+        return None  # it may not be executed here
+    try:
+        first = os.read(spawned.reader, steps.RECORD.size)
+        if _is_refused(spawned.pid, first):
+            os.waitpid(spawned.pid, 0)
+            return None
+        _handed_over(watch)
+        return _wait_for_execve(plan, spawned.pid, spawned.reader, spawned.answer, first)
+    finally:
+        for fd in (spawned.reader, spawned.answer):
+            if fd >= 0:
+                os.close(fd)
+
+
+def _is_refused(pid: int, first: bytes) -> bool:
+    """Whether the native program has given up before it did anything; then it ends, or has ended without a word."""
+    if first:
+        return bool(steps.RECORD.unpack(first)[0] == child.NOT_SERVED)
+    end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return end is not None and (end.si_code, end.si_status) == (os.CLD_EXITED, EXIT_SANDRUN)
+
+
+def _handed_over(watch: Watch) -> None:
+    """The child has its copies of these channels: let go of ours."""
+    if watch.relay:
+        watch.relay.handed_over()
+    if watch.broker:
+        watch.broker.handed_over()
+
+
 def _start(
-    plan: Plan, watch: Watch, environment: list[bytes], private: tuple[bytes, ...], made: view.View | None
+    plan: Plan,
+    watch: Watch,
+    environment: list[bytes],
+    private: tuple[bytes, ...],
+    overlays: Sequence[tuple[bytes, bytes]],
 ) -> _Started:
     """Fork and wait until the command runs: its pid and pidfd, and those of the init process."""
+    made = view.View(plan, private, overlays) if plan.view else None
     opened = list(os.pipe2(os.O_CLOEXEC))
     try:
         job = steps.Job(plan, watch, environment, private, made, opened)
@@ -104,10 +151,7 @@ def _start(
             if fd not in ours:
                 os.close(fd)
         opened[:] = ours
-        if watch.relay:
-            watch.relay.handed_over()
-        if watch.broker:
-            watch.broker.handed_over()
+        _handed_over(watch)
         return _wait_for_execve(plan, pid, *ours)
     finally:
         for fd in opened:
@@ -121,14 +165,16 @@ def _fork() -> int:
         raise SandrunError(f"cannot start a process: {libc.strerror(error.errno or 0)}") from None
 
 
-def _wait_for_execve(plan: Plan, pid: int, reader: int, answer: int = -1) -> _Started:
+def _wait_for_execve(plan: Plan, pid: int, reader: int, answer: int = -1, first: bytes | None = None) -> _Started:
     """As `_start`, of the child `pid`. If the command is never executed, all is reaped and the reason raised.
 
-    `answer` is where a child is answered that asks for ids.
+    `answer` is where a child is answered that asks for ids, `first` what a native one has told so far.
     """
     init, pidfd, record = 0, -1, b""
+    is_own = first is None  # else it was executed itself, and is never the process of the command
     try:
-        while heard := os.read(reader, steps.RECORD.size):
+        heard = os.read(reader, steps.RECORD.size) if first is None else first
+        while heard:
             index, _, started = steps.RECORD.unpack(heard)
             if index == steps.INIT:
                 init = started
@@ -136,11 +182,12 @@ def _wait_for_execve(plan: Plan, pid: int, reader: int, answer: int = -1) -> _St
                 _answer(plan, pid, answer)
             elif index == steps.COMMAND:
                 os.waitpid(pid, 0)  # the maker, which has no more to say
-                pid = started
+                pid, is_own = started, True
             else:
                 record = record or heard
+            heard = os.read(reader, steps.RECORD.size)
         pidfd = os.pidfd_open(pid)
-        if not record and _has_executed(pid):
+        if is_own and not record and _has_executed(pid):
             return pid, pidfd, (init, os.pidfd_open(init)) if init else None
     except OSError as error:
         _reap(pid, pidfd, init)

@@ -58,8 +58,13 @@ def is_absent() -> bool:
 
 
 def asked() -> Executor:
-    """What the variable says, which is gone afterwards: it is no business of the command's. Raises UsageError."""
-    text = os.environ.pop(VARIABLE, "")
+    """What the variable says. Raises UsageError.
+
+    It is gone afterwards, unless it says just `python`: that holds for every launch within this process (`child`).
+    """
+    text = os.environ.get(VARIABLE, "")
+    if text != "python":
+        os.environ.pop(VARIABLE, None)
     name, *words = text.split(":")
     try:
         told = words.index("told") if "told" in words else None

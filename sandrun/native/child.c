@@ -28,17 +28,38 @@ enum { FORKING = CLONE_NEWPID | CLONE_NEWTIME /* unshare(2) makes these for the 
 
 /* --- in the parent --- */
 
-/* What only the Python executor does. A field that was not looked at would be a protection that is lost in silence. */
-static bool is_served(const struct plan *plan)
+/* The overlays of a view. */
+static size_t count_overlays(const struct plan *plan)
 {
-    for (size_t at = 0; at < plan->view.count; at++) {
-        if (plan->view.at[at].operation == VIEW_OVERLAY)
-            return false;
-    }
+    size_t count = 0;
+    for (size_t at = 0; at < plan->view.count; at++)
+        count += plan->view.at[at].operation == VIEW_OVERLAY ? 1 : 0;
+    return count;
+}
+
+/* What takes a supervisor in Python: whether that has given all of it, and nothing else. */
+static bool is_given(const struct plan *plan, const struct given *given)
+{
+    bool is_observed = plan->observe.size > 0, is_brokered = plan->broker_filter.size > 0;
+    return (plan->egress.size > 0) == (given->relay >= 0) && !(is_observed && is_brokered) &&
+           (is_observed || is_brokered) == (given->calls >= 0) && is_observed == (given->place != 0) &&
+           (plan->id_helpers.count > 0) == (given->answer >= 0) &&
+           (plan->cgroup_way != CGROUP_NONE) == (given->groups.count > 0) &&
+           given->overlays.count == 2 * count_overlays(plan) && given->private.count == plan->private_dirs.count;
+}
+
+/* What only the Python executor does. A field that was not looked at would be a protection that is lost in silence. */
+static bool is_served(const struct plan *plan, const struct given *given)
+{
+    if ((plan->namespaces | plan->landlock_flags | plan->seccomp_flags) >> 32 != 0)
+        return false;
+    if (given)
+        return is_given(plan, given);
+    if (count_overlays(plan) > 0)
+        return false;
     return plan->tty != TTY_PTY && !plan->egress.size && !plan->publish.count && !plan->broker_filter.size &&
            !plan->observe.size && !plan->id_helpers.count && !plan->apparmor.size && !plan->selinux.size &&
-           !plan->dynamic && plan->cgroup_way == CGROUP_NONE &&
-           (plan->namespaces | plan->landlock_flags | plan->seccomp_flags) >> 32 == 0;
+           !plan->dynamic && plan->cgroup_way == CGROUP_NONE;
 }
 
 /* One with close-on-exec did not come from the caller, since it would not have survived our own start: it is ours,
@@ -130,7 +151,7 @@ static void keep(struct job *job, int fd)
 static void prepare_descriptors(struct job *job)
 {
     const struct integers *passed = &job->plan->pass_fds;
-    job->kept = must_alloc(passed->count + 7, sizeof *job->kept);
+    job->kept = must_alloc(passed->count + 10, sizeof *job->kept);
     for (int fd = 0; fd < 3; fd++)
         keep(job, fd);
     for (size_t at = 0; at < passed->count; at++)
@@ -139,6 +160,9 @@ static void prepare_descriptors(struct job *job)
     keep(job, job->supervisor);
     keep(job, job->ruleset_fd);
     keep(job, job->has_init ? job->init.reader : -1);
+    keep(job, job->given ? job->given->calls : -1);
+    keep(job, job->label_fds[0]);
+    keep(job, job->label_fds[1]);
     qsort(job->kept, job->kept_count, sizeof *job->kept, ascending);
 }
 
@@ -152,16 +176,47 @@ static bool prepare_command(struct job *job)
     return job->plan->executable.size > 0 && words->count > 0;
 }
 
+/* All but the descriptors that have to be opened. */
+static bool prepare(struct job *job)
+{
+    return is_served(job->plan, job->given) && check_descriptors(job->plan) &&
+           credentials_prepare(job->plan, &job->capabilities) && prepare_limits(job) && prepare_filters(job) &&
+           prepare_command(job);
+}
+
+struct job *job_of(const struct given *given)
+{
+    const struct strings *words = &given->environment;
+    char **environment = must_alloc(words->count + 1, sizeof *environment);
+    for (size_t at = 0; at < words->count; at++)
+        environment[at] = (char *)(uintptr_t)words->at[at].data;
+    struct job *job = must_alloc(1, sizeof *job);
+    *job = (struct job){.plan = &given->plan, .given = given, .watch = &given->watch, .private = &given->private,
+                        .environment = environment, .error_fd = given->error_fd, .supervisor = given->supervisor,
+                        .ruleset_fd = -1, .label_fds = {-1, -1}, .call = raw_call};
+    if (!prepare(job) || !labels_prepare(job) || !shown_prepare(job))
+        return NULL;
+    if (given->plan.namespaces & CLONE_NEWPID) {
+        if (!(job->has_init = init_prepare(&job->init)))
+            return NULL;
+        job->init.held = given->held;
+    }
+    job->ruleset_fd = rules_create(&given->plan, &given->private);
+    if (job->ruleset_fd == -2)
+        return NULL;
+    prepare_descriptors(job);
+    return job;
+}
+
 struct job *job_prepare(const struct plan *plan, const struct watch *watch, char **environment,
                         const struct strings *private, int error_fd)
 {
-    if (!is_served(plan) || !check_descriptors(plan) || (watch->alone && plan->namespaces & FORKING))
+    if (watch->alone && plan->namespaces & FORKING)
         return NULL;
     struct job *job = must_alloc(1, sizeof *job);
     *job = (struct job){.plan = plan, .watch = watch, .private = private, .environment = environment,
-                        .error_fd = error_fd, .supervisor = -1, .ruleset_fd = -1};
-    if (!credentials_prepare(plan, &job->capabilities) || !prepare_limits(job) || !prepare_filters(job) ||
-        !prepare_command(job))
+                        .error_fd = error_fd, .supervisor = -1, .ruleset_fd = -1, .label_fds = {-1, -1}, .call = raw_call};
+    if (!prepare(job))
         return NULL;
     if (!watch->alone && (job->supervisor = (int)syscall(SYS_pidfd_open, getpid(), 0)) < 0)
         return NULL;
@@ -193,10 +248,22 @@ void job_close(struct job *job)
 static bool signals(struct job *job);
 static bool die_with_supervisor(struct job *job);
 
-static bool tell(const struct job *job, int step, int number, int argument)
+bool tell(const struct job *job, int step, int number, int argument)
 {
     struct told told = {step, number, argument};
-    return write(job->error_fd, &told, sizeof told) == (ssize_t)sizeof told;
+    long size = job->call(SYS_write, job->error_fd, (long)(intptr_t)&told, sizeof told, 0, 0, 0);
+    if (size < 0)
+        errno = (int)-size;
+    return size == (long)sizeof told;
+}
+
+static bool join_groups(struct job *job)
+{
+    for (size_t at = 0; job->given && at < job->given->groups.count; at++) {
+        if (write((int)job->given->groups.at[at], "0", 1) != 1)
+            return false;
+    }
+    return true;
 }
 
 /* A copy of this process, as fork(2) makes it, but a child of our parent. */
@@ -224,10 +291,13 @@ static bool be_init(struct job *job)
     return control(PR_SET_DUMPABLE, 0, 0) == 0 && die_with_supervisor(job) && init_sleep(&job->init);
 }
 
-/* The maker starts what lives in the namespaces and ends; only the process of the command returns. */
+/* The maker starts what lives in the namespaces and ends; only the process of the command returns.
+ *
+ * Below a supervisor in Python there is always a maker: this program was executed itself, so the mark by which the
+ * supervisor sees that the command has been, PF_FORKNOEXEC, takes another fork. */
 static bool start_init(struct job *job)
 {
-    if (!(job->plan->namespaces & FORKING))
+    if (!(job->plan->namespaces & FORKING) && !job->given)
         return true;
     if (job->has_init) {
         pid_t init = clone_beside();
@@ -246,7 +316,7 @@ static bool start_init(struct job *job)
 static bool view(struct job *job)
 {
     if (job->plan->view.count)
-        return view_make(job->plan, job->private, job->ruleset_fd, &job->argument);
+        return view_make(job->plan, job->private, job->given ? &job->given->overlays : NULL, job->ruleset_fd, &job->argument);
     if (!(job->plan->namespaces & CLONE_NEWNS))
         return true;
     return keep_mounts() && (!(job->plan->namespaces & CLONE_NEWPID) || mount_proc());
@@ -255,6 +325,13 @@ static bool view(struct job *job)
 static bool hostname(struct job *job)
 {
     return !job->plan->hostname.size || sethostname(job->plan->hostname.data, job->plan->hostname.size) == 0;
+}
+
+static bool loopback(struct job *job)
+{
+    if (job->given && job->given->relay >= 0)
+        return furnish(job);
+    return !job->plan->loopback || set_up_loopback();
 }
 
 static bool terminal(struct job *job)
@@ -348,30 +425,34 @@ static bool seccomp(struct job *job)
 {
     for (size_t at = 0; at < job->plan->seccomp.count; at++) {
         job->argument = (int)at;
-        if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (unsigned)job->plan->seccomp_flags, &job->filters[at]) != 0)
+        long flags = (long)job->plan->seccomp_flags;
+        long result = job->call(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, (long)(intptr_t)&job->filters[at], 0, 0, 0);
+        if (result != 0) {
+            errno = (int)-result;
             return false;
+        }
     }
     return true;
 }
 
 static bool execute(struct job *job)
 {
-    execve(job->plan->executable.data, job->argv, job->environment);
+    long executable = (long)(intptr_t)job->plan->executable.data;
+    errno = (int)-job->call(SYS_execve, executable, (long)(intptr_t)job->argv, (long)(intptr_t)job->environment, 0, 0, 0);
     return false;
 }
 
 struct step { const char *name; bool (*take)(struct job *job); };
 
-/* As CHILD_STEPS in sandrun/steps.py, which has the reasons for the order. Those without a function are of plans that
- * are not served here. */
+/* As CHILD_STEPS in sandrun/steps.py, which has the reasons for the order. */
 static const struct step steps[] = {
-    {"join the control group", NULL},
+    {"join the control group", join_groups},
     {"make namespaces", make_namespaces},
     {"start the init process", start_init},
-    {"open the security label", NULL},
+    {"open the security label", open_labels},
     {"make the view", view},
     {"set the host name", hostname},
-    {"set up the loopback interface", set_up_loopback},
+    {"set up the loopback interface", loopback},
     {"set up the terminal", terminal},
     {"close file descriptors", descriptors},
     {"reset signals", signals},
@@ -386,10 +467,10 @@ static const struct step steps[] = {
     {"die with the supervisor", die_with_supervisor},
     {"wait for the init process", await_init},
     {"set resource limits", limits},
-    {"set the security label", NULL},
+    {"set the security label", set_labels},
     {"set no_new_privs", no_new_privs},
     {"enter the Landlock ruleset", landlock},
-    {"show system calls to the supervisor", NULL},
+    {"show system calls to the supervisor", show_calls},
     {"load the seccomp filter", seccomp},
     {"execute", execute},
 };
@@ -399,7 +480,7 @@ struct told child_become(struct job *job)
     int32_t step = 0;
     for (;; step++) {
         job->argument = 0;
-        if (steps[step].take && !steps[step].take(job))
+        if (!steps[step].take(job))
             return (struct told){step, errno, job->argument};
     }
 }
@@ -413,5 +494,6 @@ void child_walk(struct job *job)
 {
     struct told told = child_become(job);
     tell(job, told.step, told.number, told.argument);
-    _exit(125);
+    for (;;)
+        job->call(SYS_exit_group, 125, 0, 0, 0, 0, 0);
 }

@@ -26,11 +26,16 @@ struct init {
     char *words;           /* our command line in memory */
     size_t size;
     int ruleset_fd;
+    int held;              /* a descriptor that stays open in there, or -1 */
     int reader, writer;    /* who reads gets a byte once the init process is confined, or the end of the file */
 };
 
+/* A system call; the result, or minus the errno. */
+typedef long calling(long number, long one, long two, long three, long four, long five, long six);
+
 struct job {
     const struct plan *plan;
+    const struct given *given; /* of a supervisor in Python; NULL: this program is the supervisor */
     const struct watch *watch;
     const struct strings *private;
     int error_fd;
@@ -45,6 +50,9 @@ struct job {
     int *kept;             /* the descriptors that stay open, in order */
     size_t kept_count;
     char **argv, **environment;
+    struct sock_fprog shown;   /* shows calls to the supervisor */
+    int label_fds[2];          /* of AppArmor and SELinux, or -1 */
+    calling *call;             /* for all that is called once calls are shown */
 };
 
 /* The C library reads its variable arguments as long, so an int would leave half of each to chance. */
@@ -66,11 +74,29 @@ bool verify_credentials(struct job *job);
 /* --- namespaces.c --- */
 
 bool make_namespaces(struct job *job);
+bool tell(const struct job *job, int step, int number, int argument);
 bool keep_mounts(void);
 bool mount_proc(void);
-bool set_up_loopback(struct job *job);
+bool set_up_loopback(void);
 bool init_prepare(struct init *init);
 void init_close(struct init *init);
 bool init_sleep(struct init *init); /* returns only if it cannot be confined */
+
+/* --- netns.c --- */
+
+bool furnish(struct job *job); /* a network namespace whose connections end at the relay */
+bool send_descriptor(const struct job *job, int channel, const void *data, size_t size, int fd);
+
+/* --- label.c --- */
+
+bool labels_prepare(struct job *job);
+bool open_labels(struct job *job);
+bool set_labels(struct job *job);
+
+/* --- shown.c --- */
+
+calling raw_call;
+bool shown_prepare(struct job *job);
+bool show_calls(struct job *job);
 
 #endif

@@ -6,6 +6,7 @@
 #include <linux/capability.h>
 #include <linux/securebits.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -211,10 +212,12 @@ static bool verify_ids(const struct plan *plan)
     }
     if (plan->set_groups && !verify_groups(plan))
         return false;
-    /* After the capabilities, which could allow it: the way back to root must be closed. */
-    if (plan->uid == KEEP || plan->uid == 0 || plan->permitted & bit(CAP_SETUID))
+    /* After the capabilities, which could allow it: the way back to root must be closed. Where helpers mapped the ids it was
+     * not root that set this up, but the caller, who is the first of the map. */
+    uid_t former = plan->id_helpers.count ? (uid_t)strtoul(plan->uid_map.data, NULL, 10) : 0;
+    if (plan->uid == KEEP || plan->uid == (int64_t)former || plan->permitted & bit(CAP_SETUID))
         return true;
-    if (setresuid((uid_t)-1, 0, (uid_t)-1) == 0)
+    if (setresuid((uid_t)-1, former, (uid_t)-1) == 0)
         return other_than_asked();
     return errno == EPERM || errno == EACCES;
 }

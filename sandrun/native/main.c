@@ -3,6 +3,7 @@
  * `sandrun-exec FD WORDS...` executes the launch that sandrun/native/handoff.py wrote into the memfd FD; WORDS execute
  * Python. `sandrun WORDS...` finds its launch in the plan cache. Either way Python takes over in this process where
  * nothing ran, or where something is to be told for which it has the words; SANDRUN_EXECUTOR then says what was done.
+ * `sandrun-exec --child FD` is the child of a supervisor in Python (sandrun/native/child.py).
  */
 #include "sandrun.h"
 
@@ -20,7 +21,6 @@
 extern char **environ;
 
 enum { EXIT_SANDRUN = 125, MOST_WORDS = 50 };
-enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL };
 
 /* Open a device on each of the descriptors 0 to 2 that the caller closed.
  *
@@ -39,20 +39,11 @@ static bool set_close_on_exec(int fd, bool on)
     return fd < 0 || fcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0) == 0;
 }
 
-/* The launch of a sealed memfd, which is closed: should the command be promised its number, it must not be there. */
 static bool read_launch(const char *number, struct launch *launch)
 {
-    struct stat found;
-    char *end;
-    long fd = strtol(number, &end, 10);
-    if (*end != 0 || fd < 3 || fd > INT32_MAX || fstat((int)fd, &found) != 0 || found.st_size <= 0)
-        return false;
-    int seals = fcntl((int)fd, F_GET_SEALS);
-    if (seals < 0 || (seals & SEALS) != SEALS)
-        return false;
-    size_t size = (size_t)found.st_size;
-    void *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, (int)fd, 0);
-    if (close((int)fd) != 0 || data == MAP_FAILED)
+    size_t size;
+    void *data = sealed_document(number, &size);
+    if (!data)
         return false;
     bool is_read = launch_read(data, size, launch);
     return munmap(data, size) == 0 && is_read && set_close_on_exec(launch->status_fd, true) &&
@@ -127,6 +118,8 @@ int main(int argc, char **argv)
     const char *name = argc > 0 ? strrchr(argv[0], '/') : NULL;
     name = name ? name + 1 : argc > 0 ? argv[0] : "";
     if (strcmp(name, "sandrun-exec") == 0) {
+        if (argc == 3 && strcmp(argv[1], "--child") == 0)
+            be_child(argv[2]);
         if (argc > 2)
             return execute(argv);
         say("no command of its own: sandrun uses it");

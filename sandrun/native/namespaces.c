@@ -56,11 +56,31 @@ static bool map_ids(const struct plan *plan)
     return is_done;
 }
 
+/* Have the supervisor, which is outside, map ids that are not the caller's own. The helpers that it starts go by the owner
+ * of /proc/PID, which is root for a process that is not dumpable. */
+static bool ask_for_ids(const struct job *job)
+{
+    char byte;
+    if (control(PR_SET_DUMPABLE, 1, 0) != 0 || !tell(job, TOLD_IDS, 0, 0))
+        return false;
+    ssize_t size = read(job->given->answer, &byte, 1);
+    int number = size == 0 ? ESRCH : errno;
+    if (control(PR_SET_DUMPABLE, 0, 0) != 0)
+        return false;
+    errno = number;
+    return size == 1;
+}
+
 bool make_namespaces(struct job *job)
 {
-    if (!job->plan->namespaces)
+    const struct plan *plan = job->plan;
+    if (!plan->namespaces)
         return true;
-    return unshare((int)job->plan->namespaces) == 0 && (!job->plan->uid_map.size || map_ids(job->plan));
+    if (unshare((int)plan->namespaces) != 0)
+        return false;
+    if (plan->id_helpers.count)
+        return ask_for_ids(job);
+    return !plan->uid_map.size || map_ids(plan);
 }
 
 /* Nothing that is mounted or unmounted in this mount namespace shows in another (mount_namespaces(7)). */
@@ -76,10 +96,8 @@ bool mount_proc(void)
 }
 
 /* A new network namespace has `lo`, but down; 127.0.0.1 and ::1 come with its being up. */
-bool set_up_loopback(struct job *job)
+bool set_up_loopback(void)
 {
-    if (!job->plan->loopback)
-        return true;
     struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
@@ -121,6 +139,7 @@ bool init_prepare(struct init *init)
     int ends[2];
     if (!find_command_line(init) || pipe2(ends, O_CLOEXEC) < 0)
         return false;
+    init->held = -1;
     init->reader = ends[0];
     init->writer = ends[1];
     init->ruleset_fd = rules_create_empty();
@@ -169,10 +188,13 @@ bool init_sleep(struct init *init)
         return false;
     if (init->ruleset_fd >= 0 && syscall(SYS_landlock_restrict_self, init->ruleset_fd, 0) != 0)
         return false;
-    unsigned writer = (unsigned)init->writer;
-    if (!load_filter() || syscall(SYS_close_range, 0, writer - 1, 0) != 0)
+    unsigned writer = (unsigned)init->writer, held = init->held > 0 ? (unsigned)init->held : writer;
+    unsigned first = held < writer ? held : writer, last = held < writer ? writer : held;
+    if (!load_filter() || syscall(SYS_close_range, 0, first - 1, 0) != 0)
         return false;
-    if (syscall(SYS_close_range, writer + 1, UINT32_MAX, 0) != 0 || write(init->writer, ".", 1) != 1)
+    if (last > first + 1 && syscall(SYS_close_range, first + 1, last - 1, 0) != 0)
+        return false;
+    if (syscall(SYS_close_range, last + 1, UINT32_MAX, 0) != 0 || write(init->writer, ".", 1) != 1)
         return false;
     if (syscall(SYS_close_range, writer, writer, 0) != 0)
         return false;

@@ -159,7 +159,8 @@ static bool add_path(int ruleset_fd, const struct rule *rule, const struct ident
 static bool add_rules(int ruleset_fd, const struct plan *plan, const struct strings *private)
 {
     struct identities holes;
-    if (!identify(&plan->holes, plan->uid == KEEP || plan->uid == (int64_t)geteuid(), &holes))
+    bool same_user = plan->uid == KEEP || plan->uid == (int64_t)geteuid() || plan->id_helpers.count;
+    if (!identify(&plan->holes, same_user, &holes))
         return false;
     for (size_t at = 0; at < plan->path_rules.count; at++) {
         if (!add_path(ruleset_fd, &plan->path_rules.at[at], &holes))

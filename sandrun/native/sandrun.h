@@ -78,23 +78,47 @@ struct watch {
 
 struct job; /* what the child works with; made in the parent */
 
+/* What a supervisor in Python has opened for the child, by the numbers of the descriptors (-1: none), and told it; see
+ * sandrun/native/child.py. All of it comes from a document, as the plan does. */
+struct given {
+    struct watch watch;
+    int error_fd, supervisor;   /* where the child tells; a pidfd of the supervisor */
+    int held;                   /* stays open in the init process as long as that lives */
+    int relay, calls;           /* sockets for the sockets of the network namespace, and for the listener of calls */
+    int answer;                 /* is read once ids have been asked for */
+    uint64_t place;             /* where the calls behind the listener come from, as its filter knows them; 0: anywhere */
+    uint64_t permitted, effective; /* the capabilities of the supervisor */
+    struct plan plan;
+    struct strings environment, private, overlays; /* two directories for each overlay: upper and work */
+    struct integers groups;     /* of each control group cgroup.procs, open for writing */
+};
+
+/* Be the child of a supervisor in Python, by the document in this memfd. Twin of what sandrun/launch.py forks. */
+_Noreturn void be_child(const char *number);
+bool given_read(const uint8_t *data, size_t size, struct given *given);
+/* Map a sealed memfd, and close it: should the command be promised its number, it must not be there. NULL: it is none. */
+void *sealed_document(const char *number, size_t *size);
+
 /* Prepare in the parent all that the child needs: descriptors, ruleset, vectors. `private` are the directories of
  * plan.private_dirs. NULL if anything is not as the plan says (a path gone, a hole, no such right): then nothing is left. */
 struct job *job_prepare(const struct plan *plan, const struct watch *watch, char **environment,
                         const struct strings *private, int error_fd);
+/* The same by what a supervisor in Python gave, in the child itself. */
+struct job *job_of(const struct given *given);
 /* The descriptors that the parent closes after the fork. */
 void job_close(struct job *job);
 /* Walk the steps of the child and execute the command. A failure is a `struct told` on error_fd and _exit(125). */
 _Noreturn void child_walk(struct job *job);
 
 struct told { int32_t step, number, argument; }; /* RECORD of sandrun/steps.py: an index in CHILD_STEPS; step may be: */
-enum { TOLD_INIT = -1, TOLD_COMMAND = -2, TOLD_IDS = -3 };
+enum { TOLD_INIT = -1, TOLD_COMMAND = -2, TOLD_IDS = -3, TOLD_NOT_SERVED = -4 };
 /* The same in this process, if the watch says `alone` (then no pidfd of a supervisor, nor to die with one): what failed.
  * The error_fd of the job is -1 then. */
 struct told child_become(struct job *job);
 const char *step_name(int step);
 
-bool view_make(const struct plan *plan, const struct strings *private, int ruleset_fd, int *at); /* errno is set */
+/* `overlays`: two directories for each. errno is set. */
+bool view_make(const struct plan *plan, const struct strings *private, const struct strings *overlays, int ruleset_fd, int *at);
 int rules_create(const struct plan *plan, const struct strings *private); /* ruleset fd; -1 none; -2 cannot */
 int rules_create_empty(void);                /* handles all this kernel knows, grants nothing; -1 no Landlock; -2 cannot */
 bool rules_grant_view(int ruleset_fd, const struct rules *rules); /* on what is in the view now; errno is set */

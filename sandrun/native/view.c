@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <linux/mount.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -44,14 +45,15 @@ static uint64_t attributes_of(uint64_t flags)
     return attributes;
 }
 
-/* A new filesystem. The options end where there is no key. */
+/* A new filesystem. The options end where there is no key; one without a value is a flag. */
 static int new_filesystem(const char *type, const struct option *options, uint64_t attributes)
 {
     int context = (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC);
     if (context < 0)
         return -1;
     for (; options->key; options++) {
-        if (syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, options->key, options->value, 0) != 0)
+        int command = options->value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG;
+        if (syscall(SYS_fsconfig, context, command, options->key, options->value, 0) != 0)
             return -1;
     }
     if (syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) != 0)
@@ -76,6 +78,33 @@ static int new_tmpfs(const struct plan *plan, uint64_t flags, const char *size)
     if (*size)
         options[count++] = (struct option){"size", size};
     return new_filesystem("tmpfs", options, attributes_of(flags));
+}
+
+/* Changes of what is at `lower` go to the overlay directories of this number. */
+static int new_overlay(const char *lower, const char *number, const struct strings *overlays)
+{
+    const char *keys[] = {"lowerdir", "upperdir", "workdir"};
+    size_t first = 2 * strtoul(number, NULL, 10);
+    errno = EINVAL;
+    if (first + 1 >= overlays->count)
+        return -1;
+    const char *paths[] = {lower, overlays->at[first].data, overlays->at[first + 1].data};
+    struct option options[5] = {{0}};
+    char places[3][32];
+    int fds[3];
+    for (size_t at = 0; at < 3; at++) {
+        if ((fds[at] = open_path(paths[at])) < 0)
+            return -1;
+        snprintf(places[at], sizeof places[at], "/proc/self/fd/%d", fds[at]);
+        options[at] = (struct option){keys[at], places[at]};
+    }
+    options[3].key = "userxattr";
+    int mount = new_filesystem("overlay", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+    int failed = errno;
+    for (size_t at = 0; at < 3; at++)
+        close(fds[at]);
+    errno = failed;
+    return mount;
 }
 
 /* A copy of the mounts at and below an O_PATH descriptor. */
@@ -149,7 +178,7 @@ static int content(struct bytes source, uint64_t flags)
 
 /* The mount of a record, before anything of the tree changes: a user namespace may mount proc(5) only while one can be
  * seen that hides nothing, so before the root goes. */
-static int detached(const struct plan *plan, const struct record *record)
+static int detached(const struct plan *plan, const struct record *record, const struct strings *overlays)
 {
     const struct option devpts[] = {{"ptmxmode", "0666"}, {"mode", "0620"}, {NULL, NULL}};
     uint64_t flags = record->flags;
@@ -159,6 +188,8 @@ static int detached(const struct plan *plan, const struct record *record)
         return clone_tree(record->source.data, flags);
     case VIEW_TMPFS:
         return new_tmpfs(plan, flags, record->source.data);
+    case VIEW_OVERLAY:
+        return new_overlay(record->path.data, record->source.data, overlays);
     case VIEW_PROC:
         return new_filesystem("proc", &devpts[2], attributes_of(flags | VIEW_NO_EXECUTE));
     case VIEW_DEVPTS:
@@ -250,6 +281,18 @@ static bool needs_no_mount(uint64_t operation)
     return operation == VIEW_TREE || operation == VIEW_DIRECTORY || operation == VIEW_FILE || operation == VIEW_SYMLINK;
 }
 
+/* A path of the host as it is in the view's root. */
+static const char *inside_view(const struct plan *plan, const char *path)
+{
+    if (plan->view.at[0].operation != VIEW_ROOT)
+        return path;
+    const struct bytes *top = &plan->view.at[0].source;
+    size_t size = top->size;
+    while (size > 0 && top->data[size - 1] == '/')
+        size--;
+    return strncmp(path, top->data, size) == 0 ? path + size : path;
+}
+
 static bool carry_out(const struct plan *plan, const struct record *record, int mount)
 {
     switch (record->operation) {
@@ -261,12 +304,21 @@ static bool carry_out(const struct plan *plan, const struct record *record, int 
         return make_entry(plan, record);
     case VIEW_ROOT:
         return change_root(mount, record->source.data);
+    case VIEW_OVERLAY:
+        return attach(mount, inside_view(plan, record->path.data));
     default:
         return attach(mount, record->path.data);
     }
 }
 
-static bool mount_all(const struct plan *plan, const struct strings *private, int *at)
+/* The mount of a private directory. Where the command's ids are mapped by helpers, it is a filesystem of its own: the
+ * caller could not give it, nor clear, one of the caller's. */
+static int private_mount(const struct plan *plan, const char *path)
+{
+    return plan->id_helpers.count ? new_tmpfs(plan, 0700 | VIEW_OWNED, "15%") : clone_tree(path, 0);
+}
+
+static bool mount_all(const struct plan *plan, const struct strings *private, const struct strings *overlays, int *at)
 {
     int records = (int)plan->view.count;
     int *mounts = must_alloc(plan->view.count, sizeof *mounts);
@@ -275,11 +327,11 @@ static bool mount_all(const struct plan *plan, const struct strings *private, in
         return false;
     for (*at = 0; *at < records; ++*at) {
         const struct record *record = &plan->view.at[*at];
-        if (!needs_no_mount(record->operation) && (mounts[*at] = detached(plan, record)) < 0)
+        if (!needs_no_mount(record->operation) && (mounts[*at] = detached(plan, record, overlays)) < 0)
             return false;
     }
     for (size_t number = 0; number < private->count; number++) {
-        if ((shown[number] = clone_tree(private->at[number].data, 0)) < 0)
+        if ((shown[number] = private_mount(plan, private->at[number].data)) < 0)
             return false;
     }
     for (*at = 0; *at < records; ++*at) {
@@ -300,7 +352,15 @@ static bool mount_all(const struct plan *plan, const struct strings *private, in
     return true;
 }
 
-bool view_make(const struct plan *plan, const struct strings *private, int ruleset_fd, int *at)
+static bool grant_private(const struct plan *plan, const struct strings *private, int ruleset_fd)
+{
+    struct rules rules = {must_alloc(private->count, sizeof *rules.at), private->count};
+    for (size_t at = 0; at < private->count; at++)
+        rules.at[at] = (struct rule){plan->private_access, KIND_DIRECTORY, private->at[at]};
+    return rules_grant_view(ruleset_fd, &rules);
+}
+
+bool view_make(const struct plan *plan, const struct strings *private, const struct strings *overlays, int ruleset_fd, int *at)
 {
     *at = 0;
     const struct record *first = plan->view.at;
@@ -308,6 +368,9 @@ bool view_make(const struct plan *plan, const struct strings *private, int rules
     if (first->operation == VIEW_CHROOT)
         is_made = chroot(first->source.data) == 0 && chdir("/") == 0;
     else
-        is_made = mount_all(plan, private, at);
-    return is_made && (ruleset_fd < 0 || rules_grant_view(ruleset_fd, &plan->view_rules));
+        is_made = mount_all(plan, private, overlays, at);
+    if (!is_made || ruleset_fd < 0)
+        return is_made;
+    return rules_grant_view(ruleset_fd, &plan->view_rules) &&
+           (!plan->id_helpers.count || grant_private(plan, private, ruleset_fd));
 }

@@ -88,14 +88,15 @@ def observe(plan: Plan, arch: str, job: Job = EVERYTHING_NAMED) -> tuple[Plan, O
     ours, theirs = (channel.detach() for channel in channels)
     try:
         calls = job.calls if job.calls == program.EVERY else job.calls | job.also | _EXECUTING
-        filter_ = program.merged(plan.seccomp, arch, calls, own_code(), theirs)
+        code = own_code()
+        filter_ = program.merged(plan.seccomp, arch, calls, code, theirs)
     except (ValueError, OSError) as error:
         os.close(ours)
         os.close(theirs)
         raise SandrunError(f"cannot observe: {error}") from None
     fields = {name: getattr(plan, name) for name, _, _ in FIELDS}
     fields.update(observe=filter_, seccomp=tuple(map(program.relaxed, plan.seccomp)))
-    return Plan(**fields), Observer((ours, theirs), Verdicts(plan.seccomp, arch), arch, job)
+    return Plan(**fields), Observer((ours, theirs), Verdicts(plan.seccomp, arch), arch, job, code[0][0] if code else 0)
 
 
 def own_code() -> tuple[tuple[int, int], ...]:
@@ -119,7 +120,8 @@ def own_code() -> tuple[tuple[int, int], ...]:
 class Observer:
     """Of one run. `watch`, `launch` and `supervise` call all but `record`.
 
-    `channel` is what the child sends the listener over; `poll` is readable when there is work to `serve`. `sink`, if
+    `channel` is what the child sends the listener over; `place` is an address from which calls are not shown before
+    execve(2): a page is free there in a new program. `poll` is readable when there is work to `serve`. `sink`, if
     set, is called with each event as it happens, also with those that repeat others; `peek` is called before its caller
     goes on, perhaps twice for a call that is interrupted. They must neither block nor raise. So must not `tap`, which
     gets every call that is notified before it goes on, also those of which no Event is made, and with it what looks at
@@ -146,13 +148,15 @@ class Observer:
         "_verdicts",
         "channel",
         "peek",
+        "place",
         "poll",
         "sink",
         "tap",
     )
 
-    def __init__(self, channels: tuple[int, int], verdicts: Verdicts, arch: str, job: Job) -> None:
+    def __init__(self, channels: tuple[int, int], verdicts: Verdicts, arch: str, job: Job, place: int = 0) -> None:
         self._ours, self.channel = channels
+        self.place = place
         self._verdicts, self._arch, self._job = verdicts, arch, job
         self._names = {number: name for name, number in syscalls.numbers(arch).items()}
         self._listener, self._is_over = -1, False

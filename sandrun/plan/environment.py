@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from sandrun.native import VARIABLE
 from sandrun.plan.account import DYNAMIC, is_dynamic
 
 TYPE_CHECKING = False
@@ -52,7 +53,9 @@ def resolve_environment(draft: Draft, host: Host, account: Account | None) -> No
     unset = [str(value.value) for value in profile.items("environment.unset")]
     assigned = {name for name in assignments(profile, account) if not _matches(name, unset)}
     passed = sorted(
-        name for name in host.environ if name not in assigned and _selects(name, patterns) and not _matches(name, unset)
+        name
+        for name in host.environ
+        if name not in (*assigned, VARIABLE) and _selects(name, patterns) and not _matches(name, unset)
     )
     draft.fields["env_pass"] = tuple(os.fsencode(name) for name in passed)
     draft.fields["env_set"] = tuple(os.fsencode(name) for name in sorted(assigned))

@@ -60,7 +60,6 @@ def _launch(plan: Plan, values: Sequence[bytes], flags: int) -> int:
     from sandrun.launch import launch  # noqa: PLC0415
     from sandrun.watch import begin  # noqa: PLC0415
 
-    os.environ.pop(native.VARIABLE, None)
     mask = libc.rt_sigprocmask(libc.SIG_BLOCK, 0)
     try:
         watch = begin(plan)

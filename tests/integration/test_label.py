@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sandrun import native
 from sandrun.kernel import probe
 from sandrun.primitives import label
 from tests.integration.launching import launched
@@ -80,6 +81,7 @@ def test_a_file_that_the_child_cannot_open(who: Who) -> None:
         raise OSError(errno.EIO, "")
 
     def before() -> None:
+        os.environ[native.VARIABLE] = "python"
         label.Labels.open = refuse  # type: ignore[method-assign]
 
     ran = launched(who, "/bin/true", before=before, selinux=b"x")

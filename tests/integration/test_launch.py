@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sandrun import launch, steps
+from sandrun import launch, native, steps
 from sandrun.errors import SandrunError
 from sandrun.plan.format import (
     KIND_DIRECTORY,
@@ -322,9 +322,10 @@ def test_small_limits(who: Who) -> None:
 
 
 def with_step(name: str, function: Callable[[steps.Job], None]) -> Callable[[], None]:
-    """Replace one step of the child."""
+    """Replace one step of the child, as Python takes it."""
 
     def before() -> None:
+        os.environ[native.VARIABLE] = "python"
         changed = tuple((title, function if title == name else step) for title, step in steps.CHILD_STEPS)
         assert changed != steps.CHILD_STEPS
         steps.CHILD_STEPS = changed

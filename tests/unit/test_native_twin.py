@@ -13,7 +13,7 @@ from tests.support import CHECKOUT
 NATIVE = CHECKOUT / "sandrun/native"
 WITHOUT_MEANING = {
     # of plans that is_served refuses, by the field that goes with them
-    *("egress_listen", "relay_rules", "relay_deny", "relay_names", "relay_private"),
+    *("relay_rules", "relay_deny", "relay_names", "relay_private"),
     *("broker_rules", "broker_deny", "cgroup_parents", "cgroup_controllers", "cgroup_limits"),
     "create",  # made by Python before it hands over
 }
