@@ -291,13 +291,10 @@ static bool be_init(struct job *job)
     return control(PR_SET_DUMPABLE, 0, 0) == 0 && die_with_supervisor(job) && init_sleep(&job->init);
 }
 
-/* The maker starts what lives in the namespaces and ends; only the process of the command returns.
- *
- * Below a supervisor in Python there is always a maker: this program was executed itself, so the mark by which the
- * supervisor sees that the command has been, PF_FORKNOEXEC, takes another fork. */
+/* The maker starts what lives in the namespaces and ends; only the process of the command returns. */
 static bool start_init(struct job *job)
 {
-    if (!(job->plan->namespaces & FORKING) && !job->given)
+    if (!(job->plan->namespaces & FORKING))
         return true;
     if (job->has_init) {
         pid_t init = clone_beside();
@@ -490,8 +487,22 @@ const char *step_name(int step)
     return steps[step].name;
 }
 
+/* This program was executed itself, so the mark by which a supervisor in Python sees that the command has been,
+ * PF_FORKNOEXEC, takes a fork: before all steps, since the control group may have room for the command alone. */
+static void fork_once(struct job *job)
+{
+    pid_t command = clone_beside();
+    if (command > 0)
+        _exit(0);
+    (void)tell(job, command < 0 ? TOLD_NOT_SERVED : TOLD_COMMAND, errno, getpid());
+    if (command < 0)
+        _exit(125);
+}
+
 void child_walk(struct job *job)
 {
+    if (job->given && !(job->plan->namespaces & FORKING))
+        fork_once(job);
     struct told told = child_become(job);
     tell(job, told.step, told.number, told.argument);
     for (;;)
