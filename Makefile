@@ -3,8 +3,10 @@ PY = .venv/bin/python
 TESTS ?= tests
 KERNELS ?= linux-image-amd64
 BY_BOTH ?= (init_ or life_ or tty_)
+CACHES ?= cold warm stale corrupt hostile off
+CACHED ?= tests/cli
 
-.PHONY: help setup native demo demo-pip check test test-executors test-kernels test-systemd golden known completions bench lock sbom dist clean
+.PHONY: help setup native demo demo-pip check test test-executors test-cache test-kernels test-systemd golden known completions bench lock sbom dist clean
 
 help: ## These lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | awk '{ name = $$1; $$1 = ""; printf "make %-15s%s\n", name, $$0 }'
@@ -31,10 +33,14 @@ test: ## Everything, as root and as an ordinary user where the caller is root
 	@tools/setup.sh run test
 	$(PY) -m pytest -q -n 2 $(TESTS)
 
-test-executors: ## What executes a launch, by Python too; launches whose plan is in the cache
+test-executors: ## What executes a launch, by Python too
 	SANDRUN_EXECUTOR=python $(PY) -m pytest -q -n 2 tests/escape tests/integration/test_tree_kill.py \
 		tests/integration/test_signals.py -k "test_tree_kill or test_signals or (test_blocked and $(BY_BOTH))"
-	SANDRUN_TEST_CACHE=warm $(PY) -m pytest -q -n 2 tests/cli/test_status.py
+
+test-cache: ## The command line with the plan cache in each state (CACHES="warm ...", CACHED=PATH)
+	@for state in $(CACHES); do \
+		echo "plan cache: $$state"; SANDRUN_TEST_CACHE=$$state $(PY) -m pytest -q -n 2 $(CACHED) || exit; \
+	done
 
 test-kernels: ## The tests that depend on the kernel, under Debian's in a virtual machine (KERNELS="PACKAGE ...")
 	@for package in $(KERNELS); do tools/test-kernel.sh $$package || exit; done
