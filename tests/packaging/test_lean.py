@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -90,3 +91,20 @@ def test_no_program_is_started_but_those_of_the_launch(program: Path, tmp_path: 
     started = [re.search(r'execve\("[^"]*?([^/"]+)"', line)[1] for line in lines]  # type: ignore[index]
     native = [] if executor == "python" else ["sandrun-exec"]
     assert started == ["sandrun", "python", *native, "true"]
+
+
+def test_an_editable_install_does_without_site(tmp_path: Path) -> None:
+    """What hatchling writes for it says where the package is; a directory that holds none is no such place."""
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    packages = tmp_path / "lib" / f"python{version}" / "site-packages"
+    packages.mkdir(parents=True)
+    script = tmp_path / "bin" / "sandrun-python"
+    script.parent.mkdir()
+    script.write_bytes((CHECKOUT / "tools/sandrun-python").read_bytes())
+    for where, starts in ((CHECKOUT, True), (tmp_path, False)):
+        (packages / "_sandrun.pth").write_text(f"{where}\n")
+        call = [sys.executable, "-IS", "-X", "importtime", script, "--version"]
+        done = subprocess.run(call, capture_output=True, text=True, env={"PATH": PATH}, cwd=tmp_path)
+        assert (" site\n" not in done.stderr) == starts
+        if starts:
+            assert (done.returncode, done.stdout[:8]) == (0, "sandrun ")
