@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from sandrun.errors import EXIT_NOT_FOUND, EXIT_SANDRUN, SandrunError, UsageError
-from sandrun.native import asked
+from sandrun.native.said import asked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """The native executor: the C program that launches and supervises a resolved plan in the place of this interpreter.
 
 The variable SANDRUN_EXECUTOR chooses the executor: `python`, `native`, or without it the native one where it is there and
-serves the plan. The native executor sets it as well, when it leaves the rest to Python: `python` and words behind it,
-each after a colon, that say what was done.
+serves the plan. It is set as well where the native executor leaves the rest to Python, or Python to itself: to `python:FD`,
+where FD has words (said.py), each behind a colon, that say what was done.
 
     told:SUM            the warnings of a plan are printed; SUM tells whether it is this one (Record.sum)
     died:CODE:STATUS    a child ended without a word and perhaps within the command (waitid(2)): it is never run again
@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import os
 import sys
-
-from sandrun.errors import UsageError
 
 VARIABLE = "SANDRUN_EXECUTOR"
 BINARY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sandrun-exec")
@@ -55,29 +53,6 @@ def is_absent() -> bool:
     """Whether Python itself executes plans, first of all those that are kept."""
     text = os.environ.get(VARIABLE, "")
     return text == "python" or (not text and not os.path.exists(BINARY))
-
-
-def asked() -> Executor:
-    """What the variable says. Raises UsageError.
-
-    It is gone afterwards, unless it says just `python`: that holds for every launch within this process (`child`).
-    """
-    text = os.environ.get(VARIABLE, "")
-    if text != "python":
-        os.environ.pop(VARIABLE, None)
-    name, *words = text.split(":")
-    try:
-        told = words.index("told") if "told" in words else None
-        died = words.index("died") if "died" in words else None
-        return Executor(
-            ("", "python", "native")[("", "python", "native").index(name)],
-            told=None if told is None else int(words[told + 1]),
-            again="again" in words,
-            died=None if died is None else (int(words[died + 1]), int(words[died + 2])),
-            after=int(words[words.index("after") + 1]) if "after" in words else None,
-        )
-    except (ValueError, IndexError):
-        raise UsageError(f"not an executor: {VARIABLE}={text}", hint="native or python") from None
 
 
 def again() -> tuple[str, ...]:

@@ -66,22 +66,26 @@ static bool names_file(const struct plan *plan)
     return false;
 }
 
-/* Say to Python what has been done: see sandrun/native/__init__.py. False if there is no need for Python. */
+/* Say to Python what has been done: see sandrun/native/__init__.py. False if there is no need for Python, or no way. */
 static bool tell_python(const struct launch *launch, int status)
 {
-    char text[64] = "python";
-    size_t size = strlen(text);
+    char words[64] = "";
+    size_t size = 0;
     /* With --exec, this process is confined as the command was to be, and no place for Python. */
     bool explained = launch->flags & LAUNCH_FOOTER && !(launch->flags & LAUNCH_EXEC) && isatty(STDERR_FILENO);
     if (status > 0 && !(explained && names_file(&launch->plan)))
         return false;
     if (launch->flags & LAUNCH_TOLD)
-        size += (size_t)snprintf(text + size, sizeof text - size, ":told:%u", (unsigned)(launch->flags >> 32));
+        size += (size_t)snprintf(words, sizeof words, "told:%u:", (unsigned)(launch->flags >> 32));
     if (status > 0)
-        (void)snprintf(text + size, sizeof text - size, ":after:%d", status);
+        (void)snprintf(words + size, sizeof words - size, "after:%d", status);
     else if (launch->end_code)
-        (void)snprintf(text + size, sizeof text - size, ":died:%d:%d", launch->end_code, launch->end_status);
-    return setenv("SANDRUN_EXECUTOR", text, 1) == 0;
+        (void)snprintf(words + size, sizeof words - size, "died:%d:%d", launch->end_code, launch->end_status);
+    if (leave_words(words))
+        return true;
+    if (status < 0)
+        say("cannot launch the command, nor tell Python to: %s", strerror(errno));
+    return false;
 }
 
 int run_or_tell(struct launch *launch)

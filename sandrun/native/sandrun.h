@@ -181,6 +181,11 @@ void sha256_begin(struct sha256 *hash);
 void sha256_add(struct sha256 *hash, const void *data, size_t size);
 void sha256_end(struct sha256 hash, uint8_t digest[SHA256_SIZE]); /* of a copy, so that more can be added to the other */
 
+/* --- said.c ----------------------------------------------------------------------------------------------------------- */
+
+/* Have Python know these words of sandrun/native/__init__.py once this process executes it; errno is set. */
+bool leave_words(const char *words);
+
 /* --- interpreter.c ---------------------------------------------------------------------------------------------------- */
 
 /* Execute the Python half with these words (without argv[0]; NULL ends them). Ends the process (125) where it is not there. */

@@ -77,10 +77,11 @@ def _launch(plan: Plan, values: Sequence[bytes], flags: int) -> int:
     return status
 
 
-def _start_again(said: str, mask: int) -> None:
+def _start_again(words: str, mask: int) -> None:
     """Have this program do the rest in full, which knows what may be wrong and has the words for it."""
-    words = native.again()
-    if words:
+    from sandrun.native.said import tell  # noqa: PLC0415 (few launches need it)
+
+    argv = native.again()
+    if argv and tell(words):
         libc.rt_sigprocmask(libc.SIG_SETMASK, mask)
-        os.environ[native.VARIABLE] = f"python:{said}"
-        os.execv(words[0], words)  # noqa: S606 (no shell is wanted)
+        os.execv(argv[0], argv)  # noqa: S606 (no shell is wanted)

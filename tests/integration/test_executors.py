@@ -78,12 +78,53 @@ def test_the_command_never_gets_the_variable(who: Who, executor: str) -> None:
     assert native.VARIABLE not in done.stdout
 
 
-@pytest.mark.parametrize("value", ["foo", "python:died:1", "python:after:x", "native:died:a:b", "python:told"])
+SAYING = """
+import fcntl, os, sys
+how, words, *argv = sys.argv[1:]
+fd = os.memfd_create("said", os.MFD_ALLOW_SEALING)
+os.write(fd, f"{os.getpid() + (how == 'of another process')}:{words}".encode())
+seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+if how != "not sealed":
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+os.set_inheritable(fd, True)
+os.environ["SANDRUN_EXECUTOR"] = f"python:{fd}"
+os.execv(argv[0], argv)
+"""
+
+
+def saying(who: Who, said: str, *words: str | Path, how: str = "its own") -> subprocess.CompletedProcess[str]:
+    """Run sandrun in a process that has left it these words of sandrun/native/__init__.py before."""
+    return who.run([*python(who, SAYING), how, said, *who.sandrun, *words])
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["foo", "python:", "python:told:1", "python:again", "python:died:1:0", "python:after:0", "python:0", "native:0"],
+)
 def test_no_such_executor(who: Who, value: str) -> None:
-    """A word that says nothing is wrong usage."""
+    """What the variable says of a run that was is wrong usage, since it can come from anybody's environment."""
     done = sandrun("--", "true", who=who, env=chosen(who, value))
     assert done.returncode == 125
     assert done.stderr.startswith(f"sandrun: not an executor: {native.VARIABLE}={value}\n")
+
+
+def test_only_a_process_itself_says_what_it_did(who: Who) -> None:
+    """The control: what is believed runs nothing. Not believed are a file that others can write, and another process."""
+    words = (*GRANTS, "--", "/bin/echo", "ran")
+    done = saying(who, "after:7", "-q", *words)
+    assert (done.returncode, done.stdout) == (7, ""), done.stderr
+    for how in ("not sealed", "of another process"):
+        done = saying(who, "after:7", "-q", *words, how=how)
+        assert (done.returncode, done.stdout) == (125, "")
+        assert done.stderr.startswith(f"sandrun: not an executor: {native.VARIABLE}=python:")
+
+
+@pytest.mark.parametrize("said", ["died:1", "after:x", "died:a:b", "told"])
+def test_words_that_say_nothing(who: Who, said: str) -> None:
+    """Also from this process itself."""
+    done = saying(who, said, "--", "true")
+    assert done.returncode == 125
+    assert done.stderr.startswith("sandrun: not an executor: ")
 
 
 @pytest.mark.parametrize(
@@ -145,11 +186,10 @@ def test_what_may_have_run_leaves_nothing(who: Who, executor: str, box: Path, pr
 
 def test_another_plan_is_not_told_of(who: Who) -> None:
     """Warnings are left out only for the very plan whose warnings the native executor knows to be printed."""
-    words = ("-p", "none", "--read", "@all", "--execute", "@all", "--", "/no/such/interpreter")
     path = who.home / "program"
     path.write_text("#!/no/such\n")
     path.chmod(0o755)
-    done = sandrun(*words[:-1], str(path), who=who, env=chosen(who, "python:told:1"))
+    done = saying(who, "told:1", "-p", "none", "--read", "@all", "--execute", "@all", "--", path)
     assert done.returncode == 126
     assert done.stderr.startswith("sandrun: warning: ")
 

@@ -187,6 +187,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "sandrun.plancache.*",
             "sandrun.native",
+            "sandrun.native.said",
             "sandrun.report",
             "sandrun.launch",
             "sandrun.supervise",
