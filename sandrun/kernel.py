@@ -13,7 +13,7 @@ import sys
 from sandrun import libc
 from sandrun.errors import SandrunError
 from sandrun.named import NamedTuple
-from sandrun.primitives import caps, cgroup_probe, landlock, namespaces, notify
+from sandrun.primitives import caps, cgroup_probe, landlock, namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,6 +157,8 @@ def with_broker(kernel: Kernel) -> Kernel:
 
     Raises SandrunError if nothing can be forked.
     """
+    from sandrun.primitives import notify  # noqa: PLC0415 (few launches need it)
+
     try:
         return kernel._replace(broker=notify.attempt(kernel.arch))
     except OSError as error:

@@ -5,8 +5,6 @@ A verb counts only as the first word, so that `sandrun -- profile` still runs a 
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from sandrun.errors import EXIT_NOT_FOUND, EXIT_SANDRUN, SandrunError, UsageError
 from sandrun.native.said import asked
 
@@ -86,6 +84,8 @@ def _not_installed(error: ModuleNotFoundError) -> int:
 
 
 def _verb(module: str, argv: Sequence[str]) -> int:
+    from importlib import import_module  # noqa: PLC0415 (a launch does without these)
+
     import click  # noqa: PLC0415
 
     from sandrun.cli.clicked import usage_error  # noqa: PLC0415
