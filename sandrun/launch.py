@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 
-from sandrun import failure, libc, places, steps
+from sandrun import failure, libc, native, places, steps
 from sandrun.errors import EXIT_SANDRUN, SandrunError
-from sandrun.native import child
 from sandrun.primitives import private as removal
 from sandrun.primitives import tree, view
 
@@ -60,7 +59,7 @@ def launch(
     private = places.make_private(plan)
     try:
         environment = environment_vector(plan, values, private)
-        started = _spawn(plan, watch, environment, private, overlays) if child.is_there() else None
+        started = _spawn(plan, watch, environment, private, overlays) if native.starts_children() else None
         pid, pidfd, init = started or _start(plan, watch, environment, private, overlays)
         if watch.group:
             watch.group.settle()
@@ -98,6 +97,8 @@ def _spawn(
     overlays: Sequence[tuple[bytes, bytes]],
 ) -> _Started | None:
     """As `_start`, by the native program; None if it does nothing of this."""
+    from sandrun.native import child  # noqa: PLC0415 (Python's own launches do without)
+
     try:
         spawned = child.spawn(plan, watch, environment, private, overlays)
     except OSError:
@@ -118,7 +119,7 @@ def _spawn(
 def _is_refused(pid: int, first: bytes) -> bool:
     """Whether the native program has given up before it did anything; then it ends, or has ended without a word."""
     if first:
-        return bool(steps.RECORD.unpack(first)[0] == child.NOT_SERVED)
+        return bool(steps.RECORD.unpack(first)[0] == steps.NOT_SERVED)
     end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     return end is not None and (end.si_code, end.si_status) == (os.CLD_EXITED, EXIT_SANDRUN)
 

@@ -62,9 +62,10 @@ RECORD = struct.Struct("=iii")
 
 errno 0: the kernel said yes and holds something else than was asked for. -1: no system call failed, a bug.
 From the maker: INIT and COMMAND in the place of the index, and the process id of what it started; IDS when it waits for
-the parent to map the ids of its user namespace.
+the parent to map the ids of its user namespace. From the native program (`native.child`) as its first and only word
+NOT_SERVED: nothing has been done, and the steps are to be taken here.
 """
-INIT, COMMAND, IDS = -1, -2, -3
+INIT, COMMAND, IDS, NOT_SERVED = -1, -2, -3, -4
 _WAIT_KILLABLE_FLAG = 1 << 5
 """seccomp(2): once a call is received, only what kills its caller interrupts it; Linux 5.19."""
 

@@ -55,6 +55,11 @@ def is_absent() -> bool:
     return text == "python" or (not text and not os.path.exists(BINARY))
 
 
+def starts_children() -> bool:
+    """Whether the child of a supervisor in Python is the native program's (`child`), not a fork."""
+    return os.environ.get(VARIABLE, "") != "python" and os.access(BINARY, os.X_OK)
+
+
 def again() -> tuple[str, ...]:
     """The words that execute this program anew; () if it may not be found again.
 

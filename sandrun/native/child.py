@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 MAGIC = b"SRCHILD\0"
 VERSION = 1
-NOT_SERVED = -4
-"""In the place of a step, as the first and only record: nothing has been done, and `sandrun.steps` is to do it."""
 _NONE = 2**64 - 1
 _NEW_SESSION, _OWN_GROUP, _FOREGROUND = 1, 2, 4
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
@@ -50,11 +48,6 @@ class Spawned:
         self.pid = pid
         self.reader = reader
         self.answer = answer
-
-
-def is_there() -> bool:
-    """Whether the native program may start children: it was built, and nobody asked for Python's own."""
-    return os.environ.get(native.VARIABLE, "") != "python" and os.access(native.BINARY, os.X_OK)
 
 
 def spawn(

@@ -1,4 +1,4 @@
-/* The fuzz target of what reads documents: plan_decode, launch_read, read_entry. It is no part of the program.
+/* The fuzz target of what reads documents: plan_decode, launch_read, given_read, read_entry. It is no part of the program.
  *
  * LLVMFuzzerTestOneInput is for libFuzzer and AFL++; with -DSANDRUN_LIBFUZZER there is no main(). Otherwise main()
  * mutates seeds by itself, for compilers without a fuzzer: `fuzz SECONDS FILE...`, to be built with sanitizers, which
@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 struct block { struct block *next; max_align_t room[]; };
 static struct block *blocks;
 
-static unsigned long plans, launches, entries; /* inputs that were read as such */
+static unsigned long plans, launches, entries, children; /* inputs that were read as such */
 
 void __real_free(void *room);
 void __wrap_free(void *room);
@@ -143,6 +143,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         launches++;
         use_plan(&launch.plan);
     }
+    struct given given;
+    if (given_read(data, size, &given)) {
+        children++;
+        use_plan(&given.plan);
+        use_texts(&given.environment);
+        use_texts(&given.private);
+        use_texts(&given.overlays);
+        use_integers(&given.groups);
+    }
     free_all();
     return 0;
 }
@@ -243,7 +252,7 @@ int main(int argc, char **argv)
         LLVMFuzzerTestOneInput(exact, input->size);
         free(exact);
     }
-    printf("%lu inputs, %lu plans, %lu launches, %lu entries\n", runs, plans, launches, entries);
+    printf("%lu inputs, %lu plans, %lu launches, %lu entries, %lu children\n", runs, plans, launches, entries, children);
     free(seeds);
     free(input);
     return 0;

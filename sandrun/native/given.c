@@ -88,10 +88,11 @@ bool given_read(const uint8_t *data, size_t size, struct given *given)
     given->private = read_texts(&in, 3);
     given->overlays = read_texts(&in, 4);
     struct reader groups = reader_record(&in, 5);
-    given->groups.at = must_alloc((size_t)(groups.end - groups.at) / sizeof(uint64_t), sizeof(int64_t));
-    while (!groups.failed && groups.at < groups.end)
-        given->groups.at[given->groups.count++] = read_fd(&groups);
-    in.failed |= numbers.failed || groups.failed || in.at != in.end;
+    given->groups.count = (size_t)(groups.end - groups.at) / sizeof(uint64_t);
+    given->groups.at = must_alloc(given->groups.count, sizeof *given->groups.at);
+    for (size_t at = 0; at < given->groups.count; at++)
+        given->groups.at[at] = read_fd(&groups);
+    in.failed |= numbers.failed || groups.failed || groups.at != groups.end || in.at != in.end;
     return known && !in.failed && given->error_fd >= 0 && given->supervisor >= 0 &&
            plan_decode(plan.at, (size_t)(plan.end - plan.at), &given->plan);
 }

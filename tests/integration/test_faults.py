@@ -1,7 +1,7 @@
 """Faults: whichever system call of the child fails, or only says that it worked, the command does not run.
 
 The child is stopped right after the fork and continued under strace(1), which makes one of its calls fail: the real
-program, the real libraries, no stand-in.
+program, the real libraries, no stand-in. It is Python's fork, or the native program.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sandrun import launch, libc, steps
+from sandrun import launch, libc, native, steps
 from sandrun.errors import SandrunError
 from sandrun.plan.format import KIND_DIRECTORY, Plan
 from tests.integration.launching import Ran, Watch, ended, failed
-from tests.support import USER_UID, Who, a_directory, in_child, need_landlock, need_namespaces, need_program
+from tests.support import USER_UID, Who, a_directory, in_child, need, need_landlock, need_namespaces, need_program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 NET_BIND = 1 << 10
@@ -38,7 +38,7 @@ EVERYONE = [
     (r"setsid\(", "set up the terminal"),
     (r"close_range\(", "close file descriptors"),
     (r"rt_sigaction\(", "reset signals"),
-    (r"rt_sigprocmask\(SIG_SETMASK, \[\]", "reset signals"),
+    (r"rt_sigprocmask\(SIG_SETMASK, (\[\]|0x)", "reset signals"),
     (r"setpriority\(", "set umask and nice value"),
     (r"capset\(", "set capabilities"),
     (r"prctl\(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL", "set capabilities"),
@@ -130,10 +130,20 @@ def plan_in_namespaces(who: Who, marker: Path) -> Plan:
     return Plan(executable=words[0], argv=words, namespaces=sum(kinds) | user, hostname=b"box", loopback=1, **maps)
 
 
+@pytest.fixture(params=("python", "native"), autouse=True)
+def executor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of both: what it is named by is inherited by the process that launches."""
+    if request.param == "native":
+        need(os.access(native.BINARY, os.X_OK), "the native executor is not built here: tools/build_native.py")
+        monkeypatch.delenv(native.VARIABLE, raising=False)
+    else:
+        monkeypatch.setenv(native.VARIABLE, "python")
+
+
 def traced(plan: Plan, who: Who, trace: Path, *options: str) -> Ran:
     """Launch the plan with the child, what it starts, and nothing else, under strace with these options."""
     strace = need_program("strace")
-    real_fork = os.fork
+    real_fork, real_spawn = os.fork, os.posix_spawn
 
     def fork_under_strace() -> int:
         os.fork = real_fork
@@ -143,6 +153,14 @@ def traced(plan: Plan, who: Who, trace: Path, *options: str) -> Ran:
                 libc.prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY)
             os.kill(os.getpid(), signal.SIGSTOP)
             return 0
+        return attached(pid)
+
+    def spawn_under_strace(path: str, argv: Sequence[bytes], env: Mapping[bytes, bytes], **more: Any) -> int:
+        os.posix_spawn = real_spawn
+        stopped = ("sh", "-c", 'kill -STOP $$; exec "$0" "$@"', path, *argv[1:])
+        return attached(real_spawn("/bin/sh", stopped, env, **more))
+
+    def attached(pid: int) -> int:
         os.waitpid(pid, os.WUNTRACED)
         words = [strace, "-f", "-o", trace, *options, "-p", str(pid)]
         tracers.append(subprocess.Popen(words, stderr=said, stdin=subprocess.DEVNULL))
@@ -152,11 +170,17 @@ def traced(plan: Plan, who: Who, trace: Path, *options: str) -> Ran:
         os.kill(pid, signal.SIGCONT)
         return pid
 
+    def no_fork() -> int:
+        raise AssertionError("the native program did not serve")
+
     tracers: list[subprocess.Popen[bytes]] = []
     said = os.memfd_create("what strace says")
 
     def run() -> Ran:
         os.fork = fork_under_strace
+        if native.VARIABLE not in os.environ:
+            os.posix_spawn = spawn_under_strace
+            os.fork = no_fork
         try:
             child = launch.launch(plan, {}, Session())
         except SandrunError as error:
@@ -174,9 +198,16 @@ def traced(plan: Plan, who: Who, trace: Path, *options: str) -> Ran:
 
 
 def calls(trace: Path) -> list[tuple[str, str]]:
-    """The system calls from the child's first step to execve, each behind the process that made it."""
+    """The system calls of the child until the command is executed, each behind the process that made it."""
     lines = re.findall(r"^(\d+) +(\w+\(.*)", trace.read_text(), re.MULTILINE)
-    return lines[: 1 + next(number for number, (_, call) in enumerate(lines) if call.startswith("execve("))]
+    return lines[: 1 + max(number for number, (_, call) in enumerate(lines) if call.startswith("execve("))]
+
+
+def first_step(lines: list[tuple[str, str]]) -> int:
+    """Where the steps begin. The native program looks at what it was given before, and leaves them to Python for an error."""
+    if native.VARIABLE in os.environ:
+        return 0
+    return next(number for number, (_, call) in enumerate(lines) if re.match(r"clone\(|unshare\(", call))
 
 
 def inject(who: Who, pattern: str, what: str, make: Callable[[Who, Path], Plan] = plan_for, nth: int = 0) -> Ran:
@@ -189,12 +220,17 @@ def inject(who: Who, pattern: str, what: str, make: Callable[[Who, Path], Plan] 
         assert marker.read_text() == "ran\n", "the control: without a fault it runs"
         marker.unlink()
         lines = calls(trace)
-        found = [number for number, (_, call) in enumerate(lines) if re.match(pattern, call)]
+        found = [number for number in range(first_step(lines), len(lines)) if re.match(pattern, lines[number][1])]
         assert len(found) > nth, f"no {pattern} among\n" + "\n".join(map(" ".join, lines))
         who_calls, call = lines[found[nth]]
         name = call.partition("(")[0]
         # strace counts for each process by itself
         count = sum(one == who_calls and line.startswith(name + "(") for one, line in lines[: found[nth] + 1])
+        before = sum(line.startswith(name + "(") for one, line in lines[: first_step(lines)] if one != who_calls)
+        if before >= count:
+            pytest.skip(
+                f"the {count}. {name} of another process of the native program comes first, and would fail as well"
+            )
         ran = traced(plan, who, trace, "-e", f"inject={name}:{what}:when={count}")
         assert re.search(r"\(INJECTED\)|killed by", trace.read_text())
         assert not marker.exists(), "the command ran"

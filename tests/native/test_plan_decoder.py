@@ -18,10 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sandrun.native import child
 from sandrun.plan.format import FIELDS, MAGIC, VERSION, Plan, PlanError
 from sandrun.plancache import place
 from sandrun.plancache.facts import Facts, Recorder
 from sandrun.primitives.view import VIEW_BIND, VIEW_CONTENT, VIEW_FILE
+from tests.integration.launching import Watch
 from tests.support import CHECKOUT, need, need_program
 from tests.unit.test_plan_format import PLANS
 
@@ -145,8 +147,23 @@ def an_entry(plan: Plan) -> bytes:
     return place.entry("ab" * 32, facts.salt, facts.to_bytes(), data, [b"value"], 0)
 
 
+def a_child(plan: Plan) -> bytes:
+    """What the child of a supervisor in Python is given."""
+    made: list[bytes] = []
+
+    def keep(fd: int, data: bytes) -> None:
+        made.append(data)
+        raise BlockingIOError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child, "_write", keep)
+        with pytest.raises(BlockingIOError):
+            child.spawn(plan, Watch, (b"A=b",), (b"/p",), ((b"/upper", b"/work"),))  # type: ignore[arg-type]
+    return made[0]
+
+
 def test_fuzz(tmp_path: Path) -> None:
-    """Mutated plans, launches and entries of the cache neither crash the decoders nor read past their end, for SANDRUN_FUZZ_SECONDS."""
+    """Mutated plans, launches, entries of the cache and documents of a child neither crash the decoders nor read past their end, for SANDRUN_FUZZ_SECONDS."""
     need_program("cc")
     target = tmp_path / "fuzz"
     words = [sys.executable, CHECKOUT / "tools/build_native.py", "--fuzz", target]
@@ -160,13 +177,14 @@ def test_fuzz(tmp_path: Path) -> None:
     (tmp_path / "plan").write_bytes(plan.to_bytes())
     (tmp_path / "launch").write_bytes(b"SRLAUNCH" + launch)
     (tmp_path / "entry").write_bytes(an_entry(plan))
+    (tmp_path / "child").write_bytes(a_child(plan))
     run = subprocess.run(
-        [target, str(FUZZ_SECONDS), *(tmp_path / name for name in ("plan", "launch", "entry"))],
+        [target, str(FUZZ_SECONDS), *(tmp_path / name for name in ("plan", "launch", "entry", "child"))],
         capture_output=True,
         text=True,
         timeout=FUZZ_SECONDS + 100,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    read_as = re.search(r"(\d+) plans, (\d+) launches, (\d+) entries", run.stdout)
+    read_as = re.search(r"(\d+) plans, (\d+) launches, (\d+) entries, (\d+) children", run.stdout)
     assert read_as, run.stdout
     assert min(map(int, read_as.groups())) > 0, "the seeds do not get past the first check"

@@ -61,7 +61,7 @@ LATE = {
         "sandrun.primitives.cgroup",
     },
     "sandrun.steps": {"sandrun.primitives.id_maps", "sandrun.primitives.label"},
-    "sandrun.launch": {"sandrun.primitives.id_maps"},
+    "sandrun.launch": {"sandrun.native.child", "sandrun.primitives.id_maps"},
 }
 """What few plans need: imported by the parent where one does, before it forks."""
 STDLIB = {
@@ -119,6 +119,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "sandrun.primitives.*",
             "sandrun.failure",
+            "sandrun.native",
             "sandrun.native.child",
             "sandrun.places",
             "sandrun.steps",
@@ -561,6 +562,7 @@ def test_no_import_after_fork() -> None:
         }
         answers = {}
         os.environ.clear()
+        os.environ["SANDRUN_EXECUTOR"] = "python"
         for name, executable in (("runs", b"/bin/true"), ("fails", b"/nonexistent")):
             reader, writer = os.pipe()
             os.register_at_fork(after_in_child=lambda fd=writer: sys.meta_path.insert(0, Recorder(fd)))
