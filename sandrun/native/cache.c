@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { VERSION = 2, MOST_WORDS = 64, MOST_GROUPS = 4096, MOST_BYTES = 1 << 20, MOST_ACCOUNTS = 1 << 22, SALT = 16 };
+enum { VERSION = 2, MOST_WORDS = 64, MOST_GROUPS = 4096, MOST_BYTES = 1 << 23, MOST_ACCOUNTS = 1 << 22, SALT = 16 };
 enum { DIGEST_RECORD, SALT_RECORD, FACTS_RECORD, PLAN_RECORD, VALUES_RECORD, FLAGS_RECORD };
 
 static const char MAGIC[8] = "SRCACHE";
@@ -219,9 +219,9 @@ static bool read_entry(const uint8_t *data, size_t size, const uint8_t digest[SH
     struct reader plan = reader_record(&in, PLAN_RECORD);
     if (in.failed || name.size != SHA256_SIZE || memcmp(name.data, digest, SHA256_SIZE) != 0 || salt.size != SALT)
         return false;
-    if (!facts_hold(&facts, salt))
-        return false;
     launch_empty(launch);
+    launch->facts = facts;
+    launch->salt = salt;
     record = reader_record(&in, VALUES_RECORD);
     launch->values = reader_strings(&record);
     bool failed = record.failed;
@@ -248,9 +248,10 @@ static bool try_entry(int place, const uint8_t digest[SHA256_SIZE], struct launc
     if (fstat(fd, &found) == 0 && found.st_uid == geteuid() && (found.st_mode & 07777) == 0600 && found.st_nlink == 1)
         data = read_all(fd, MOST_BYTES, &size);
     (void)close(fd);
-    bool found_one = data && read_entry((uint8_t *)data, size, digest, launch);
-    free(data); /* what is kept of it has been copied */
-    return found_one;
+    if (data && read_entry((uint8_t *)data, size, digest, launch))
+        return true; /* the facts are where they were read */
+    free(data);
+    return false;
 }
 
 /* The command's words are those of this call: the entry has its name only. */

@@ -151,7 +151,7 @@ static void keep(struct job *job, int fd)
 static void prepare_descriptors(struct job *job)
 {
     const struct integers *passed = &job->plan->pass_fds;
-    job->kept = must_alloc(passed->count + 10, sizeof *job->kept);
+    job->kept = must_alloc(passed->count + 11, sizeof *job->kept);
     for (int fd = 0; fd < 3; fd++)
         keep(job, fd);
     for (size_t at = 0; at < passed->count; at++)
@@ -163,6 +163,7 @@ static void prepare_descriptors(struct job *job)
     keep(job, job->given ? job->given->calls : -1);
     keep(job, job->label_fds[0]);
     keep(job, job->label_fds[1]);
+    keep(job, job->watch->go > 0 ? job->watch->go : -1);
     qsort(job->kept, job->kept_count, sizeof *job->kept, ascending);
 }
 
@@ -224,13 +225,18 @@ struct job *job_prepare(const struct plan *plan, const struct watch *watch, char
         job_close(job);
         return NULL;
     }
-    job->ruleset_fd = rules_create(plan, private);
+    job->ruleset_fd = watch->go ? rules_begin(plan) : rules_create(plan, private);
     if (job->ruleset_fd == -2) {
         job_close(job);
         return NULL;
     }
     prepare_descriptors(job);
     return job;
+}
+
+bool job_finish(const struct job *job)
+{
+    return job->ruleset_fd < 0 || rules_fill(job->ruleset_fd, job->plan, job->private);
 }
 
 void job_close(struct job *job)
@@ -310,10 +316,21 @@ static bool start_init(struct job *job)
     return command == 0;
 }
 
+/* Wait until the parent has asked again what the plan was made from, and filled the ruleset. It does so while this
+ * process makes namespaces, which are nobody's business but its own; files and the command are not touched before. */
+static bool await_go(struct job *job)
+{
+    char byte;
+    errno = ECANCELED;
+    job->may_go = job->may_go || !job->watch->go || read(job->watch->go, &byte, 1) == 1;
+    return job->may_go;
+}
+
 static bool view(struct job *job)
 {
     if (job->plan->view.count)
-        return view_make(job->plan, job->private, job->given ? &job->given->overlays : NULL, job->ruleset_fd, &job->argument);
+        return await_go(job) &&
+               view_make(job->plan, job->private, job->given ? &job->given->overlays : NULL, job->ruleset_fd, &job->argument);
     if (!(job->plan->namespaces & CLONE_NEWNS))
         return true;
     return keep_mounts() && (!(job->plan->namespaces & CLONE_NEWPID) || mount_proc());
@@ -394,7 +411,7 @@ static bool await_init(struct job *job)
 {
     char byte;
     errno = ECHILD;
-    return !job->has_init || read(job->init.reader, &byte, 1) == 1;
+    return (!job->has_init || read(job->init.reader, &byte, 1) == 1) && await_go(job);
 }
 
 static bool limits(struct job *job)

@@ -43,6 +43,7 @@ struct job {
     int ruleset_fd;
     int argument;          /* the number that a failing step reports */
     bool has_init;
+    bool may_go;           /* the byte from the parent has come */
     struct init init;
     struct capabilities capabilities;
     struct limit *limits;  /* as many as the plan has */

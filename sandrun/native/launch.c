@@ -202,11 +202,10 @@ static void give_up(struct child *child, const struct watch *watch, struct launc
 /* Wait until the child executes the command; all is reaped and false returned if it never does.
  *
  * A closed pipe alone does not tell that it did: a filter that kills execve closes it as well. The kernel clears its own
- * mark before it closes the pipe. */
-static bool wait_for_execve(int reader, struct child *child, const struct watch *watch, struct launch *launch)
+ * mark before it closes the pipe. `failed`: it will not, for it waits for a byte that does not come. */
+static bool wait_for_execve(int reader, struct child *child, const struct watch *watch, struct launch *launch, bool failed)
 {
     struct told told;
-    bool failed = false;
     while (read(reader, &told, sizeof told) == sizeof told) {
         if (told.step == TOLD_INIT) {
             child->init = told.argument;
@@ -229,22 +228,50 @@ static bool wait_for_execve(int reader, struct child *child, const struct watch 
     return false;
 }
 
-/* Fork, and return when the command runs. */
-static bool start(struct launch *launch, const struct watch *watch, const struct strings *private, struct child *child)
+/* Whether the plan would be made again now: no answer was another one, of those that it was made from. */
+static bool is_current(struct launch *launch)
 {
-    int ends[2];
+    launch->is_stale = !facts_hold(&launch->facts, launch->salt);
+    launch->facts.at = launch->facts.end;
+    return !launch->is_stale;
+}
+
+/* The same once this process is not dumpable, and its files in /proc not its own: it is dumpable for as long. */
+static bool is_still_current(struct launch *launch)
+{
+    if (launch->facts.at == launch->facts.end)
+        return true;
+    return prctl(PR_SET_DUMPABLE, 1UL, 0UL, 0UL, 0UL) == 0 && is_current(launch) &&
+           prctl(PR_SET_DUMPABLE, 0UL, 0UL, 0UL, 0UL) == 0;
+}
+
+/* Fork, and return when the command runs.
+ *
+ * Making namespaces takes the child as long as this process the rest of what has to be done before: asking the facts again
+ * and filling the ruleset. So both do it at once, and the child waits for this process to be done. */
+static bool start(struct launch *launch, struct watch *watch, const struct strings *private, struct child *child)
+{
+    int ends[2], go[2];
     char **environment = environment_vector(launch, private);
-    if (!environment || pipe2(ends, O_CLOEXEC) != 0)
+    if (!environment || pipe2(ends, O_CLOEXEC) != 0 || pipe2(go, O_CLOEXEC) != 0)
         return false;
+    watch->go = go[0];
     struct job *job = job_prepare(&launch->plan, watch, environment, private, ends[1]);
     if (job)
         child->pid = fork();
-    if (job && child->pid == 0)
+    if (job && child->pid == 0) {
+        (void)close(go[1]); /* so that it sees the end of the file, should this process be gone */
         child_walk(job);
+    }
     (void)close(ends[1]);
+    bool forked = job && child->pid > 0;
+    /* The other end stays open here meanwhile: nobody there is no reason for SIGPIPE. */
+    bool ready = forked && is_still_current(launch) && job_finish(job) && write(go[1], "", 1) == 1;
+    (void)close(go[0]);
+    (void)close(go[1]);
     if (job)
         job_close(job);
-    bool runs = job && child->pid > 0 && wait_for_execve(ends[0], child, watch, launch);
+    bool runs = forked && wait_for_execve(ends[0], child, watch, launch, !ready);
     (void)close(ends[0]);
     return runs;
 }
@@ -279,6 +306,10 @@ int run(struct launch *launch)
     struct watch watch = {.terminal = -1, .signal_fd = -1};
     struct child child = {.pidfd = -1, .init_fd = -1};
     struct strings private = {NULL, 0};
+    /* Before what cannot be undone, a scope of signals among it, and before there are files for it. */
+    bool at_once = launch->flags & LAUNCH_EXEC || !(launch->plan.namespaces & CLONE_NEWPID) || launch->plan.private_dirs.count;
+    if (at_once && !is_current(launch))
+        return -1;
     if (launch->flags & LAUNCH_EXEC)
         return become(launch);
     if (!begin(&launch->plan, &watch) || !private_make(&launch->plan, &private))

@@ -94,7 +94,7 @@ int run_or_tell(struct launch *launch)
     if (syscall(SYS_rt_sigprocmask, SIG_SETMASK, NULL, &mask, sizeof mask) != 0)
         return -1;
     int status = run(launch);
-    if (status == 0 || !tell_python(launch, status))
+    if (status == 0 || (!launch->is_stale && !tell_python(launch, status)))
         return status < 0 ? EXIT_SANDRUN : status;
     if (!set_close_on_exec(launch->status_fd, false) ||
         syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask) != 0)

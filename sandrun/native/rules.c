@@ -156,7 +156,7 @@ static bool add_path(int ruleset_fd, const struct rule *rule, const struct ident
     return is_granted;
 }
 
-static bool add_rules(int ruleset_fd, const struct plan *plan, const struct strings *private)
+bool rules_fill(int ruleset_fd, const struct plan *plan, const struct strings *private)
 {
     struct identities holes;
     bool same_user = plan->uid == KEEP || plan->uid == (int64_t)geteuid() || plan->id_helpers.count;
@@ -180,7 +180,7 @@ static bool add_rules(int ruleset_fd, const struct plan *plan, const struct stri
     return true;
 }
 
-int rules_create(const struct plan *plan, const struct strings *private)
+int rules_begin(const struct plan *plan)
 {
     if (plan->landlock_abi == 0)
         return -1;
@@ -189,9 +189,13 @@ int rules_create(const struct plan *plan, const struct strings *private)
     size_t abi = plan->landlock_abi < LANDLOCK_NEWEST_ABI ? (size_t)plan->landlock_abi : LANDLOCK_NEWEST_ABI;
     struct attributes handled = {plan->landlock_fs, plan->landlock_net, plan->landlock_scoped, {0}};
     int ruleset_fd = create_ruleset(handled, &abis[abi - 1]);
-    if (ruleset_fd < 0)
-        return -2;
-    if (!add_rules(ruleset_fd, plan, private)) {
+    return ruleset_fd < 0 ? -2 : ruleset_fd;
+}
+
+int rules_create(const struct plan *plan, const struct strings *private)
+{
+    int ruleset_fd = rules_begin(plan);
+    if (ruleset_fd >= 0 && !rules_fill(ruleset_fd, plan, private)) {
         close(ruleset_fd);
         return -2;
     }

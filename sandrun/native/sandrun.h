@@ -61,6 +61,9 @@ struct launch {
     int report_directory;       /* -1: no report */
     struct bytes report_name, report_temporary;
     struct strings report;      /* the JSON text around what is known at the end; see report.c */
+    struct reader facts;        /* of a plan from the plan cache: they hold before anything is made or executed for it */
+    struct bytes salt;
+    bool is_stale;              /* out: they do not hold */
     int end_code, end_status;   /* out: how a child ended without a word before the command (waitid(2)); or 0 */
 };
 
@@ -73,6 +76,7 @@ struct watch {
     uint64_t ignored;           /* the signals that the command goes on ignoring, bit N-1 for signal N */
     bool scoped;                /* kill(-1) reaches only what is below this process */
     int signal_fd;
+    int go;                     /* the child reads a byte from it before it opens or executes anything; 0: no need */
     bool alone;                 /* there is no supervisor: this process itself becomes the command (--exec) */
 };
 
@@ -105,6 +109,8 @@ struct job *job_prepare(const struct plan *plan, const struct watch *watch, char
                         const struct strings *private, int error_fd);
 /* The same by what a supervisor in Python gave, in the child itself. */
 struct job *job_of(const struct given *given);
+/* Where the child waits for a byte, the rest, after the fork and before that byte. False: not as the plan says. */
+bool job_finish(const struct job *job);
 /* The descriptors that the parent closes after the fork. */
 void job_close(struct job *job);
 /* Walk the steps of the child and execute the command. A failure is a `struct told` on error_fd and _exit(125). */
@@ -120,6 +126,8 @@ const char *step_name(int step);
 /* `overlays`: two directories for each. errno is set. */
 bool view_make(const struct plan *plan, const struct strings *private, const struct strings *overlays, int ruleset_fd, int *at);
 int rules_create(const struct plan *plan, const struct strings *private); /* ruleset fd; -1 none; -2 cannot */
+int rules_begin(const struct plan *plan);    /* the same without a rule, to be filled */
+bool rules_fill(int ruleset_fd, const struct plan *plan, const struct strings *private);
 int rules_create_empty(void);                /* handles all this kernel knows, grants nothing; -1 no Landlock; -2 cannot */
 bool rules_grant_view(int ruleset_fd, const struct rules *rules); /* on what is in the view now; errno is set */
 int open_path(const char *path);             /* O_PATH, no symbolic link followed anywhere; -1 and errno */
@@ -128,7 +136,7 @@ int open_path(const char *path);             /* O_PATH, no symbolic link followe
 
 /* Launch and supervise. The exit status of sandrun; or -1 if the command did not run and nothing is left of the attempt. */
 int run(struct launch *launch);
-/* The same. -1: Python is to go on, in this process and with `environ`, which says what has been done. */
+/* The same. -1: Python is to go on, in this process and with `environ`, which says what has been done, if anything. */
 int run_or_tell(struct launch *launch);
 
 /* Among each other. */
@@ -169,7 +177,7 @@ void launch_empty(struct launch *launch);
 
 /* The program as `sandrun WORDS` (argv[1] and on): run what the cache has for them, else hand over to Python. */
 _Noreturn void front(char *argv[]);
-/* A launch for these words, if the plan for them is in the cache and would be made again now. Says nothing. */
+/* A launch for these words, if there is a plan for them in the cache; would it be made again now? Its facts tell. */
 bool cache_find(char *const words[], struct launch *launch);
 /* Whether all of these facts of an entry of the cache hold now; see sandrun/plancache/facts.py. */
 bool facts_hold(struct reader *facts, struct bytes salt);
