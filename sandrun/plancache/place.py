@@ -25,9 +25,10 @@ CACHE_VARIABLE, CACHE_BELOW = "SANDRUN_CACHE", ".local/state/sandrun/plans"
 """Plans are kept where the first says, if that is absolute, else there below the home of passwd(5), whatever HOME is."""
 MAGIC = b"SRCACHE\0"
 VERSION = 2
-MOST_BYTES = 1 << 20
+MOST_BYTES = 1 << 23
+"""Of one entry: room for 20,000 paths."""
 ACCOUNTS, MOST_ACCOUNTS = "/etc/passwd", 1 << 22
-MOST_ENTRIES = 256
+MOST_ENTRIES, MOST_IN_ALL = 256, 1 << 25
 MOST_WORDS = 64
 EXECUTOR = b"SANDRUN_EXECUTOR"
 """Only Python looks here although it is set."""
@@ -170,7 +171,7 @@ def write(directory: str, name: str, data: bytes) -> None:
     folder = _open_place(directory, make=True)
     temporary = f".{os.urandom(8).hex()}"
     try:
-        _prune(folder)
+        _prune(folder, len(data))
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.open(temporary, flags, 0o600, dir_fd=folder)
         try:
@@ -229,24 +230,27 @@ def _make(name: str, folder: int) -> None:
         return  # what it is, is looked at when it is opened
 
 
-def _prune(folder: int) -> None:
-    """Make room for one more: the oldest go, and what an interrupted launch left."""
+def _prune(folder: int, size: int) -> None:
+    """Make room for one more of so many bytes: the oldest go, and what an interrupted launch left."""
     entries = []
     for name in os.listdir(folder):
-        age = _age(name, folder)
+        age, its_size = _age_and_size(name, folder)
         if len(name) == NAME_LENGTH:
-            entries.append((-age, name))
+            entries.append((age, name, its_size))
         elif name.startswith(".") and age > LEFTOVER_SECONDS:
             _remove(name, folder)
-    for _, name in sorted(entries)[: max(0, len(entries) + 1 - MOST_ENTRIES)]:
-        _remove(name, folder)
+    for count, (_, name, its_size) in enumerate(sorted(entries), 2):
+        size += its_size
+        if count > MOST_ENTRIES or size > MOST_IN_ALL:
+            _remove(name, folder)
 
 
-def _age(name: str, folder: int) -> float:
+def _age_and_size(name: str, folder: int) -> tuple[float, int]:
     try:
-        return time.time() - os.lstat(name, dir_fd=folder).st_mtime
+        found = os.lstat(name, dir_fd=folder)
     except FileNotFoundError:
-        return 0
+        return 0, 0
+    return time.time() - found.st_mtime, found.st_size
 
 
 def _remove(name: str, folder: int) -> None:

@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-COLD = 77
-"""What the stub of Python ends with."""
+COLD, LEFT = 77, 78
+"""What the stub of Python ends with: as it is, and if the front left it a child."""
 SCRIPT_TEXT = """#!{python}
 import os, sys
 here = os.path.dirname(os.path.abspath(__file__))
 if os.path.exists(here + "/stub/on"):
-    os._exit({cold})
+    children = f"/proc/self/task/{{os.getpid()}}/children"
+    os._exit({left} if os.path.exists(children) and open(children).read() else {cold})
 with open(here + "/log/cold", "a") as log:
     log.write(" ".join(sys.argv[1:]) + "\\n")
 {more}
@@ -116,7 +117,7 @@ def places() -> Iterator[dict[str, Path]]:
             with support.a_who(name) as who:
                 words = who.sandrun
             more = words[-1].partition("from ")[0] if "-c" in words else ""
-            script = SCRIPT_TEXT.format(python=words[0], cold=COLD, more=more)
+            script = SCRIPT_TEXT.format(python=words[0], cold=COLD, left=LEFT, more=more)
             script += (CHECKOUT / "tools" / SCRIPT).read_text().partition("\n")[2]
             shutil.copy(native.BINARY, where / FRONT)
             (where / SCRIPT).write_text(script)
@@ -348,6 +349,29 @@ def test_stale(front: Front, name: str) -> None:
     assert done.returncode == (126 if name == "profile by name" else 0), done.stderr
     if "stdin" in options:
         options["stdin"].close()
+
+
+@pytest.mark.parametrize("view", [(), ("--home", "hidden")], ids=["without a view", "with a view"])
+def test_stale_with_namespaces(front: Front, view: tuple[str, ...]) -> None:
+    """Namespaces are made while the questions are asked. If an answer is another one, the command does not run, and
+    nothing is left of what was begun for it."""
+    need_namespaces(front.who)
+    (front.cwd / "one").mkdir()
+    front.who.own(front.cwd / "one")
+    ran = front.cwd / "ran"
+    words = (*PLAIN, "--isolate", "true", *view, "--write", str(front.cwd), "--deny", "one", "--")
+    command = ("sh", "-c", f"echo >> {ran}")
+    front.warm(*words, *command)
+    with front.stub():
+        runs = ran.read_text()
+        assert front.run(*words, *command).returncode == 0
+        assert ran.read_text() == runs + "\n"
+        (front.cwd / "one").chmod(0o711)
+        for _ in range(10):
+            assert front.run(*words, *command).returncode == COLD
+        assert ran.read_text() == runs + "\n"
+    done = front.run(*words, *command)
+    assert (done.returncode, ran.read_text()) == (0, runs + "\n\n"), done.stderr
 
 
 def test_stale_profile(front: Front) -> None:
@@ -719,6 +743,45 @@ def test_bounded(front: Front) -> None:
     assert len(left) == place.MOST_ENTRIES
     assert not any(path in left for path in old[:21])
     assert not (front.cache / ".0123456789abcdef").exists()
+
+
+def test_bounded_in_all(front: Front) -> None:
+    """Of entries that are too large together the oldest go."""
+    front.cache.mkdir(mode=0o700)
+    front.who.own(front.cache)
+    old = [front.cache / f"{number:064x}" for number in range(5)]
+    for number, path in enumerate(old):
+        with path.open("wb") as file:
+            file.truncate(place.MOST_BYTES)
+        front.who.own(path)
+        os.utime(path, (number, number))
+    front.warm(*PLAIN, "true")
+    left = list(front.cache.iterdir())
+    assert [path in left for path in old] == [False, False, True, True, True]
+    assert len(left) == 4
+
+
+def test_thousands_of_paths(front: Front) -> None:
+    """A launch that names that many is kept as well, and what changes in the last of them is seen."""
+    folder = front.cwd / "many"
+    folder.mkdir()
+    names = [f"file-{number:05}-{'x' * 40}" for number in range(6000)]
+    for name in names:
+        (folder / name).touch()
+    profile = front.cwd / "many.toml"
+    profile.write_text(
+        f'schema = 1\nextends = "strict"\n[filesystem]\nread = {[f"{folder}/{name}" for name in names]}\n'
+    )
+    front.who.own(folder, profile, *(folder / name for name in names))
+    time.sleep(GRAIN_NS / 1e9 + 0.1)
+    words = ("-p", str(profile), "true")
+    front.warm(*words)
+    size = front.entry().stat().st_size
+    with front.stub():
+        assert front.run(*words).returncode == 0
+        (folder / names[-1]).chmod(0o604)
+        assert front.run(*words).returncode == COLD
+    assert size < place.MOST_BYTES * len(names) / 20_000
 
 
 def test_many_launches_leave_nothing(front: Front) -> None:
