@@ -137,6 +137,7 @@ class Recorder(System):
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
+        self._links: dict[str, str | None] = {}
 
     @property
     def environ(self) -> Mapping[str, str]:
@@ -184,9 +185,15 @@ class Recorder(System):
     def realpath(self, path: str) -> str:
         real = super().realpath(path)
         # Each name on the way becomes a fact.
-        if real != canonical(posixpath.join(self.cwd, path), self.readlink):
+        if real != canonical(posixpath.join(self.cwd, path), self._link):
             self.facts.refuse(f"{path} leads elsewhere each time, or in a circle")
         return real
+
+    def _link(self, path: str) -> str | None:
+        """`readlink`, asked once a name: most names on the way of one path are on that of many."""
+        if path not in self._links:
+            self._links[path] = self.readlink(path)
+        return self._links[path]
 
     def listdir(self, path: str) -> list[str] | None:
         stamp = self.facts.stamp(path)
