@@ -38,8 +38,14 @@ def _need_native(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(native.VARIABLE, raising=False)
 
 
+def natively() -> None:
+    """From here on launches are the native program's, whoever said otherwise."""
+    os.environ.pop(native.VARIABLE, None)
+
+
 def no_fork() -> None:
     """From here on this process cannot fork."""
+    natively()
 
     def refuse() -> int:
         raise AssertionError("Python forked")
@@ -103,7 +109,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
 def test_the_same_words(who: Who, name: str) -> None:
     """A launch that fails on the way ends with the same status, error, step, errno and hint."""
     argv, fields = FAILURES[name]
-    ran = [launched(who, *argv, before=before, **fields) for before in (lambda: None, by_python)]
+    ran = [launched(who, *argv, before=before, **fields) for before in (natively, by_python)]
     assert ran[0] == ran[1]
     assert ran[0].status in (125, 126, 127)
     assert ran[0].message
@@ -121,7 +127,7 @@ def test_the_same_words_about_grants(who: Who, name: str) -> None:
     """What the native program finds wrong before it does anything is told by Python."""
     need_landlock(1)
     fields: dict[str, Any] = {"landlock_abi": 1, "landlock_fs": 1, "path_rules": (RULES[name],)}
-    ran = [launched(who, "/bin/true", before=before, **fields) for before in (lambda: None, by_python)]
+    ran = [launched(who, "/bin/true", before=before, **fields) for before in (natively, by_python)]
     assert ran[0] == ran[1]
     assert ran[0].message.startswith("cannot grant ")
 
@@ -209,7 +215,7 @@ def test_a_program_that_cannot_be_started(who: Who) -> None:
 
 def test_descriptors_of_ours_are_not_passed(who: Who) -> None:
     """A plan that passes the number of a descriptor that the launch itself opens is refused, by both."""
-    for before in (lambda: None, by_python):
+    for before in (natively, by_python):
         with pytest.raises(SandrunError, match="cannot pass file descriptor"):
             in_child(lambda before=before: (before(), _launch_passing_all()), who)  # type: ignore[misc]
 

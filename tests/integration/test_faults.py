@@ -132,7 +132,7 @@ def plan_in_namespaces(who: Who, marker: Path) -> Plan:
 
 @pytest.fixture(params=("python", "native"), autouse=True)
 def executor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of both: what it is named by is inherited by the process that launches."""
+    """Each of both, as the variable says."""
     if request.param == "native":
         need(os.access(native.BINARY, os.X_OK), "the native executor is not built here: tools/build_native.py")
         monkeypatch.delenv(native.VARIABLE, raising=False)
@@ -173,14 +173,16 @@ def traced(plan: Plan, who: Who, trace: Path, *options: str) -> Ran:
     def no_fork() -> int:
         raise AssertionError("the native program did not serve")
 
+    by_python = native.VARIABLE in os.environ  # of which the process that launches has those of `who`
     tracers: list[subprocess.Popen[bytes]] = []
     said = os.memfd_create("what strace says")
 
     def run() -> Ran:
-        os.fork = fork_under_strace
-        if native.VARIABLE not in os.environ:
-            os.posix_spawn = spawn_under_strace
-            os.fork = no_fork
+        os.environ.pop(native.VARIABLE, None)
+        if by_python:
+            os.environ[native.VARIABLE] = "python"
+        os.fork = fork_under_strace if by_python else no_fork
+        os.posix_spawn = spawn_under_strace
         try:
             child = launch.launch(plan, {}, Session())
         except SandrunError as error:
