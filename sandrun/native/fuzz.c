@@ -127,6 +127,7 @@ static void use_entry(const uint8_t *data, size_t size)
         entries++;
         use_plan(&launch.plan);
         use_binaries(&launch.values);
+        (void)facts_hold(&launch.facts, launch.salt);
     }
 }
 
