@@ -20,7 +20,7 @@ from sandrun.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sandrun.cli.verifying import Input, Printed, Trial, Verified
+    from sandrun.cli.verifying import Input, Printed, Verified
     from sandrun.learn.compose import Circumstances, Result, Run
     from sandrun.learn.derive import Scene
     from sandrun.learn.merge import Old
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 EXIT_NO = 1
 SIGNALLED = 128
 """Exit statuses from here on tell of a signal; a server is ended by one."""
+MOST_ROUNDS = 3
+"""Runs in the cage, if the command needs something else each time."""
 SHOWN = 8
 """Things of a kind that are said on the terminal; JSON has all."""
 
@@ -88,10 +90,12 @@ def learn(
     old = _old(output, merging)
     learned = _learn(request, cage, old, compares=compare_output)
     run = learned.run
-    again = not no_verify and run.status < SIGNALLED  # whoever ended the first run would have to end the second too
-    result, verified = _settle(output, learned, cage) if again else (learned.result(tight=False), None)
-    if verified is None:
+    verified = None
+    if no_verify or run.status >= SIGNALLED:  # whoever ended the first run would have to end the second too
+        result = learned.result(tight=False)
         _write(output, result.written)
+    else:
+        learned, result, verified = _settle(output, learned, cage)
     result = result._replace(warnings=(*result.warnings, *_exposed(output)))
     if as_json:
         report.emit(report.to_json(_document(output, result, run, verified)))
@@ -100,29 +104,35 @@ def learn(
     return 0 if verified is None or verified.agrees(run.status) else EXIT_NO
 
 
-def _settle(output: str, learned: _Learned, cage: str) -> tuple[Result, Verified]:
+def _settle(output: str, learned: _Learned, cage: str) -> tuple[_Learned, Result, Verified]:
     """Write the narrowest profile under which the command does what it did; if there is none, the widest.
 
-    Raises SandrunError.
+    A command that needs under it what it did not need in the cage does not do the same each time, so it is run in the
+    cage again. Raises SandrunError.
     """
-    from sandrun.cli.verifying import Trial  # noqa: PLC0415 (--help does without it)
-
-    trial = Trial(learned.request, cage, learned.scene, learned.run, learned.given, learned.printed)
-    widths = ((True, True), (False, True), (False, False))
-    results = list(dict.fromkeys(learned.result(tight=tight, with_variables=names) for tight, names in widths))
-    result = results.pop(0)
-    verified = _verify(output, result, trial)
-    while results and not verified.agrees(learned.run.status):
+    rounds = MOST_ROUNDS if cage != "open" and not learned.given.is_lost else 1
+    results = learned.results()
+    while True:
         result = results.pop(0)
-        verified = _verify(output, result, trial)
-    return result, verified
+        verified = _verify(output, result, learned, cage)
+        rounds -= 1
+        if verified.agrees(learned.run.status):
+            break
+        if verified.news and rounds > 0:
+            learned = _learn(learned.request, cage, _old(output, merging=True), before=learned)
+            results = learned.results()
+        if not results:
+            break
+    return learned, result, verified
 
 
-def _verify(output: str, result: Result, trial: Trial) -> Verified:
+def _verify(output: str, result: Result, learned: _Learned, cage: str) -> Verified:
     """Write the profile, and run the command under what was written. Raises SandrunError."""
     from sandrun.cli import learning  # noqa: PLC0415 (--help does without it)
+    from sandrun.cli.verifying import Trial  # noqa: PLC0415
     from sandrun.profile import load  # noqa: PLC0415
 
+    trial = Trial(learned.request, cage, learned.scene, learned.run, learned.given, learned.printed)
     _write(output, result.written)
     profile = load([_word(output)], _variables(trial.request))
     with Progress() as progress:
@@ -184,6 +194,13 @@ class _Learned(NamedTuple):
     request: options.Request
     given: Input
     printed: Printed | None
+    times: int = 1
+    """Runs in the cage, of which the others are in `old`."""
+
+    def results(self) -> list[Result]:
+        """The profiles that can be made of it, the narrowest first."""
+        widths = ((True, True), (False, True), (False, False))
+        return list(dict.fromkeys(self.result(tight=tight, with_variables=names) for tight, names in widths))
 
     def result(self, *, tight: bool, with_variables: bool = False) -> Result:
         """The profile; `tight` and `with_variables` as in `learn.compose`: only a run under it can justify them."""
@@ -194,14 +211,22 @@ class _Learned(NamedTuple):
         return merge(self.old, made, self.run.places, self.scene) if self.old else made
 
 
-def _learn(request: options.Request, cage: str, old: Old | None, *, compares: bool) -> _Learned:
-    """Run the command in the cage; `compares`: take note of what it prints. Raises SandrunError."""
+def _learn(
+    request: options.Request, cage: str, old: Old | None, *, compares: bool = False, before: _Learned | None = None
+) -> _Learned:
+    """Run the command in the cage; `compares`: take note of what it prints. After another such run nobody hears this one.
+
+    Raises SandrunError.
+    """
     from sandrun.cli import learning, naming  # noqa: PLC0415
     from sandrun.cli import run as runs  # noqa: PLC0415
-    from sandrun.cli.verifying import Input, Printed  # noqa: PLC0415
+    from sandrun.cli.verifying import Input, Printed, unheard  # noqa: PLC0415
     from sandrun.learn.compose import Circumstances  # noqa: PLC0415
 
     given, printed = Input(), Printed(show=True) if compares else None
+    if before:
+        given, printed = before.given, Printed(show=False) if before.printed else None
+        request = before.request._replace(quiet=True)
     place = learning.look_around()
     caged = learning.caged(request, cage, place)
     prepared = runs.prepare(caged, request.command)
@@ -210,12 +235,16 @@ def _learn(request: options.Request, cage: str, old: Old | None, *, compares: bo
         report.warn(prepared.resolution.warnings)
     with Progress() as progress:
         progress.show(f"learning in the cage {cage}")
-        run = learning.observe(caged, prepared, learning.Streams(printed.take if printed else None))
+        if before:
+            with unheard(given, printed) as streams:
+                run = learning.observe(caged, prepared, streams)
+        else:
+            run = learning.observe(caged, prepared, learning.Streams(printed.take if printed else None))
     lost = tuple(protection.key for protection in prepared.resolution.enforcement if protection.lost)
     flags = tuple((each.key, each.text, each.flag) for each in request.overrides)
     asked = Circumstances(request.command, cage, prepared.kernel.arch, prepared.profile, flags, lost)
     run = run._replace(variables=naming.variables(run, prepared, scene, request.command))
-    return _Learned(run, asked, scene, old, request, given, printed)
+    return _Learned(run, asked, scene, old, request, given, printed, before.times + 1 if before else 1)
 
 
 def _write(output: str, text: str) -> None:
@@ -262,6 +291,8 @@ def _variables(request: options.Request) -> list[tuple[str, str, str]]:
 def _text(output: str, result: Result, learned: _Learned, verified: Verified | None) -> list[str]:
     run = learned.run
     lines = [f"learned: {output}: {result.written.count(chr(10))} lines from {sum(run.calls.values())} calls"]
+    if learned.times > 1:
+        lines.append(f"learned again: it did not need the same each time: {learned.times} runs in the cage")
     if run.gap or run.others:
         lines.append(f"incomplete: {run.gap or f'{run.others} calls too many to keep'}")
     for title, items in (

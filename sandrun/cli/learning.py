@@ -16,11 +16,13 @@ from sandrun import elf, libc, report
 from sandrun.errors import SandrunError
 from sandrun.host import System, home_of
 from sandrun.learn import cage as cages
+from sandrun.learn import calls
 from sandrun.learn.compose import Run
 from sandrun.learn.derive import Scene
 from sandrun.learn.tiers import is_below, tiers
 from sandrun.learn.uses import Uses
 from sandrun.plan.groups import DEVICES, TEMPORARY, Context, members
+from sandrun.policy import syscalls
 from sandrun.primitives.landlock import READ
 from sandrun.profile.model import PathEntry
 from sandrun.profile.paths import expand
@@ -230,8 +232,8 @@ def _observed(request: Request, prepared: Prepared) -> Run:
     values = environment.values(profile, resolution.account)
     session = workspace.prepare(resolution.plan, request.command, request.overlay_size)
     try:
-        plan, observer = observe(resolution.plan, kernel.arch, Job(calls=EVERY))
-        looks = _Looks(resolution.plan)
+        plan, observer = observe(resolution.plan, kernel.arch, Job(calls=EVERY, but=calls.unseen(kernel.arch)))
+        looks = _Looks(resolution.plan, kernel.arch)
         observer.sink, observer.tap = looks.see, looks.tap
         watch = begin(plan, verbose=request.verbose, observer=observer)
         child = launch(plan, values, watch, session.overlays if session else ())
@@ -250,32 +252,38 @@ def _observed(request: Request, prepared: Prepared) -> Run:
 class _Looks:
     """All that is looked at in one run."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, arch: str) -> None:
         from sandrun.observe.answers import Names  # noqa: PLC0415 (in the child only)
         from sandrun.observe.peaks import Peaks  # noqa: PLC0415
 
         host = System()
         seen = Seen(plan, host)
         self._names, self._peaks = Names(_hosts), Peaks()
+        self._arch, self._threads = arch, set[int]()
         self._uses = Uses(_granter(plan, seen, host), lambda path: seen.at(path).masked, self._names.of)
 
     def see(self, event: Event) -> None:
         """Take an event."""
         self._names.see(event)
+        self._peaks.see(event)
         self._uses.see(event)
 
     def tap(self, tid: int, name: str, arguments: tuple[int, ...], look: Callable[[], Tracee]) -> None:
         """Take a call."""
+        self._threads.add(tid)
         self._names.tap(tid, name, arguments, look)
         self._peaks.tap(tid, name, arguments, look)
 
     def run(self, outcome: Outcome, status: int, record: Record) -> Run:
         """The sum, once the command has ended."""
         uses, traffic = self._uses, _traffic(outcome.network)
+        seen = dict(record.calls)
+        if len(self._threads) > 1:
+            seen |= dict.fromkeys(calls.MAKING & syscalls.numbers(self._arch).keys(), len(self._threads) - 1)
         return Run(
             places=uses.places,
             peers=uses.peers,
-            calls={name: times for name, times in record.calls.items() if times > uses.blocked.get(name, 0)},
+            calls={name: times for name, times in seen.items() if times > uses.blocked.get(name, 0)},
             traffic=traffic.endpoints if traffic else (),
             status=status,
             cpu=outcome.user + outcome.system,

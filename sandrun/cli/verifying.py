@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun.cli import learning, trial
@@ -109,6 +109,18 @@ def is_device(fd: int) -> bool:
         return True  # it is closed, and /dev/null will take its place
 
 
+@contextmanager
+def unheard(given: Input, printed: Printed | None) -> Iterator[learning.Streams]:
+    """Streams for another run: what it prints is not shown, and is the same kind of thing, so that programs make the
+    same calls. Raises OSError."""
+    output = printed.take if printed is not None else None if is_device(1) else len
+    stdin = given.again()
+    try:
+        yield learning.Streams(output, None if is_device(2) else len, is_quiet=True, stdin=stdin)
+    finally:
+        os.close(stdin)
+
+
 class Trial(NamedTuple):
     """What does not change between several runs under what was learned of one."""
 
@@ -136,21 +148,15 @@ class Trial(NamedTuple):
 
     def _observed(self, profile: Profile, result: Result) -> Verified:
         printed = Printed(show=False)
-        # The same kind of thing as in the first run, so that programs make the same calls.
-        output = printed.take if self.printed is not None or not is_device(1) else None
-        errors = None if is_device(2) else len
-        stdin = self.given.again()
-        streams = learning.Streams(output, errors, is_quiet=True, stdin=stdin)
         request = self.request._replace(on_exit="discard", quiet=True)
         try:
             prepared = runs.prepare(request, request.command, profile=profile)
             if prepared.resolution.plan.broker_filter:
                 return self._unobserved(profile)
-            again = learning.observe(request, prepared, streams)
+            with unheard(self.given, printed if self.printed is not None else None) as streams:
+                again = learning.observe(request, prepared, streams)
         except SandrunError as error:
             return Verified(error.status, errors=tuple(error.lines()))
-        finally:
-            os.close(stdin)
         news = tuple(_news(self.run, again, result, profile, self.scene))
         return Verified(again.status, news, None if self.printed is None else printed == self.printed)
 

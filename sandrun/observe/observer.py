@@ -13,6 +13,8 @@ import select
 import socket
 import struct
 import time
+from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun import libc
@@ -46,6 +48,7 @@ _AT_ONCE = 256
 """Calls dealt with before signals and the deadline are looked at again."""
 _LINGER_MS = 1
 """The next call comes within microseconds, mostly: a wait in here is cheaper than the way round."""
+_NICE = -15
 _EXECUTING = frozenset(("execve", "execveat"))
 _NO_RANDOM_LAYOUT = 0x0040000
 """ADDR_NO_RANDOMIZE of personality(2)."""
@@ -63,6 +66,8 @@ class Job(NamedTuple):
     named: frozenset[str] = NAMED
     """Calls whose names are read, if `reads`: each takes a look into the caller."""
     variants: Callable[[int], tuple[int, ...]] | None = None
+    but: frozenset[str] = frozenset()
+    """If `calls` is every call: those that are not seen all the same, unless the plan refuses them."""
 
 
 EVERYTHING_NAMED = Job()
@@ -89,7 +94,7 @@ def observe(plan: Plan, arch: str, job: Job = EVERYTHING_NAMED) -> tuple[Plan, O
     try:
         calls = job.calls if job.calls == program.EVERY else job.calls | job.also | _EXECUTING
         code = own_code()
-        filter_ = program.merged(plan.seccomp, arch, calls, code, theirs)
+        filter_ = program.merged(plan.seccomp, arch, calls, code, theirs, but=job.but)
     except (ValueError, OSError) as error:
         os.close(ours)
         os.close(theirs)
@@ -139,9 +144,12 @@ class Observer:
         "_job",
         "_listener",
         "_names",
+        "_nice",
         "_others",
         "_ours",
         "_seen",
+        "_taken",
+        "_takes",
         "_text",
         "_tracees",
         "_unread",
@@ -160,6 +168,9 @@ class Observer:
         self._verdicts, self._arch, self._job = verdicts, arch, job
         self._names = {number: name for name, number in syscalls.numbers(arch).items()}
         self._listener, self._is_over = -1, False
+        self._taken: deque[tuple[int, int, int, tuple[int, ...]]] = deque()
+        self._takes = True
+        self._nice = os.getpriority(os.PRIO_PROCESS, 0)
         self._began = time.monotonic()
         self._calls = select.poll()
         self._tracees: dict[int, Tracee] = {}
@@ -183,6 +194,8 @@ class Observer:
         """Take the listener, which the child has sent before it executed the command. Raises OSError."""
         self._listener = libc.receive_fd(self._ours)
         notify.wake_at_once(self._listener)
+        with suppress(PermissionError):  # see `_take`: the sooner, the fewer are interrupted
+            os.setpriority(os.PRIO_PROCESS, 0, min(self._nice, _NICE))
         self._calls.register(self._listener, select.POLLIN)
         self.poll.register(self._listener, select.EPOLLIN)
         self._began = time.monotonic()
@@ -194,9 +207,24 @@ class Observer:
     def serve(self) -> None:
         """Deal with calls that wait, some of them."""
         for _ in range(_AT_ONCE):
-            if self._is_over:
+            if not self._taken:
+                self._take(_LINGER_MS)
+            if not self._taken:
                 return
-            ready = self._calls.poll(_LINGER_MS)
+            self._serve_call(*self._taken.popleft())
+        while self._taken:
+            self._takes = False  # so that it has an end
+            self._serve_call(*self._taken.popleft())
+        self._takes = True
+
+    def _take(self, wait: int = 0) -> None:
+        """Receive the calls that wait, also while another is dealt with.
+
+        A signal to its caller interrupts a call that is not received yet, and those that are never interrupted otherwise
+        fail then too, with EINTR (seccomp_unotify(2)): programs take that for an answer.
+        """
+        while self._takes and not self._is_over:
+            ready = self._calls.poll(wait)
             if not ready:
                 return
             if not ready[0][1] & select.POLLIN:
@@ -205,7 +233,8 @@ class Observer:
                 return
             call = notify.receive_call(self._listener)
             if call:
-                self._serve_call(*call)
+                self._taken.append(call)
+            wait = 0
 
     def end(self) -> None:
         """Look no longer. Whoever of the command still lives gets ENOSYS for what is notified. It may be called again."""
@@ -214,6 +243,8 @@ class Observer:
             self._forget(tid)
         if not self.poll.closed:
             self.poll.close()
+            with suppress(PermissionError):
+                os.setpriority(os.PRIO_PROCESS, 0, self._nice)
             for fd in (self._ours, *((self._listener,) if self._listener >= 0 else ())):
                 os.close(fd)
 
@@ -323,7 +354,7 @@ class Observer:
         self._forget(tid)
         if len(self._tracees) >= _MOST_TRACEES:
             self._forget(next(iter(self._tracees)))
-        made = Tracee(tid)
+        made = Tracee(tid, self._take)
         if not notify.is_waiting(self._listener, waiting):
             made.close()
             raise ProcessLookupError(errno.ESRCH, "gave up")

@@ -40,14 +40,21 @@ _HALF = 1 << 32
 
 
 def merged(
-    programs: Sequence[bytes], arch: str, calls: frozenset[str], ours: Iterable[tuple[int, int]], channel: int
+    programs: Sequence[bytes],
+    arch: str,
+    calls: frozenset[str],
+    ours: Iterable[tuple[int, int]],
+    channel: int,
+    *,
+    but: frozenset[str] = frozenset(),
 ) -> bytes:
     """The program that notifies, made of the plan's own. `ours` are spans of addresses, (first, last); `channel` is the
-    descriptor over which the child sends the listener. Raises ValueError if it is too long for the kernel."""
+    descriptor over which the child sends the listener; `but` are left out where `calls` are EVERY. Raises ValueError if
+    it is too long for the kernel."""
     code = _mark(ours, _own_calls(arch, channel))
     for program in programs:
         code += _linked(_parse(program))
-    code += _wanted(arch, calls)
+    code += _wanted(arch, calls, but)
     whole = _with_refusals(code)
     if len(whole) > MAX_INSTRUCTIONS:
         raise ValueError(f"the filter has {len(whole)} instructions, the kernel takes {MAX_INSTRUCTIONS}")
@@ -129,15 +136,15 @@ def _linked(code: Code) -> Code:
     ]
 
 
-def _wanted(arch: str, calls: frozenset[str]) -> Code:
+def _wanted(arch: str, calls: frozenset[str], but: frozenset[str]) -> Code:
     """Notify of these calls, if they are not the child's own, and let all others through."""
     tests: Code
     if calls == EVERY:
-        tests = [(JUMP_GREATER_EQUAL, 1, 0, X32_BIT)]
+        silent = _numbers(but, arch)
+        tests = [(JUMP_EQUAL, len(silent) - at + 1, 0, number) for at, number in enumerate(silent)]
+        tests.append((JUMP_GREATER_EQUAL, 1, 0, X32_BIT))
     else:
-        numbers = sorted({number for call in calls for number in syscalls.meaning(call, arch).numbers})
-        if len(numbers) > 250:  # as far as a jump goes
-            raise ValueError(f"{len(numbers)} different calls are too many to be told apart: ask for every one")
+        numbers = _numbers(calls, arch)
         tests = [(JUMP_EQUAL, len(numbers) - at, 0, number) for at, number in enumerate(numbers)]
         tests.append((JUMP, 0, 0, 1))
     skip = len(tests) + 1
@@ -151,6 +158,14 @@ def _wanted(arch: str, calls: frozenset[str]) -> Code:
         (RETURN, 0, 0, USER_NOTIF),
         (RETURN, 0, 0, ALLOW),
     ]
+
+
+def _numbers(calls: frozenset[str], arch: str) -> list[int]:
+    """Raises ValueError if they are more than a jump can go."""
+    numbers = sorted({number for call in calls for number in syscalls.meaning(call, arch).numbers})
+    if len(numbers) > 250:
+        raise ValueError(f"{len(numbers)} different calls are too many to be told apart: ask for every one")
+    return numbers
 
 
 def _with_refusals(code: Code) -> Code:

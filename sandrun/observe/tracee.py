@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
 import posixpath
 import stat
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sandrun import libc
 from sandrun.observe.events import ABSENT, DIRECTORY, FILE, OTHER, UNKNOWN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MOST_PATH = 4096
 """PATH_MAX, with the null byte."""
@@ -29,6 +31,10 @@ _MOST_STEPS = 200
 """Names that are looked up one by one, and parents, for one path: a command can make paths and links that take for ever."""
 
 
+def _go_on() -> None:
+    """Nothing else waits."""
+
+
 class Found(NamedTuple):
     """What stands behind a path: see `Place`. `is_link`: it is a symlink, which was not to be followed."""
 
@@ -38,13 +44,16 @@ class Found(NamedTuple):
 
 
 class Tracee:
-    """One thread. Raises OSError wherever something of it cannot be had; close it."""
+    """One thread. Raises OSError wherever something of it cannot be had; close it.
 
-    __slots__ = ("_left", "_memory", "_proc", "_root", "_root_path", "pid", "program", "tid")
+    `pause` is called between the steps of a look, each of which takes some microseconds.
+    """
 
-    def __init__(self, tid: int) -> None:
+    __slots__ = ("_left", "_memory", "_pause", "_proc", "_root", "_root_path", "pid", "program", "tid")
+
+    def __init__(self, tid: int, pause: Callable[[], None] = _go_on) -> None:
         """Raises OSError: ESRCH, ENOENT if it is gone; EACCES, EPERM if nobody may look into it (PR_SET_DUMPABLE)."""
-        self.tid = tid
+        self.tid, self._pause = tid, pause
         self._memory = self._root = -1
         self._left = 0
         self._proc = os.open(f"/proc/{tid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -75,6 +84,7 @@ class Tracee:
 
     def read(self, address: int, length: int) -> bytes:
         """A copy of its memory, of as much as is there. Raises OSError EFAULT if nothing is."""
+        self._pause()
         data = os.pread(self._memory, length, address) if 0 < address <= _LAST_ADDRESS - length else b""
         if not data:
             raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
@@ -138,26 +148,18 @@ class Tracee:
             if len(row) in (2, 3) and row[1].isascii() and row[1].isdigit()  # the name is the process's own choice
         }
 
-    def written(self, fd: int) -> int:
-        """The length of the regular file that is open as `fd` for writing, -1 if it is none. Raises OSError."""
-        name = f"fd/{fd & 0xFFFFFFFF}"
-        if not os.lstat(name, dir_fd=self._proc).st_mode & stat.S_IWUSR:  # how it is open (proc_pid_fd(5))
+    def length(self, path: str) -> int:
+        """Of the regular file behind an absolute path of its, -1 if there is none. Raises no error."""
+        self._left = _MOST_STEPS
+        try:
+            fd = self._open(self._own_proc(path), follows=False)
+        except OSError:
             return -1
-        copy = os.open(name, _LOOK, dir_fd=self._proc)
         try:
-            mode, size = libc.cached_stat(copy)
+            mode, size = libc.cached_stat(fd)
         finally:
-            os.close(copy)
+            os.close(fd)
         return size if stat.S_ISREG(mode) else -1
-
-    def descriptors(self, most: int) -> list[int]:
-        """The numbers of what is open, so many of them. Raises OSError."""
-        folder = os.open("fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._proc)
-        try:
-            with os.scandir(folder) as entries:
-                return [int(entry.name) for entry in itertools.islice(entries, most)]
-        finally:
-            os.close(folder)
 
     def _find_absent(self, path: str, *, follows: bool, links: int) -> Found:
         """Of what is not there: where it would be made. A symlink that leads nowhere is followed, as open(2) does."""
@@ -185,6 +187,7 @@ class Tracee:
 
     def _open(self, path: str, *, follows: bool, links: int = _MOST_LINKS) -> int:
         """O_PATH on a normalized path. Raises OSError; EAGAIN: see above."""
+        self._pause()
         flags = _LOOK | (0 if follows else os.O_NOFOLLOW)
         name = os.fsencode(path.lstrip("/") or ".")
         if name == b"." or _is_proc(path):
@@ -225,6 +228,7 @@ class Tracee:
 
     def _entry(self, at: int, name: str) -> int:
         """O_PATH on one entry of a directory."""
+        self._pause()
         entry, flags = os.fsencode(name), _LOOK | os.O_NOFOLLOW
         try:
             return libc.openat2(entry, flags, resolve=RESOLVE_CACHED, dir_fd=at)
@@ -269,9 +273,11 @@ class Tracee:
         return "/" if path == self._root_path else path
 
     def _link(self, name: str) -> str:
+        self._pause()
         return os.readlink(name, dir_fd=self._proc)
 
     def _text(self, name: str) -> bytes:
+        self._pause()
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)
         try:
             return os.read(fd, MOST_PATH)

@@ -6,6 +6,9 @@ import json
 import os
 import pty
 import shutil
+import socket
+from contextlib import suppress
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -180,6 +183,27 @@ def test_what_only_the_second_run_is_refused_is_told(who: Who, place: Path) -> N
     document = json.loads(done.stdout)
     assert (done.returncode, document["verified"], document["verified_status"]) == (1, False, 0)
     assert any("read /etc/hostname" in new for new in document["newly_refused"])
+
+
+def test_a_command_that_needs_something_else_each_time_is_learned_again(who: Who, place: Path) -> None:
+    """A server says which file to read: the second time, and from then on, another one than the first time."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port, answers = server.getsockname()[1], iter((f"{place}/in.txt",))
+
+        def answer() -> None:
+            with suppress(OSError):
+                while True:
+                    with server.accept()[0] as client:
+                        client.sendall(next(answers, "/etc/hostname").encode())
+
+        Thread(target=answer, daemon=True).start()
+        words = f"import socket; print(open(socket.create_connection(('127.0.0.1', {port})).makefile().read()).read())"
+        ask = ("--connect", f"tcp:{port}")
+        done = learn(who, place, *ask, "--", "python3", "-c", words)
+        server.shutdown(socket.SHUT_RDWR)
+    assert done.returncode == 0, done.stderr
+    assert "learned again: it did not need the same each time: 2 runs in the cage" in done.stderr
+    assert "/etc/hostname" in profile(place)["filesystem"]["read"]
 
 
 def test_variables_are_passed_that_a_program_knows_and_that_are_no_secret(who: Who, place: Path) -> None:

@@ -151,9 +151,8 @@ def _picture(place: Path, _who: Who) -> None:
 
 
 PIP = (
-    "-c",
-    # As `python -m pip`, but for the programs of PATH that it asks for the name of the distribution.
-    "import os, runpy; os.environ['PATH'] = ''; runpy.run_module('pip', run_name='__main__')",
+    "-m",
+    "pip",
     "install",
     "-q",
     "--no-index",
