@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { VERSION = 2, MOST_WORDS = 64, MOST_GROUPS = 4096, MOST_BYTES = 1 << 23, MOST_ACCOUNTS = 1 << 22, SALT = 16 };
+enum { VERSION = 3, MOST_WORDS = 64, MOST_GROUPS = 4096, MOST_BYTES = 1 << 23, MOST_ACCOUNTS = 1 << 22, SALT = 16 };
 enum { DIGEST_RECORD, SALT_RECORD, FACTS_RECORD, PLAN_RECORD, VALUES_RECORD, FLAGS_RECORD };
 
 static const char MAGIC[8] = "SRCACHE";
@@ -187,15 +187,22 @@ static bool begin_digest(struct sha256 *hash)
 
 /* --- what is there -------------------------------------------------------------------------------------------------- */
 
-/* A sum that differs if one word of 8 bytes does: a disk's mistake, since nobody else writes here. */
+/* A sum that differs if one byte does: a disk's mistake, since nobody else writes here. It is the remainder of all bytes as
+ * one number, little-endian, by the prime 2^61 - 1, which Python has in one division. Word by word from the last one,
+ * 2^64 leaves 8. */
 static uint64_t checksum(const uint8_t *data, size_t size)
 {
-    uint64_t sum = 0xcbf29ce484222325u;
-    for (size_t at = 0; at < size; at += 8) {
+    const uint64_t prime = (UINT64_C(1) << 61) - 1;
+    uint64_t sum = 0;
+    for (size_t left = size; left > 0;) {
+        size_t length = left % 8 ? left % 8 : 8; /* the last word may be short, no other is */
         uint64_t word = 0;
-        memcpy(&word, data + at, size - at < 8 ? size - at : 8);
-        sum = (sum ^ word) * 0x100000001b3u;
-        sum ^= sum >> 32;
+        left -= length;
+        memcpy(&word, data + left, length);
+        uint64_t eightfold = sum << 3; /* below 2^64, as each sum is below the prime */
+        sum = (eightfold & prime) + (eightfold >> 61) + (word & prime) + (word >> 61);
+        sum = (sum & prime) + (sum >> 61);
+        sum = sum >= prime ? sum - prime : sum;
     }
     return sum ^ size;
 }
