@@ -216,7 +216,8 @@ struct job *job_prepare(const struct plan *plan, const struct watch *watch, char
         return NULL;
     struct job *job = must_alloc(1, sizeof *job);
     *job = (struct job){.plan = plan, .watch = watch, .private = private, .environment = environment,
-                        .error_fd = error_fd, .supervisor = -1, .ruleset_fd = -1, .label_fds = {-1, -1}, .call = raw_call};
+                        .error_fd = error_fd, .supervisor = -1, .ruleset_fd = -1, .label_fds = {-1, -1},
+                        .call = raw_call};
     if (!prepare(job))
         return NULL;
     if (!watch->alone && (job->supervisor = (int)syscall(SYS_pidfd_open, getpid(), 0)) < 0)
@@ -328,9 +329,10 @@ static bool await_go(struct job *job)
 
 static bool view(struct job *job)
 {
+    const struct strings *overlays = job->given ? &job->given->overlays : NULL;
     if (job->plan->view.count)
         return await_go(job) &&
-               view_make(job->plan, job->private, job->given ? &job->given->overlays : NULL, job->ruleset_fd, &job->argument);
+               view_make(job->plan, job->private, overlays, job->ruleset_fd, &job->argument);
     if (!(job->plan->namespaces & CLONE_NEWNS))
         return true;
     return keep_mounts() && (!(job->plan->namespaces & CLONE_NEWPID) || mount_proc());
@@ -439,8 +441,8 @@ static bool seccomp(struct job *job)
 {
     for (size_t at = 0; at < job->plan->seccomp.count; at++) {
         job->argument = (int)at;
-        long flags = (long)job->plan->seccomp_flags;
-        long result = job->call(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, (long)(intptr_t)&job->filters[at], 0, 0, 0);
+        long flags = (long)job->plan->seccomp_flags, program = (long)(intptr_t)&job->filters[at];
+        long result = job->call(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, program, 0, 0, 0);
         if (result != 0) {
             errno = (int)-result;
             return false;
@@ -451,8 +453,8 @@ static bool seccomp(struct job *job)
 
 static bool execute(struct job *job)
 {
-    long executable = (long)(intptr_t)job->plan->executable.data;
-    errno = (int)-job->call(SYS_execve, executable, (long)(intptr_t)job->argv, (long)(intptr_t)job->environment, 0, 0, 0);
+    long executable = (long)(intptr_t)job->plan->executable.data, argv = (long)(intptr_t)job->argv;
+    errno = (int)-job->call(SYS_execve, executable, argv, (long)(intptr_t)job->environment, 0, 0, 0);
     return false;
 }
 

@@ -124,7 +124,8 @@ struct told child_become(struct job *job);
 const char *step_name(int step);
 
 /* `overlays`: two directories for each. errno is set. */
-bool view_make(const struct plan *plan, const struct strings *private, const struct strings *overlays, int ruleset_fd, int *at);
+bool view_make(const struct plan *plan, const struct strings *private, const struct strings *overlays, int ruleset_fd,
+               int *at);
 int rules_create(const struct plan *plan, const struct strings *private); /* ruleset fd; -1 none; -2 cannot */
 int rules_begin(const struct plan *plan);    /* the same without a rule, to be filled */
 bool rules_fill(int ruleset_fd, const struct plan *plan, const struct strings *private);

@@ -360,7 +360,8 @@ static bool grant_private(const struct plan *plan, const struct strings *private
     return rules_grant_view(ruleset_fd, &rules);
 }
 
-bool view_make(const struct plan *plan, const struct strings *private, const struct strings *overlays, int ruleset_fd, int *at)
+bool view_make(const struct plan *plan, const struct strings *private, const struct strings *overlays, int ruleset_fd,
+               int *at)
 {
     *at = 0;
     const struct record *first = plan->view.at;
