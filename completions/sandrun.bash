@@ -166,7 +166,7 @@ _sandrun_verb() {
         doctor) options='--json' ;;
         learn) options='-o --output --cage --merge --no-verify --compare-output --json' ;;
         lock) options='--used --check --json' ;;
-        report) options='--html -o --output' ;;
+        report) options='--html --markdown -o --output' ;;
         shrink) options='--jobs -j --tries --timeout --state --inherited --below --repeat --check --json' ;;
         trace) options='--json' ;;
         why) options='--abi --json' ;;

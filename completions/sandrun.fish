@@ -106,6 +106,7 @@ complete -c sandrun -n '__sandrun_plain_verb lock' -l check -d 'Write nothing; t
 complete -c sandrun -n '__sandrun_plain_verb lock' -l json -d 'Print JSON.'
 complete -c sandrun -n '__sandrun_plain_verb report' -F
 complete -c sandrun -n '__sandrun_plain_verb report' -l html -d 'Make a page of HTML: one file that loads nothing.'
+complete -c sandrun -n '__sandrun_plain_verb report' -l markdown -d 'Make Markdown, for the job summary of a CI service.'
 complete -c sandrun -n '__sandrun_plain_verb report' -s o -l output -r -d 'Write it to OUT, instead of standard output.'
 complete -c sandrun -n '__sandrun_plain_verb shrink' -F
 complete -c sandrun -n '__sandrun_plain_verb shrink' -l jobs -s j -r -d 'Run N tests at a time.'

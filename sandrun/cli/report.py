@@ -1,4 +1,4 @@
-"""`sandrun report`: the record of a run for people, as text or as a page of HTML.
+"""`sandrun report`: the record of a run for people, as text, as Markdown or as a page of HTML.
 
 Exit status: 0, 2 wrong usage, 125 if the record cannot be read or the page cannot be written.
 """
@@ -28,18 +28,21 @@ def main(argv: Sequence[str]) -> int:
 @click.command()
 @click.argument("file", metavar="FILE")
 @click.option("--html", "as_html", is_flag=True, help="Make a page of HTML: one file that loads nothing.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Make Markdown, for the job summary of a CI service.")
 @click.option("-o", "--output", metavar="OUT", default="", help="Write it to OUT, instead of standard output.")
-def report(file: str, as_html: bool, output: str) -> None:
+def report(file: str, as_html: bool, as_markdown: bool, output: str) -> None:
     """Tell what a record says: how the run ended, what was granted, used and refused, and what stood around it.
 
     FILE is what --report wrote, what --dry-run --json printed, or the last line of what --explain --json or
     trace --json did; - is standard input.
     """
     from sandrun.cli.record import ReportFile  # noqa: PLC0415 (--help does without all this)
-    from sandrun.page import html, text  # noqa: PLC0415
+    from sandrun.page import html, markdown, text  # noqa: PLC0415
     from sandrun.page.compose import compose  # noqa: PLC0415
     from sandrun.page.reading import parse  # noqa: PLC0415
 
+    if as_html and as_markdown:
+        raise click.UsageError("--html and --markdown exclude each other")
     target = ReportFile(output)
     try:
         page = compose(parse(_read(file)))
@@ -47,7 +50,7 @@ def report(file: str, as_html: bool, output: str) -> None:
         raise SandrunError(
             f"cannot use the record: {file}: {error}", hint="sandrun --report FILE -- COMMAND writes one"
         ) from None
-    made = html.render(page) if as_html else text.render(page)
+    made = (html if as_html else markdown if as_markdown else text).render(page)
     if output:
         target.put(made)
     else:

@@ -10,7 +10,7 @@ from sandrun.report import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sandrun.page.content import Block, Cell, Node, Page
+    from sandrun.page.content import Block, Cell, Node, Page, Section
 
 WIDEST = 60
 """A column is padded up to this width."""
@@ -20,10 +20,13 @@ def render(page: Page) -> str:
     """The whole page. Nothing in it can act on a terminal."""
     lines = [page.title, page.status]
     for section in page.sections:
-        lines += ["", section.title.upper()]
-        for block in section.blocks:
-            lines += (f"  {line}" for line in _block(block))
+        lines += ["", section.title.upper(), *(f"  {line}" for line in section_lines(section))]
     return "".join(f"{printable(line)}\n" for line in lines)
+
+
+def section_lines(section: Section) -> list[str]:
+    """What stands below the title. A line may hold anything yet: `printable` makes it harmless."""
+    return [line for block in section.blocks for line in _block(block)]
 
 
 def _block(block: Block) -> Iterator[str]:

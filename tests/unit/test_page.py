@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandrun.page import html, reading, style, text
+from sandrun.page import html, markdown, reading, style, text
 from sandrun.page.compose import compose
 
 TAGS = frozenset(
@@ -382,6 +382,57 @@ def test_deep_paths_are_bounded() -> None:
     assert 30 < deepest < 50
 
 
+def check_fenced(made: str) -> list[str]:
+    """The lines of a page of Markdown that stand outside blocks of code, which are ours alone. All blocks are closed."""
+    outside, fence = [], ""
+    for line in made.split("\n"):
+        assert line.isprintable()
+        if fence:
+            closes = re.fullmatch(" {0,3}(`{3,}) *", line)
+            if closes and len(closes[1]) >= len(fence):
+                fence = ""
+        elif line.startswith("```"):
+            fence = line.removesuffix("text")
+        else:
+            outside.append(line)
+    assert not fence
+    for line in outside:
+        assert re.fullmatch(
+            r"#{2,3} [A-Za-z ]+|<details><summary>[A-Za-z ]+</summary>|</details>|Too long: .*itself\.|", line
+        ), line
+    return outside
+
+
+def test_markdown_folds_all_but_the_end_and_what_was_refused() -> None:
+    """The end of the run and what was refused are read at once; the other sections of the page are there, folded."""
+    page = compose(record())
+    outside = check_fenced(markdown.render(page))
+    assert [line for line in outside if line.startswith("###")] == ["### Outcome", "### Refused"]
+    folded = [line for line in outside if line.startswith("<details>")]
+    assert len(folded) == len(page.sections) - 2
+    assert page.status in markdown.render(page)
+
+
+def test_hostile_text_is_no_markdown() -> None:
+    """Fences of any length, markup, links and mentions stay in their block of code."""
+    for words in ("```", "`" * 40, "\n```\n# title", "![x](http://a/b.png)", "@everyone </details><img src=x>"):
+        made = record(command=[words], errors=[words], explained={"findings": [denial(words, 1.0)]})
+        outside = check_fenced(markdown.render(compose(made)))
+        assert not any("@" in line or "img" in line or "title" in line for line in outside)
+
+
+def test_a_summary_has_the_size_that_services_take() -> None:
+    """Lines beyond the most of a section, and sections beyond the most bytes, are counted."""
+    findings = [denial(f"open /{number}" + "y" * 3000, 1.0) for number in range(2000)]
+    name = "\u20ac" * 500
+    rows = [{"path": f"/srv/{number}/{name}", "act": "read", "times": 1, "grant": 0} for number in range(3000)]
+    made = record(used=used({"times": 1, "used": ["read_file"]}, files=rows), explained={"findings": findings})
+    page = markdown.render(compose(made))
+    check_fenced(page)
+    assert len(page.encode()) <= markdown.MOST_BYTES + 200
+    assert "more lines" in page
+
+
 ODD = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just(HOSTILE),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
@@ -416,6 +467,7 @@ def test_any_document_makes_a_harmless_page(members: dict[str, Any]) -> None:
     """No shape of a record raises anything, or gets markup through."""
     made = {"outcome": None, **members, "sandrun": 1}
     check_harmless(as_html(made))
+    check_fenced(markdown.render(compose(made)))
     as_text(made)
 
 
