@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import NoReturn
 
-    from sandrun.broker import Broker
+    from sandrun.connector import Broker
     from sandrun.observe.observer import Observer
     from sandrun.plan.format import Plan
     from sandrun.primitives.cgroup import Group

@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn, Protocol
 
-    from sandrun.broker import Broker
+    from sandrun.connector import Broker
     from sandrun.observe.observer import Observer
     from sandrun.plan.format import Plan
     from sandrun.primitives.cgroup import Group
@@ -135,7 +135,7 @@ class Job:
             kept.append(watch.broker.channel)
         self.asking = _asking() if plan.id_helpers else None
         opened += (self.asking.reader, self.asking.writer) if self.asking else ()
-        self.close = fds.gaps((0, 1, 2, *plan.pass_fds, *kept))
+        self.close = fds.gaps((0, 1, 2, *plan.pass_fds, *plan.hold, *kept))
         self.caps = caps.Prepared(plan)
         self.limits = rlimits.prepare(plan)
         self.filters = tuple(libc.SockFprog(program) for program in plan.seccomp)
@@ -346,6 +346,12 @@ def _seccomp(job: Job) -> None:
         libc.seccomp(libc.SECCOMP_SET_MODE_FILTER, job.plan.seccomp_flags, program)
 
 
+def _hold(job: Job) -> None:
+    for fd in job.plan.hold:
+        job.argument = fd
+        os.write(fd, b"\n")
+
+
 def _execve(job: Job) -> None:
     job.execve()
 
@@ -401,6 +407,9 @@ CHILD_STEPS = (
     ("show system calls to the supervisor", _hand_over_calls),
     # Last, so that the filter need not allow anything above: only execve, write and exit_group.
     ("load the seccomp filter", _seccomp),
+    # Nothing of the command has run, and all is in force. To wait is to write into a pipe that is full: a filter may
+    # refuse to read. If nobody is left to empty it, SIGPIPE ends this process.
+    ("wait to be let go", _hold),
     ("execute", _execve),
 )
 

@@ -18,7 +18,7 @@ from sandrun.primitives import landlock, tree, tty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sandrun.broker import Broker
+    from sandrun.connector import Broker
     from sandrun.observe.observer import Observer
     from sandrun.plan.format import Plan
     from sandrun.primitives.cgroup import Group
@@ -154,9 +154,9 @@ def _start_relay(plan: Plan, *, verbose: bool) -> Relay | None:
 
 
 def _start_broker(plan: Plan, *, verbose: bool) -> Broker | None:
-    from sandrun import broker  # noqa: PLC0415 (this plan needs it)
+    from sandrun import connector  # noqa: PLC0415 (this plan needs it)
 
-    return broker.start(plan, verbose=verbose)
+    return connector.start(plan, verbose=verbose)
 
 
 def _open_standard_descriptors() -> None:

@@ -1,4 +1,4 @@
-"""Hosts by address where no namespace can be had: the supervisor makes the connections (`sandrun.broker`).
+"""Hosts by address where no namespace can be had: the supervisor makes the connections (`sandrun.connector`).
 
 The fallback for what `egress` cannot have. It knows TCP and addresses only, and it decides about connect(2), so nothing
 may be granted that it would have to let pass unseen.

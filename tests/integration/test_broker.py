@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pytest
 
-from sandrun import broker, libc
+from sandrun import connector as broker
+from sandrun import libc
 from sandrun.primitives import notify
 from tests.escape.outside import is_quiet, python
 from tests.integration.brokered import brokered, record

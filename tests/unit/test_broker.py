@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, strategies
 
-from sandrun import broker, traffic
+from sandrun import connector as broker
+from sandrun import traffic
 from sandrun.egress import addresses
 from sandrun.errors import SandrunError
 from sandrun.kernel import NAMESPACES, Kernel

@@ -43,7 +43,7 @@ LIGHT = {
         "sandrun.native",
         "sandrun.native.child",
         "sandrun.steps",
-        "sandrun.broker",
+        "sandrun.connector",
         "sandrun.relaying",
         "sandrun.watch",
         "sandrun.supervise",
@@ -54,7 +54,7 @@ LIGHT = {
 }
 LATE = {
     "sandrun.watch": {
-        "sandrun.broker",
+        "sandrun.connector",
         "sandrun.guardian",
         "sandrun.proxy",
         "sandrun.relaying",
@@ -127,7 +127,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             *NOUNS,
         ),
     ),
-    ("sandrun.broker", ("sandrun.primitives.notify", "sandrun.primitives.sockaddr", *FOUNDATION, *NOUNS)),
+    ("sandrun.connector", ("sandrun.primitives.notify", "sandrun.primitives.sockaddr", *FOUNDATION, *NOUNS)),
     ("sandrun.relaying", ("sandrun.primitives.netns", *FOUNDATION, *NOUNS)),
     ("sandrun.guardian", ("sandrun.primitives.cgroup", *FOUNDATION)),
     ("sandrun.proxy", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
@@ -135,7 +135,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "sandrun.watch",
         (
             "sandrun.primitives.*",
-            "sandrun.broker",
+            "sandrun.connector",
             "sandrun.proxy",
             "sandrun.guardian",
             "sandrun.relaying",
@@ -147,7 +147,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "sandrun.supervise",
         (
             "sandrun.primitives.*",
-            "sandrun.broker",
+            "sandrun.connector",
             "sandrun.launch",
             "sandrun.watch",
             "sandrun.relaying",

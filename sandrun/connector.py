@@ -1,4 +1,4 @@
-"""broker: connect for the command, where the network cannot be a namespace of its own.
+"""connector: connect for the command, where the network cannot be a namespace of its own.
 
 LIGHT. The command's filter hands each connect(2) to the supervisor, which alone is in a position to look at any process
 of the command: it is an ancestor of them all (ptrace(2), Yama). It copies the address once, compares it with the grants,
