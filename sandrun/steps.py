@@ -21,7 +21,7 @@ import struct
 from sandrun import libc
 from sandrun.errors import EXIT_SANDRUN
 from sandrun.plan.format import KEEP, NICE_KEEP
-from sandrun.primitives import caps, fds, ids, landlock, namespaces, rlimits, view
+from sandrun.primitives import capset, fds, ids, landlock, namespaces, rlimits, view
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Job:
         self.asking = _asking() if plan.id_helpers else None
         opened += (self.asking.reader, self.asking.writer) if self.asking else ()
         self.close = fds.gaps((0, 1, 2, *plan.pass_fds, *plan.hold, *kept))
-        self.caps = caps.Prepared(plan)
+        self.caps = capset.Prepared(plan)
         self.limits = rlimits.prepare(plan)
         self.filters = tuple(libc.SockFprog(program) for program in plan.seccomp)
         self.execve = libc.Execve(plan.executable, plan.argv, environment)
@@ -259,7 +259,7 @@ def _umask_and_nice(job: Job) -> None:
 def _bounding_set(job: Job) -> None:
     for number in job.caps.drop:
         job.argument = number
-        caps.drop_bounding(number)
+        capset.drop_bounding(number)
 
 
 def _groups(job: Job) -> None:
@@ -272,16 +272,16 @@ def _gid(job: Job) -> None:
 
 def _uid(job: Job) -> None:
     if job.caps.keepcaps:
-        caps.set_attribute(libc.PR_SET_KEEPCAPS, 1)
+        capset.set_attribute(libc.PR_SET_KEEPCAPS, 1)
     ids.set_uid(job.plan)
 
 
 def _capabilities(job: Job) -> None:
-    caps.apply(job.caps)
+    capset.apply(job.caps)
 
 
 def _verify(job: Job) -> None:
-    caps.verify(job.caps)
+    capset.verify(job.caps)
     ids.verify(job.plan)
 
 
@@ -293,7 +293,7 @@ def _cwd(job: Job) -> None:
 def _parent_death(job: Job) -> None:
     if job.supervisor < 0:
         return
-    caps.set_attribute(libc.PR_SET_PDEATHSIG, libc.SIGKILL)
+    capset.set_attribute(libc.PR_SET_PDEATHSIG, libc.SIGKILL)
     poll = select.poll()
     poll.register(job.supervisor, select.POLLIN)
     if poll.poll(0):
@@ -318,7 +318,7 @@ def _set_labels(job: Job) -> None:
 
 def _no_new_privs(job: Job) -> None:
     if job.plan.no_new_privs:
-        caps.set_attribute(libc.PR_SET_NO_NEW_PRIVS, 1)
+        capset.set_attribute(libc.PR_SET_NO_NEW_PRIVS, 1)
 
 
 def _landlock(job: Job) -> None:

@@ -11,7 +11,7 @@ import resource
 from typing import TYPE_CHECKING
 
 from sandrun import libc
-from sandrun.primitives import caps, ids, landlock, rlimits
+from sandrun.primitives import capset, ids, landlock, rlimits
 
 if TYPE_CHECKING:
     from sandrun.plan.format import Plan
@@ -39,25 +39,25 @@ def confine(plan: Plan, *, keep_ids: bool = False) -> None:
     """
     filters = [libc.SockFprog(program) for program in plan.seccomp]
     ruleset_fd = landlock.create(plan)
-    prepared = caps.Prepared(plan)
+    prepared = capset.Prepared(plan)
     for number in prepared.drop:
-        caps.drop_bounding(number)
+        capset.drop_bounding(number)
     if not keep_ids:
         ids.check(plan)
         ids.set_groups(plan)
         ids.set_gid(plan)
         if prepared.keepcaps:
-            caps.set_attribute(libc.PR_SET_KEEPCAPS, 1)
+            capset.set_attribute(libc.PR_SET_KEEPCAPS, 1)
         ids.set_uid(plan)
-    caps.apply(prepared)
-    caps.verify(prepared)
+    capset.apply(prepared)
+    capset.verify(prepared)
     if not keep_ids:
         ids.verify(plan)
     harden()  # once more: a change of ids takes both away (prctl(2))
     for limit in rlimits.prepare(plan):
         rlimits.set_limit(limit)
     if plan.no_new_privs:
-        caps.set_attribute(libc.PR_SET_NO_NEW_PRIVS, 1)
+        capset.set_attribute(libc.PR_SET_NO_NEW_PRIVS, 1)
     if ruleset_fd >= 0:
         landlock.restrict_self(ruleset_fd, plan.landlock_flags)
         os.close(ruleset_fd)

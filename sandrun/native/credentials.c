@@ -1,4 +1,4 @@
-/* Ids and capabilities: who the command runs as, with no way back. Twin of sandrun/primitives/ids.py and caps.py. */
+/* Ids and capabilities: who the command runs as, with no way back. Twin of sandrun/primitives/ids.py and capset.py. */
 #include "child.h"
 
 #include <errno.h>

@@ -13,7 +13,7 @@ import pytest
 from sandrun import libc
 from sandrun.errors import SandrunError
 from sandrun.plan.format import Plan
-from sandrun.primitives import caps
+from sandrun.primitives import caps, capset
 from tests.integration.launching import STATUS, launched, proc_status
 from tests.support import USER_UID, Who, in_child, need, need_program, need_root
 
@@ -248,7 +248,7 @@ def test_verified(what: str) -> None:
 
     def before() -> None:
         if what == "Sets.set":
-            caps.Sets.set = lambda self: None  # type: ignore[method-assign]
+            capset.Sets.set = lambda self: None  # type: ignore[method-assign]
         elif what == "ambient":
             real = libc.prctl
             libc.prctl = lambda option, *rest: real(option, *rest) if rest[:1] != (libc.PR_CAP_AMBIENT_RAISE,) else 0
@@ -273,7 +273,7 @@ def test_attributes(who: Who) -> None:
         if missing:
             caps.prctl = None
         for option, (_, value) in getters.items():
-            caps.set_attribute(option, value)
+            capset.set_attribute(option, value)
         return {option: libc.prctl(getter) for option, (getter, _) in getters.items()}
 
     for missing in (False, True):
@@ -319,7 +319,7 @@ def test_prepared_in_the_parent(who: Who) -> None:
     def attempt() -> str:
         libc.capset(libc.capability_sets(0, 0, 0))
         try:
-            caps.Prepared(Plan(permitted=1 << 41))
+            capset.Prepared(Plan(permitted=1 << 41))
         except SandrunError as error:
             return error.message
         return ""

@@ -12,7 +12,7 @@ import prctl
 import pytest
 
 from sandrun import libc
-from sandrun.primitives import caps
+from sandrun.primitives import caps, capset
 from tests.support import Who, in_child, need_root
 
 
@@ -33,7 +33,7 @@ def test_capabilities_of_the_build() -> None:
     """Trap: what is newer than its build is refused. Then libc does all of it."""
     with pytest.raises(ValueError, match="Unknown capability: 60"):
         prctl.capbset.drop(60)
-    sets = caps.Sets(1 << 60, 0, last=60)
+    sets = capset.Sets(1 << 60, 0, last=60)
     assert sets._arguments is None
 
 
@@ -50,7 +50,7 @@ def test_permitted_alone_is_refused(who: Who) -> None:
         if who.is_root:
             with pytest.raises(PermissionError):
                 prctl.cap_permitted.limit()
-        caps.Sets(0, 0, caps.bounding_set()[1]).set()
+        capset.Sets(0, 0, caps.bounding_set()[1]).set()
         return libc.capget()
 
     assert in_child(attempt, who) == (0, 0, 0)
@@ -73,26 +73,26 @@ def test_no_cap_ambient_raise() -> None:
         libc.prctl(libc.PR_SET_SECUREBITS, 0b11 << 6)
         with pytest.raises(ValueError, match="Invalid securebits"):
             prctl.securebits.noroot = True
-        caps.set_securebits(0b11 << 6 | 1)
+        capset.set_securebits(0b11 << 6 | 1)
         return libc.prctl(libc.PR_GET_SECUREBITS)
 
     assert in_child(attempt) == 0b11 << 6 | 1
 
 
 def test_import_fails_with_newer_headers() -> None:
-    """Trap: built where capability 41 exists, it fails at import; `caps` then does everything by libc."""
+    """Trap: built where capability 41 exists, it fails at import; `capset` then does everything by libc."""
 
     def attempt() -> tuple[str, bool]:
         newer = ModuleType("_prctl")
         vars(newer).update(vars(_prctl), CAP_LAST_CAP=41)
         sys.modules["_prctl"] = newer
-        for name in ("prctl", "sandrun.primitives.caps"):
+        for name in ("prctl", "sandrun.primitives.capset"):
             del sys.modules[name]
         try:
             __import__("prctl")
         except NameError as error:
             text = str(error)
-        again: Any = __import__("sandrun.primitives.caps", fromlist=["caps"])
+        again: Any = __import__("sandrun.primitives.capset", fromlist=["capset"])
         again.set_attribute(libc.PR_SET_NO_NEW_PRIVS, 1)
         return text, again.prctl is None and libc.prctl(libc.PR_GET_NO_NEW_PRIVS) == 1
 
@@ -111,8 +111,8 @@ def test_works() -> None:
     def attempt() -> list[int]:
         for option in caps._SETTERS:
             assert hasattr(prctl, caps._SETTERS[option])
-        caps.set_attribute(libc.PR_SET_PDEATHSIG, 15)
-        caps.set_attribute(libc.PR_SET_CHILD_SUBREAPER, 1)
+        capset.set_attribute(libc.PR_SET_PDEATHSIG, 15)
+        capset.set_attribute(libc.PR_SET_CHILD_SUBREAPER, 1)
         return [prctl.get_pdeathsig(), prctl.get_child_subreaper()]
 
     assert in_child(attempt) == [15, 1]

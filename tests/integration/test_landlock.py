@@ -19,7 +19,7 @@ import pytest
 from sandrun import libc
 from sandrun.errors import SandrunError
 from sandrun.plan.format import KIND_DIRECTORY, KIND_FILE, Plan
-from sandrun.primitives import caps, landlock
+from sandrun.primitives import capset, landlock
 from tests.support import Who, in_child, landlock_abi, need_landlock, sandrun
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def enter(**fields: Any) -> None:
     """Restrict this process as a plan says."""
     fields.setdefault("landlock_abi", min(landlock_abi(), landlock.NEWEST_ABI))
     ruleset_fd = landlock.create(Plan(**fields))
-    caps.set_attribute(libc.PR_SET_NO_NEW_PRIVS, 1)
+    capset.set_attribute(libc.PR_SET_NO_NEW_PRIVS, 1)
     landlock.restrict_self(ruleset_fd, 0)
     os.close(ruleset_fd)
 
@@ -292,7 +292,7 @@ def test_restrict_flags(who: Who) -> None:
 
     def attempt() -> None:
         ruleset_fd = landlock.create(Plan(landlock_abi=7, landlock_fs=1))
-        caps.set_attribute(libc.PR_SET_NO_NEW_PRIVS, 1)
+        capset.set_attribute(libc.PR_SET_NO_NEW_PRIVS, 1)
         landlock.restrict_self(ruleset_fd, landlock.RESTRICT_FLAGS["log_same_exec_off"])
 
     in_child(attempt, who)

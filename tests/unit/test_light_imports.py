@@ -79,7 +79,7 @@ STDLIB = {
     "time",
 }
 PACKAGES = {
-    "prctl": {"sandrun.primitives.caps"},
+    "prctl": {"sandrun.primitives.capset"},
     "landlock": {"sandrun.primitives.landlock_names"},
     "pyseccomp": {"sandrun.primitives.seccomp_compile"},
     "dns": {"sandrun.egress.dns"},
@@ -100,6 +100,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sandrun.plan.format", ()),
     ("sandrun.primitives.cgroup", ("sandrun.primitives.cgroup_files", *FOUNDATION, *NOUNS)),
     ("sandrun.primitives.cgroup_probe", ("sandrun.primitives.cgroup", *FOUNDATION, *NOUNS)),
+    ("sandrun.primitives.capset", ("sandrun.primitives.caps", *FOUNDATION, *NOUNS)),
     ("sandrun.primitives.landlock_names", ("sandrun.primitives.landlock",)),
     ("sandrun.primitives.seccomp_compile", ("sandrun.primitives.seccomp*", "sandrun.policy.*", *FOUNDATION)),
     (
