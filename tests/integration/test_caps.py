@@ -216,9 +216,9 @@ def test_libraries_agree(missing: bool, plan: dict[str, int]) -> None:
 
     def before() -> None:
         if missing:
-            caps.prctl = None
-            caps._KNOWN = frozenset()
-            caps._KNOWN_SECUREBITS = 0
+            capset.prctl = None
+            capset._KNOWN = frozenset()
+            capset._KNOWN_SECUREBITS = 0
 
     fields = {"bounding": 0, "permitted": 0, "inheritable": 0, "ambient": 0} | plan
     status = held(**plan, before=before)
@@ -236,7 +236,7 @@ def test_capability_newer_than_the_build() -> None:
     """Where the kernel has one more than python-prctl was built with, that one is dropped as well."""
 
     def before() -> None:
-        caps._KNOWN = caps._KNOWN - {40}
+        capset._KNOWN = capset._KNOWN - {40}
 
     assert sets(held(before=before)) == [0] * 5
     assert sets(held(before=before, **AMBIENT, **USER)) == [NET_BIND] * 5
@@ -253,7 +253,7 @@ def test_verified(what: str) -> None:
             real = libc.prctl
             libc.prctl = lambda option, *rest: real(option, *rest) if rest[:1] != (libc.PR_CAP_AMBIENT_RAISE,) else 0
         else:
-            setattr(caps, what, lambda argument: None)
+            setattr(capset, what, lambda argument: None)
 
     need_root()
     plan = ONE if what == "Sets.set" else {"securebits": 3, **AMBIENT}
@@ -271,7 +271,7 @@ def test_attributes(who: Who) -> None:
 
     def attempt(*, missing: bool) -> dict[int, int]:
         if missing:
-            caps.prctl = None
+            capset.prctl = None
         for option, (_, value) in getters.items():
             capset.set_attribute(option, value)
         return {option: libc.prctl(getter) for option, (getter, _) in getters.items()}
