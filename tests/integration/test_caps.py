@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sandrun import libc
+from sandrun import libc, native
 from sandrun.errors import SandrunError
 from sandrun.plan.format import Plan
 from sandrun.primitives import caps, capset
@@ -215,6 +215,7 @@ def test_libraries_agree(missing: bool, plan: dict[str, int]) -> None:
     """With and without python-prctl the same sets come out."""
 
     def before() -> None:
+        os.environ[native.VARIABLE] = "python"
         if missing:
             capset.prctl = None
             capset._KNOWN = frozenset()
@@ -236,6 +237,7 @@ def test_capability_newer_than_the_build() -> None:
     """Where the kernel has one more than python-prctl was built with, that one is dropped as well."""
 
     def before() -> None:
+        os.environ[native.VARIABLE] = "python"
         capset._KNOWN = capset._KNOWN - {40}
 
     assert sets(held(before=before)) == [0] * 5
@@ -247,6 +249,7 @@ def test_verified(what: str) -> None:
     """A call that says yes and does nothing is noticed: the command does not run."""
 
     def before() -> None:
+        os.environ[native.VARIABLE] = "python"
         if what == "Sets.set":
             capset.Sets.set = lambda self: None  # type: ignore[method-assign]
         elif what == "ambient":

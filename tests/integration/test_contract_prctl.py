@@ -109,8 +109,8 @@ def test_works() -> None:
     """What we do leave to it: the options by which the kernel's answer follows."""
 
     def attempt() -> list[int]:
-        for option in caps._SETTERS:
-            assert hasattr(prctl, caps._SETTERS[option])
+        for option in capset._SETTERS:
+            assert hasattr(prctl, capset._SETTERS[option])
         capset.set_attribute(libc.PR_SET_PDEATHSIG, 15)
         capset.set_attribute(libc.PR_SET_CHILD_SUBREAPER, 1)
         return [prctl.get_pdeathsig(), prctl.get_child_subreaper()]
