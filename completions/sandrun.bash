@@ -93,7 +93,7 @@ _sandrun() {
             if ((i > 1)) && [[ -z $option ]]; then
                 if [[ $word == -- ]]; then at=$i; break; fi
                 case $word in
-                    -p | --profile | --replace | --optional | --require | -r | --read | -w | --write | --create | -x | --execute | --deny | --deny-write | --rule | --tmp | --home | --root | --proc | --dev | --overlay | --connect | --bind | --unix | --private | --family | --deny-endpoint | --syscall-default | --allow-syscall | --deny-syscall | --promise | --syscall-rule | --user | --group | --groups | --capability | --ambient | --securebits | --apparmor | --selinux | --isolate | --tty | --hostname | --umask | --nice | --cwd | --pass-fd | --namespace | -e | --env | --unset-env | --rlimit | --memory | --pids | --cpu | --io | --timeout | --grace | --on-exit | --overlay-size | --status-fd | --report) option=$word ;;
+                    -p | --profile | --replace | --optional | --require | -r | --read | -w | --write | --create | -x | --execute | --deny | --deny-write | --rule | --tmp | --home | --root | --proc | --dev | --overlay | --connect | --bind | --unix | --private | --family | --deny-endpoint | --syscall-default | --allow-syscall | --deny-syscall | --promise | --syscall-rule | --user | --group | --groups | --capability | --ambient | --securebits | --apparmor | --selinux | --isolate | --tty | --hostname | --umask | --nice | --cwd | --pass-fd | --namespace | -e | --env | --unset-env | --rlimit | --memory | --pids | --cpu | --io | --timeout | --grace | --on-exit | --overlay-size | --status-fd | --hold | --report) option=$word ;;
                     -*) ;;
                     *) at=$start; break ;;
                 esac
@@ -117,7 +117,7 @@ _sandrun() {
     elif [[ $word == --*=* ]]; then
         _sandrun_values "${word%%=*}" "${word#*=}"
     else
-        mapfile -t COMPREPLY < <(compgen -W '-p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --loopback --no-loopback --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --no-new-privs --no-no-new-privs --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --timeout --grace --on-exit --overlay-size --locked -n --dry-run --explain --json --status-fd --report --exec -q --quiet -v --verbose --version -h --help' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W '-p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --loopback --no-loopback --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --no-new-privs --no-no-new-privs --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --timeout --grace --on-exit --overlay-size --locked -n --dry-run --explain --json --status-fd --hold --report --exec -q --quiet -v --verbose --version -h --help' -- "$cur")
     fi
 }
 

@@ -6,7 +6,7 @@ function __sandrun_command
     set -e tokens[1]
     while set -q tokens[1]
         switch $tokens[1]
-            case -p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --timeout --grace --on-exit --overlay-size --status-fd --report
+            case -p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --timeout --grace --on-exit --overlay-size --status-fd --hold --report
                 set -e tokens[1]
                 set -e tokens[1]
             case --
@@ -29,7 +29,7 @@ function __sandrun_options
     set -e tokens[1]
     while set -q tokens[1]
         switch $tokens[1]
-            case -p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --timeout --grace --on-exit --overlay-size --status-fd --report
+            case -p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --timeout --grace --on-exit --overlay-size --status-fd --hold --report
                 set -e tokens[1]
                 set -e tokens[1]
             case --
@@ -187,6 +187,7 @@ complete -c sandrun -n __sandrun_options -s n -l dry-run -f -d 'Print what would
 complete -c sandrun -n __sandrun_options -l explain -f -d 'Tell what the command was refused, and what it likely failed of.'
 complete -c sandrun -n __sandrun_options -l json -f -d 'With --dry-run: print JSON. With --explain: tell it as a line of JSON.'
 complete -c sandrun -n __sandrun_options -l status-fd -x -d 'Write events as JSON lines to file descriptor FD.'
+complete -c sandrun -n __sandrun_options -l hold -x -d 'Once confined, write to descriptor READY, and start when the full pipe GO is read.'
 complete -c sandrun -n __sandrun_options -l report -r -F -d 'Write a JSON record of the run to FILE.'
 complete -c sandrun -n __sandrun_options -l exec -f -d 'Become the command: no process of sandrun stays. Only where none is needed.'
 complete -c sandrun -n __sandrun_options -s q -l quiet -f -d 'No warnings.'

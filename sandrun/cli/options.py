@@ -55,6 +55,7 @@ class Request(NamedTuple):
     explain: bool = False
     json: bool = False
     status_fd: str = ""
+    hold: str = ""
     report: str = ""
     exec: bool = False
     quiet: bool = False
@@ -97,6 +98,7 @@ RUN_OPTIONS = (
     Option("--explain", "", "Tell what the command was refused, and what it likely failed of."),
     Option("--json", "", "With --dry-run: print JSON. With --explain: tell it as a line of JSON."),
     Option("--status-fd", "FD", "Write events as JSON lines to file descriptor FD."),
+    Option("--hold", "READY:GO", "Once confined, write to descriptor READY, and start when the full pipe GO is read."),
     Option("--report", "FILE", "Write a JSON record of the run to FILE."),
     Option("--exec", "", "Become the command: no process of sandrun stays. Only where none is needed."),
     Option("--quiet", "", "No warnings.", "-q"),
@@ -150,7 +152,7 @@ def parse(argv: Sequence[str]) -> Request:
 
 def _refuse_with_exec(request: Request) -> None:
     """Raise UsageError for what is done after the command has ended, when nobody is left to do it."""
-    for name in ("report", "status_fd", "locked", "explain"):
+    for name in ("report", "status_fd", "hold", "locked", "explain"):
         if getattr(request, name):
             raise UsageError(f"--exec and --{name.replace('_', '-')} do not go together")
 
@@ -204,6 +206,7 @@ def _request(given: Iterable[tuple[Option, str]], command: tuple[str, ...]) -> R
         on_exit=_choice("--on-exit", plain.pop("on_exit", "keep")),
         overlay_size=read_size("--overlay-size", plain.pop("overlay_size", "0")),
         status_fd=plain.pop("status_fd", ""),
+        hold=plain.pop("hold", ""),
         report=plain.pop("report", ""),
         **dict.fromkeys(plain, True),
     )

@@ -91,6 +91,15 @@ static bool check_descriptors(const struct plan *plan)
     return !plan->loopback || !(leads_outside(0) || leads_outside(1) || leads_outside(2));
 }
 
+bool hold_close_on_exec(const struct plan *plan, bool on)
+{
+    for (size_t at = 0; at < plan->hold.count; at++) {
+        if (fcntl((int)plan->hold.at[at], F_SETFD, on ? FD_CLOEXEC : 0) != 0)
+            return false;
+    }
+    return true;
+}
+
 static uint64_t least(uint64_t one, uint64_t other)
 {
     return one < other ? one : other;
@@ -151,11 +160,14 @@ static void keep(struct job *job, int fd)
 static void prepare_descriptors(struct job *job)
 {
     const struct integers *passed = &job->plan->pass_fds;
-    job->kept = must_alloc(passed->count + 11, sizeof *job->kept);
+    const struct integers *hold = &job->plan->hold;
+    job->kept = must_alloc(passed->count + hold->count + 11, sizeof *job->kept);
     for (int fd = 0; fd < 3; fd++)
         keep(job, fd);
     for (size_t at = 0; at < passed->count; at++)
         keep(job, (int)passed->at[at]);
+    for (size_t at = 0; at < hold->count; at++)
+        keep(job, (int)hold->at[at]);
     keep(job, job->error_fd);
     keep(job, job->supervisor);
     keep(job, job->ruleset_fd);
@@ -180,7 +192,7 @@ static bool prepare_command(struct job *job)
 /* All but the descriptors that have to be opened. */
 static bool prepare(struct job *job)
 {
-    return is_served(job->plan, job->given) && check_descriptors(job->plan) &&
+    return is_served(job->plan, job->given) && check_descriptors(job->plan) && hold_close_on_exec(job->plan, true) &&
            credentials_prepare(job->plan, &job->capabilities) && prepare_limits(job) && prepare_filters(job) &&
            prepare_command(job);
 }
@@ -451,6 +463,19 @@ static bool seccomp(struct job *job)
     return true;
 }
 
+/* To wait is to write into a pipe that is full: the filter may refuse to read. */
+static bool hold(struct job *job)
+{
+    for (size_t at = 0; at < job->plan->hold.count; at++) {
+        job->argument = (int)job->plan->hold.at[at];
+        long size = job->call(SYS_write, job->argument, (long)(intptr_t)"\n", 1, 0, 0, 0);
+        errno = size < 0 ? (int)-size : 0;
+        if (size != 1)
+            return false;
+    }
+    return true;
+}
+
 static bool execute(struct job *job)
 {
     long executable = (long)(intptr_t)job->plan->executable.data, argv = (long)(intptr_t)job->argv;
@@ -488,6 +513,7 @@ static const struct step steps[] = {
     {"enter the Landlock ruleset", landlock},
     {"show system calls to the supervisor", show_calls},
     {"load the seccomp filter", seccomp},
+    {"wait to be let go", hold},
     {"execute", execute},
 };
 

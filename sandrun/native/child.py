@@ -88,7 +88,7 @@ def spawn(
             (b"sandrun-exec", b"--child", b"%d" % document),
             {},  # what the command gets must not act on a program that is not confined yet
             # To their own numbers: in the child alone they are no longer close-on-exec.
-            file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in {document, *given, *groups} if fd > 2],
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in {document, *given, *groups, *plan.hold} if fd > 2],
             setsigmask=_SIGNALS,
         )
         for fd in (reader, answer):

@@ -65,7 +65,7 @@ def hand_over(
         return
     places.check(plan)
     places.create_targets(plan)
-    inherited = [fd for fd in (record.events.fd, record.file.directory) if fd >= 0]
+    inherited = [fd for fd in (record.events.fd, record.file.directory, *plan.hold) if fd >= 0]
     try:
         document = _memfd(_document(plan, values, record))
     except OSError as error:

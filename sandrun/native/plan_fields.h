@@ -1,7 +1,7 @@
 /* Made by tools/gen_plan_fields.py from sandrun/plan/format.py, primitives/view.py and primitives/landlock.py.
  * Not to be edited; included by sandrun.h. */
 
-enum { PLAN_VERSION = 3 };
+enum { PLAN_VERSION = 4 };
 #define PLAN_MAGIC "SRPLAN\0\0" /* 8 bytes */
 enum {
     KEEP = -1,
@@ -32,6 +32,7 @@ enum {
     FIELD(integer, umask) \
     FIELD(integer, nice) \
     FIELD(integers, pass_fds) \
+    FIELD(integers, hold) \
     FIELD(integer, tty) \
     FIELD(integer, uid) \
     FIELD(integer, gid) \
@@ -95,6 +96,7 @@ struct plan {
     int64_t umask;
     int64_t nice;
     struct integers pass_fds;
+    struct integers hold;
     int64_t tty;
     int64_t uid;
     int64_t gid;

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAGIC = b"SRPLAN\0\0"
-VERSION = 3
+VERSION = 4
 KEEP = -1
 """In an integer field: leave as it is."""
 NICE_KEEP = -128
@@ -45,6 +45,7 @@ FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("umask", "i", KEEP),
     ("nice", "i", NICE_KEEP),
     ("pass_fds", "I", ()),
+    ("hold", "I", ()),  # (ready, go): descriptors of --hold, written to when all is in force; closed by execve
     ("tty", "i", TTY_PROTECTED),
     ("uid", "i", KEEP),
     ("gid", "i", KEEP),
@@ -127,6 +128,7 @@ class Plan:
     umask: int
     nice: int
     pass_fds: tuple[int, ...]
+    hold: tuple[int, ...]
     tty: int
     uid: int
     gid: int

@@ -65,9 +65,10 @@ ELSEWHERE = {
     "set the security label",
     "join the control group",
     "show system calls to the supervisor",
+    "wait to be let go",
 }
-"""Steps that do something only with a security module, a control group or a listener: in test_label, test_cgroup,
-test_broker and test_observe."""
+"""Steps that do something only with a security module, a control group, a listener or --hold: in test_label,
+test_cgroup, test_broker, test_observe and test_hold."""
 IN_NAMESPACES = [
     (r"unshare\(", "make namespaces"),
     (r"clone\(.*CLONE_PARENT", "start the init process"),
