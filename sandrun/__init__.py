@@ -12,20 +12,27 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CalledProcessError": "sandrun.library.run",
     "CommandError": "sandrun.errors",
+    "CompletedProcess": "sandrun.library.run",
+    "Enforcement": "sandrun.library.status",
     "Kernel": "sandrun.kernel",
     "Outcome": "sandrun.supervise",
     "Plan": "sandrun.plan.format",
-    "Profile": "sandrun.profile.model",
+    "Popen": "sandrun.library.process",
+    "Profile": "sandrun.library.builder",
     "ProfileError": "sandrun.errors",
     "Resolution": "sandrun.plan.resolve",
+    "Resources": "sandrun.library.status",
     "SandrunError": "sandrun.errors",
     "StepError": "sandrun.errors",
     "UnsupportedError": "sandrun.errors",
     "UsageError": "sandrun.errors",
+    "enter": "sandrun.library.inplace",
     "load": "sandrun.profile",
     "probe": "sandrun.kernel",
     "resolve": "sandrun.plan.resolve",
+    "run": "sandrun.library.run",
 }
 """Each public name and the module that it comes from. The verbs `launch` and `supervise` share their modules' names."""
 

@@ -1,0 +1,88 @@
+"""One launch as `subprocess` takes it: the whole command line, the launcher's environment, the descriptors that it needs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+from sandrun.errors import UsageError
+from sandrun.library import launcher, toml
+from sandrun.library.words import DEFAULT, asked, inherited
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sandrun.library.words import Source, Table
+
+    Argument = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+NOBODYS = "SANDRUN_EXECUTOR"
+"""The variable that no command ever gets. A list of it alone passes nothing on; an empty one would be the default list."""
+
+
+class Start:
+    """The words of a launch, and what it must inherit. Close it once the launcher runs."""
+
+    def __init__(
+        self,
+        argv: Argument | Sequence[Argument],
+        profile: Source | Iterable[Source],
+        overrides: Table,
+        env: Mapping[str, str] | None = None,
+        pass_fds: Iterable[int] = (),
+        extra: Iterable[str] = (),
+    ) -> None:
+        """Make the words. `extra` are flags of the launch itself. Raises SandrunError."""
+        command = [argv] if isinstance(argv, str | bytes | os.PathLike) else list(argv)
+        if not command:
+            raise UsageError("no command given")
+        self.kept = tuple(pass_fds)
+        wish = asked(profile, overrides, env, self.kept)
+        self.environment: dict[str, str] | None = None
+        self.documents: list[int] = []
+        try:
+            profiles = [one if isinstance(one, str) else self._document(one) for one in wish.profiles]
+            flags = [*wish.flags, *self._variables(dict(wish.env), profiles, only=wish.only)]
+        except BaseException:
+            self.close()
+            raise
+        self.command = [os.fsdecode(word) for word in command]
+        self.options = [*(f"--profile={name}" for name in profiles), *flags, "--quiet", *extra]
+
+    def words(self, status: int) -> list[str]:
+        """The whole command line; events go to the descriptor `status`."""
+        # First, where the plan cache takes the number for no part of the key (sandrun/plancache/place.py).
+        return [*launcher.words(), "--status-fd", str(status), *self.options, "--", *self.command]
+
+    def fds(self, status: int) -> tuple[int, ...]:
+        """What the launcher inherits."""
+        return (*self.kept, *self.documents, status)
+
+    def close(self) -> None:
+        """Close what was made for the launcher."""
+        while self.documents:
+            os.close(self.documents.pop())
+
+    def _document(self, table: Table) -> str:
+        """A sealed file of this text, by the name that it has in the launcher."""
+        fd = os.memfd_create("profile", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self.documents.append(fd)
+        with open(fd, "wb", closefd=False) as file:
+            file.write(toml.text(table).encode())
+        os.fchmod(fd, 0o400)  # root reads no profile that others may write
+        fcntl.fcntl(
+            fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+        )
+        return f"/proc/self/fd/{fd}"
+
+    def _variables(self, env: Mapping[str, str], profiles: list[str], *, only: bool) -> list[str]:
+        """The flags that pass these variables on. Their values are in the launcher's environment, or in a document."""
+        by_name = {name: value for name, value in env.items() if inherited(name, value)}
+        others = {name: value for name, value in env.items() if name not in by_name}
+        if by_name:
+            self.environment = {**os.environ, **by_name}
+        if others:
+            profiles[:] = [*(profiles or [DEFAULT]), self._document({"environment": {"set": others}})]
+        flags = ["--replace=environment.pass", f"--env={NOBODYS}"] if only else []
+        return [*flags, *(f"--env={name}" for name in by_name)]

@@ -1,0 +1,181 @@
+"""What the launcher says of a launch: the lines of `--status-fd`, read until the command runs, and after it has ended."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, NamedTuple
+
+from sandrun.errors import (
+    EXIT_CANNOT_EXECUTE,
+    EXIT_NOT_FOUND,
+    EXIT_SANDRUN,
+    CommandError,
+    Problem,
+    ProfileError,
+    SandrunError,
+    UnsupportedError,
+    UsageError,
+)
+
+_CHUNK = 65536
+_MOST = 16 * 1024 * 1024
+"""More than any launcher says; a pipe that never ends must not fill the memory."""
+_HINT = "hint: "
+
+
+class Enforcement(NamedTuple):
+    """One protection of a launch: what was asked for, what keeps it, and what of it could not be had here.
+
+    `state` and the names of `mechanisms` are those of the report (sandrun(1)); `lost` is not empty only where the profile
+    made the protection optional.
+    """
+
+    key: str
+    state: str
+    mechanisms: tuple[str, ...] = ()
+    requested: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Resources(NamedTuple):
+    """What a run used: seconds and bytes. None where it is not known; `memory_peak` needs a control group."""
+
+    wall: float | None = None
+    user: float | None = None
+    system: float | None = None
+    max_rss: int | None = None
+    memory_peak: int | None = None
+
+
+class Status:
+    """The reading end of one launch's `--status-fd`."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._rest = b""
+        self._events: dict[str, bytes] = {}
+        """The last line of each event, by its name; parsed when it is asked for."""
+
+    def feed(self, data: bytes) -> None:
+        """Take in what was read."""
+        *lines, self._rest = (self._rest + data[:_MOST]).split(b"\n")
+        for line in lines:
+            name = line.partition(b'"event": "')[2].partition(b'"')[0]
+            self._events.setdefault(name.decode("ascii", "replace"), line)
+
+    def is_decided(self) -> bool:
+        """Whether the command runs, or never will."""
+        return any(name in self._events for name in ("exec", "error", "failed"))
+
+    def wait(self) -> None:
+        """Block until it is decided, or nobody is left to tell."""
+        while not self.is_decided() and (data := os.read(self.fd, _CHUNK)):
+            self.feed(data)
+
+    def finish(self) -> None:
+        """Read what is left once the launcher has ended, and close. Helpers of it may live on, so nothing waits."""
+        if self.fd < 0:
+            return
+        try:
+            os.set_blocking(self.fd, False)
+            while data := os.read(self.fd, _CHUNK):
+                self.feed(data)
+        except BlockingIOError:
+            pass
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the descriptor; more than once is fine."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def event(self, *names: str) -> dict[str, Any]:
+        """The first of these events that was sent; {} if none was, or what was sent is no JSON object."""
+        for name in names:
+            if name in self._events:
+                try:
+                    found = json.loads(self._events[name])
+                except ValueError:
+                    return {}
+                return found if isinstance(found, dict) else {}
+        return {}
+
+    @property
+    def started(self) -> bool:
+        """Whether the command ran."""
+        return "exec" in self._events
+
+    @property
+    def ended(self) -> bool:
+        """Whether the launcher has told how the command ended."""
+        return "ended" in self._events or "exit" in self._events
+
+    def signal(self) -> int:
+        """The signal that ended the command, 0 for none."""
+        found = self.event("ended", "exit").get("signal")
+        return found if isinstance(found, int) else 0
+
+    def ending(self) -> str:
+        """How the command ended: "exited", "signalled", "timeout", or "lost" if nobody told."""
+        if not self.ended:
+            return "lost"
+        event = self.event("ended", "exit")
+        if event.get("how") == "timeout":
+            return "timeout"
+        return "signalled" if event.get("signal") else "exited"
+
+    def enforcement(self) -> tuple[Enforcement, ...]:
+        """What the plan enforces; () where the launcher did not say."""
+        found = self.event("planned").get("enforcement") or ()
+        return tuple(
+            Enforcement(
+                str(one.get("key", "")),
+                str(one.get("state", "")),
+                *(tuple(map(str, one.get(name) or ())) for name in ("mechanisms", "requested", "lost", "notes")),
+            )
+            for one in found
+            if isinstance(one, dict)
+        )
+
+    def resources(self) -> Resources:
+        """What the run used."""
+        ended = self.event("ended", "exit")
+        group = ended.get("resources") or {}
+        peak = ended.get("memory_peak", group.get("memory_peak"))
+        return Resources(ended.get("wall"), ended.get("user"), ended.get("system"), ended.get("max_rss"), peak)
+
+    def error(self, status: int) -> SandrunError:
+        """Why the command did not run; `status` is the launcher's own, for one that ended without a word."""
+        event = self.event("failed", "error")
+        lines = event.get("lines") or ([event["message"]] if event.get("message") else [])
+        if not lines:
+            how = f"signal {-status}" if status < 0 else f"status {status}"
+            return SandrunError(f"the launcher ended before the command was started: {how}")
+        told = event.get("status")
+        return rebuilt(str(event.get("kind", "")), list(map(str, lines)), told if isinstance(told, int) else status)
+
+
+def rebuilt(kind: str, lines: list[str], status: int) -> SandrunError:
+    """The error that these lines were printed for."""
+    problems: list[Problem] = []
+    for line in lines:
+        if line.startswith(_HINT) and problems:
+            problems[-1].hint = line.removeprefix(_HINT)
+        else:
+            problems.append(Problem("", line))
+    message = "; ".join(problem.message for problem in problems)
+    hint = problems[-1].hint if problems else None
+    if status in (EXIT_CANNOT_EXECUTE, EXIT_NOT_FOUND):
+        return CommandError(message, status=status, hint=hint)
+    if kind == "profile":
+        return ProfileError(problems)
+    if kind == "unsupported":
+        return UnsupportedError(problems)
+    error = UsageError(message, hint=hint) if kind == "usage" else SandrunError(message, hint=hint)
+    if status != EXIT_SANDRUN:
+        error.status = status
+    return error
