@@ -309,6 +309,8 @@ class Files:
             notes.append("it is in a place of the command's own, and not the host's")
         elif spot.operation == VIEW_OVERLAY and target.rights & CHANGING:
             notes.append("the change goes to a workspace, and not to the host")
+        if target.act == "remove" and spot.is_directory and spot.source and self._host.listdir(spot.source) is None:
+            notes.append("it is not known whether it is empty: it may not be listed")
         private = " and ".join(map(os.fsdecode, self._plan.private_dirs))
         if private and not spot.source:
             notes.append(f"what {private} names is made for each launch, and not known here")

@@ -73,6 +73,16 @@ def test_links_and_dots_are_followed_as_the_kernel_does() -> None:
     assert "too many links" in asked.file("read", "/srv/round").ordinary
 
 
+def test_of_a_directory_that_may_not_be_listed_nobody_knows_whether_it_is_empty() -> None:
+    """It is said, and not taken for an answer."""
+    tree = {"/opt/open": directory(0o777), "/opt/open/closed": directory(0o300, 1000), "/opt/open/empty": directory()}
+    asked = judge(("filesystem.write", "/opt"), host=debian_host(tree=tree))
+    assert asked.file("remove", "/opt/open/closed").notes == (
+        "it is not known whether it is empty: it may not be listed",
+    )
+    assert asked.file("remove", "/opt/open/empty").notes == ()
+
+
 def test_a_hard_link_has_the_rights_of_its_file() -> None:
     """A rule on a file holds by whatever name it is opened."""
     host = debian_host(tree={"/srv/one": file(), "/srv/two": hard("/srv/one")})
