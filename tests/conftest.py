@@ -48,7 +48,7 @@ def box(who: support.Who) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """No process that a test started outlives it, and TMPDIR ends as it began."""
-    if request.path.parent.name not in {"escape", "cli", "integration", "profiles"}:
+    if request.path.parent.name not in {"ci", "escape", "examples", "cli", "integration", "profiles"}:
         yield
         return
     support.become_subreaper()
