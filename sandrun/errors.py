@@ -20,6 +20,8 @@ class SandrunError(Exception):
     """
 
     status = EXIT_SANDRUN
+    kind = "error"
+    """The word for it in the event of `--status-fd`: usage, profile, unsupported, command, step, or this one."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -76,17 +78,25 @@ class ProblemsError(SandrunError):
 class ProfileError(ProblemsError):
     """A profile, or the flags on top of it, cannot be understood or contradicts itself."""
 
+    kind = "profile"
+
 
 class UnsupportedError(ProblemsError):
     """A protection that was asked for cannot be had from this kernel, this user or this container."""
+
+    kind = "unsupported"
 
 
 class UsageError(SandrunError):
     """The command line itself is wrong."""
 
+    kind = "usage"
+
 
 class StepError(SandrunError):
     """A step between `fork` and `execve` failed: the command did not run."""
+
+    kind = "step"
 
     def __init__(self, step: str, errno: int, message: str, *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -96,6 +106,8 @@ class StepError(SandrunError):
 
 class CommandError(SandrunError):
     """The command was not found (127), or was found and cannot be executed (126)."""
+
+    kind = "command"
 
     def __init__(self, message: str, *, status: int, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)

@@ -101,6 +101,17 @@ def to_json(document: Mapping[str, Any], *, indent: int | None = None) -> str:
     return json.dumps(document, indent=indent) + "\n"
 
 
+def event(name: str, **values: Any) -> bytes:
+    """A line of `--status-fd`."""
+    return to_json({"sandrun": SCHEMA, "event": name, **values}).encode()
+
+
+def planned(resolution: Resolution) -> bytes:
+    """The event that tells what will be enforced. It has no word of the command's, and no value of a variable."""
+    lines = (*resolution.warnings, *not_enforced(resolution.enforcement))
+    return event("planned", warnings=lines, enforcement=protections(resolution.enforcement))
+
+
 # --- the record of the run -----------------------------------------------------------------------------------------
 
 
@@ -180,6 +191,24 @@ def not_enforced(enforcement: Iterable[Protection]) -> list[str]:
     return ["not enforced here: " + "; ".join(lost)] if lost else []
 
 
+def outcome_document(outcome: Outcome) -> dict[str, Any]:
+    """How a run ended, and what it used: times in seconds, `max_rss` in bytes."""
+    return {
+        "how": "timeout" if outcome.timed_out else "signal" if outcome.signal else "exit",
+        "status": outcome.status,
+        "signal": outcome.signal,
+        "wall": round(outcome.wall, 6),
+        "user": round(outcome.user, 6),
+        "system": round(outcome.system, 6),
+        "max_rss": outcome.max_rss,
+        "resources": _resources(outcome.resources),
+        "network": _network(outcome.network),
+        "killed": outcome.killed,
+        "survivors": list(outcome.survivors),
+        "left": [{"path": path, "reason": why} for path, why in _left(outcome)],
+    }
+
+
 def run_document(
     command: Sequence[str],
     exit_status: int,
@@ -196,22 +225,6 @@ def run_document(
 
     Times are seconds, `max_rss` is bytes. `started` is whether the command itself ever ran.
     """
-    ended: dict[str, Any] | None = None
-    if outcome is not None:
-        ended = {
-            "how": "timeout" if outcome.timed_out else "signal" if outcome.signal else "exit",
-            "status": outcome.status,
-            "signal": outcome.signal,
-            "wall": round(outcome.wall, 6),
-            "user": round(outcome.user, 6),
-            "system": round(outcome.system, 6),
-            "max_rss": outcome.max_rss,
-            "resources": _resources(outcome.resources),
-            "network": _network(outcome.network),
-            "killed": outcome.killed,
-            "survivors": list(outcome.survivors),
-            "left": [{"path": path, "reason": why} for path, why in _left(outcome)],
-        }
     return {
         "sandrun": SCHEMA,
         "command": list(command),
@@ -219,7 +232,7 @@ def run_document(
         "started": outcome is not None and bool(outcome.started),
         "errors": list(lines),
         "warnings": list(resolution.warnings) if resolution else [],
-        "outcome": ended,
+        "outcome": outcome_document(outcome) if outcome is not None else None,
         "workspace": workspace,
         "locked": locked,
         "explained": None,

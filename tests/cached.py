@@ -105,12 +105,12 @@ def _leave(mode: str, entry: Path) -> None:
     assert parsed, "what was written is no entry"
     if mode == "warm":
         return
-    salt, facts, plan, values, flags = parsed
+    salt, facts, plan, values, flags, planned = parsed
     fields = {name: getattr(Plan.from_bytes(plan), name) for name, _, _ in FIELDS}
     wrong = Plan(**{**fields, "seccomp": (_KILL, *fields["seccomp"])}).to_bytes()
     if mode == "stale":
         facts = answers.HEAD.pack(answers.FILE, 1, 0) + b"/\0" + facts  # that there is no root directory
-    data = place.entry(entry.name, salt, facts, wrong, values, flags)
+    data = place.entry(entry.name, salt, facts, wrong, values, flags, planned)
     if mode == "corrupt":
         at = data.index(_KILL)
         data = data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]

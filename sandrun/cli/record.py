@@ -35,45 +35,79 @@ _SUMS = 2**32 - 5
 FIRST_FREE_FD = 3
 
 
+def _writable(option: str, text: str) -> int:
+    """The descriptor that an option names, open for writing, and closed in the command. Raises UsageError."""
+    if not (text.isascii() and text.isdecimal()) or int(text) > INT_MAX:
+        raise UsageError(f"not a file descriptor: {option} {text}")
+    fd = int(text)
+    if fd < FIRST_FREE_FD:
+        raise UsageError(
+            f"not free for events: {option} {fd}",
+            hint="the command uses 0 to 2 itself: open another one, as in --status-fd 3 3>events.json",
+        )
+    try:
+        import fcntl  # noqa: PLC0415 (only for these options)
+
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise UsageError(f"not open for writing: {option} {fd}")
+    except OSError as error:
+        raise UsageError(f"cannot use: {option} {fd}: {report.reason(error)}") from None
+    os.set_inheritable(fd, False)
+    return fd
+
+
 class StatusFd:
     """Events as JSON lines. A reader that went away is warned of; the command is not harmed by it."""
 
     def __init__(self, text: str) -> None:
         """Check the argument of `--status-fd`; "" is a StatusFd that writes nothing. Raises UsageError."""
-        self.fd = self._check(text) if text else -1
+        self.fd = _writable("--status-fd", text) if text else -1
         self._warned = False
-
-    @staticmethod
-    def _check(text: str) -> int:
-        if not (text.isascii() and text.isdecimal()) or int(text) > INT_MAX:
-            raise UsageError(f"not a file descriptor: --status-fd {text}")
-        fd = int(text)
-        if fd < FIRST_FREE_FD:
-            raise UsageError(
-                f"not free for events: --status-fd {fd}",
-                hint="the command uses 0 to 2 itself: open another one, as in --status-fd 3 3>events.json",
-            )
-        try:
-            import fcntl  # noqa: PLC0415 (only for this option)
-
-            if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
-                raise UsageError(f"not open for writing: --status-fd {fd}")
-        except OSError as error:
-            raise UsageError(f"cannot use: --status-fd {fd}: {report.reason(error)}") from None
-        os.set_inheritable(fd, False)
-        return fd
 
     def send(self, event: str, **values: Any) -> None:
         """Write one event."""
+        if self.fd >= 0:
+            self.write(report.event(event, **values))
+
+    def ended(self, outcome: Outcome, status: int) -> None:
+        """The command and everything it started are gone; `status` is that of sandrun."""
         if self.fd < 0:
             return
-        line = report.to_json({"sandrun": report.SCHEMA, "event": event, **values}).encode()
+        usage = report.outcome_document(outcome)
+        names = ("how", "wall", "user", "system", "max_rss", "killed", "resources")
+        self.send("exit", status=status, signal=outcome.signal, **{name: usage[name] for name in names})
+
+    def failed(self, error: SandrunError) -> None:
+        """The command did not run."""
+        lines = error.lines()
+        self.send(
+            "error",
+            status=error.status,
+            message="; ".join(lines),
+            kind=error.kind,
+            lines=lines,
+            hint=error.hint,
+        )
+
+    def write(self, line: bytes) -> None:
+        """Write an event as `report.event` makes it."""
         try:
-            os.write(self.fd, line)
+            while line:
+                line = line[os.write(self.fd, line) :]
         except OSError as error:
             if not self._warned:
                 report.warn([f"cannot write: --status-fd {self.fd}: {report.reason(error)}"])
             self._warned = True
+
+
+def read_hold(text: str) -> tuple[int, ...]:
+    """The descriptors of `--hold READY:GO`, closed in the command; () for "". Raises UsageError."""
+    if not text:
+        return ()
+    words = text.split(":")
+    if len(words) != 2:
+        raise UsageError(f"not two file descriptors: --hold {text}", hint="write READY:GO, as in --hold 3:4")
+    return tuple(_writable("--hold", word) for word in words)
 
 
 class ReportFile:
@@ -146,7 +180,12 @@ class Record:
         self.request = request
         self.told = told
         self.events = StatusFd(request.status_fd)
-        self.file = ReportFile(request.report)
+        try:
+            self.hold = read_hold(request.hold)
+            self.file = ReportFile(request.report)
+        except SandrunError as error:
+            self.events.failed(error)
+            raise
         self.profile: Profile | None = None
         self.resolution: Resolution | None = None
         self.warned: tuple[str, ...] = ()
@@ -166,11 +205,13 @@ class Record:
         self.profile, self.resolution = profile, resolution
         if self.request.dry_run:
             return
+        told, self.told = self.told, None
         warnings = (*resolution.warnings, *report.not_enforced(resolution.enforcement))
         self.warned, warned = warnings, self.warned
-        told, self.told = self.told, None
         if told is not None and told == self.sum():
             return
+        if self.events.fd >= 0:
+            self.events.write(report.planned(resolution))
         if self.request.verbose:
             if again:
                 report.say(["planned again: not every namespace of this plan can be had here"])
@@ -229,7 +270,9 @@ class Record:
         if self.held and needed:
             report.say(self.held.ending(needed))
             status = status or EXIT_LATER_CHECK
-        self.events.send("exit", status=status, signal=outcome.signal)
+        if denied is not None:
+            self.events.send("explained", explained=denied)
+        self.events.ended(outcome, status)
         workspace = None
         if session:
             end = session.finish(outcome, status, self.request.on_exit)
@@ -261,7 +304,7 @@ class Record:
 
     def failed(self, error: SandrunError) -> None:
         """The command did not run; the caller prints why."""
-        self.events.send("error", status=error.status, message="; ".join(error.lines()))
+        self.events.failed(error)
         document = report.run_document(
             self.request.command,
             error.status,

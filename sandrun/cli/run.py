@@ -6,7 +6,7 @@ import os
 
 from sandrun import native, report
 from sandrun.cli import options
-from sandrun.cli.record import Record
+from sandrun.cli.record import Record, StatusFd
 from sandrun.errors import SandrunError, StepError
 from sandrun.named import NamedTuple
 
@@ -42,7 +42,11 @@ def main(argv: Sequence[str], executor: native.Executor = native.PYTHON) -> int:
 
     Unless the executor is Python's, this process may become the native one's, and never return.
     """
-    request = options.parse(argv)
+    try:
+        request = options.parse(argv)
+    except SandrunError as error:
+        _tell_where_asked(argv, error)
+        raise
     if request.help:
         from sandrun.cli.help import help_text  # noqa: PLC0415
 
@@ -63,6 +67,16 @@ def main(argv: Sequence[str], executor: native.Executor = native.PYTHON) -> int:
         raise
 
 
+def _tell_where_asked(argv: Sequence[str], error: SandrunError) -> None:
+    """Send that the command line is wrong, if it begins with where to."""
+    from sandrun.plancache.place import status_fd  # noqa: PLC0415 (only of a wrong command line)
+
+    try:
+        StatusFd(status_fd(argv)).failed(error)
+    except SandrunError:
+        return  # the first mistake is the one that is told
+
+
 def run(
     request: Request,
     record: Record,
@@ -81,6 +95,7 @@ def run(
 
     is_final = request.dry_run or request.explain or request.exec or record.explaining is not None
     prepared = prepare(request, request.command, assume=not is_final, profile=profile, recording=recording)
+    prepared = prepared._replace(resolution=_holding(prepared.resolution, record.hold))
     profile, resolution = prepared.profile, prepared.resolution
     if request.locked:
         from sandrun.lock.hold import hold  # noqa: PLC0415 (few launches need it)
@@ -100,6 +115,16 @@ def run(
     if request.exec:
         return _become(plan, values)
     return _supervised(prepared, request, record)
+
+
+def _holding(resolution: Resolution, hold: tuple[int, ...]) -> Resolution:
+    """The same where the command waits once all is in force, as `--hold` says."""
+    if not hold:
+        return resolution
+    from sandrun.plan.format import FIELDS, Plan  # noqa: PLC0415 (few launches need it)
+
+    fields = {name: getattr(resolution.plan, name) for name, _, _ in FIELDS}
+    return resolution._replace(plan=Plan(**fields | {"hold": hold}))
 
 
 def _become(plan: Plan, values: Mapping[bytes, bytes]) -> int:
@@ -143,6 +168,7 @@ def _supervised(prepared: Prepared, request: Request, record: Record) -> int:
             better = _found_out(prepared, request.command, error)
             if not better:
                 raise
+            better = _holding(better, record.hold)
             record.planned(profile, better)
             plan = better.plan
             watch = begin(plan, verbose=request.verbose)

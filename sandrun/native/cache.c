@@ -14,10 +14,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { VERSION = 3, MOST_WORDS = 64, MOST_GROUPS = 4096, MOST_BYTES = 1 << 23, MOST_ACCOUNTS = 1 << 22, SALT = 16 };
-enum { DIGEST_RECORD, SALT_RECORD, FACTS_RECORD, PLAN_RECORD, VALUES_RECORD, FLAGS_RECORD };
+enum { VERSION = 4, MOST_WORDS = 64, MOST_GROUPS = 4096, MOST_BYTES = 1 << 23, MOST_ACCOUNTS = 1 << 22, SALT = 16 };
+enum { DIGEST_RECORD, SALT_RECORD, FACTS_RECORD, PLAN_RECORD, VALUES_RECORD, FLAGS_RECORD, PLANNED_RECORD };
 
 static const char MAGIC[8] = "SRCACHE";
+static const char STATUS_FD[] = "--status-fd";
 static const char VARIABLE[] = "SANDRUN_CACHE";
 static const char ACCOUNTS[] = "/etc/passwd";
 static const char BELOW_HOME[] = ".local/state/sandrun/plans"; /* a part of what no sandbox may write: plan/trusted.py */
@@ -159,14 +160,14 @@ static void add_names(struct sha256 *hash)
 }
 
 /* All of the key but the words; see place.digest in Python. */
-static bool begin_digest(struct sha256 *hash)
+static bool begin_digest(struct sha256 *hash, const char *program)
 {
-    char script[PATH_MAX], cwd[PATH_MAX];
+    char cwd[PATH_MAX];
     gid_t groups[MOST_GROUPS];
     int count = getgroups(MOST_GROUPS, groups);
     uid_t real, effective, saved;
     gid_t real_group, group, saved_group;
-    if (!python_script(script) || !getcwd(cwd, sizeof cwd) || cwd[0] != '/' || count < 0 ||
+    if (!getcwd(cwd, sizeof cwd) || cwd[0] != '/' || count < 0 ||
         getresuid(&real, &effective, &saved) < 0 || getresgid(&real_group, &group, &saved_group) < 0 ||
         real != effective || saved != effective || real_group != group || saved_group != group)
         return false;
@@ -174,7 +175,7 @@ static bool begin_digest(struct sha256 *hash)
     sha256_add(hash, MAGIC, sizeof MAGIC);
     add_u32(hash, VERSION);
     add_u32(hash, PLAN_VERSION);
-    add_text(hash, script, strlen(script));
+    add_text(hash, program, strlen(program));
     add_u32(hash, effective);
     add_u32(hash, group);
     add_u32(hash, (uint32_t)count);
@@ -234,6 +235,9 @@ static bool read_entry(const uint8_t *data, size_t size, const uint8_t digest[SH
     bool failed = record.failed;
     record = reader_record(&in, FLAGS_RECORD);
     launch->flags = reader_u64(&record);
+    failed |= record.failed;
+    record = reader_record(&in, PLANNED_RECORD);
+    launch->planned = reader_bytes(&record);
     return !failed && !record.failed && !in.failed && in.at == in.end &&
            plan_decode(plan.at, (size_t)(plan.end - plan.at), &launch->plan) &&
            launch->values.count == launch->plan.env_set.count && launch->plan.argv.count == 1;
@@ -273,13 +277,45 @@ static void put_words(struct launch *launch, char *const words[])
     launch->plan.argv = argv;
 }
 
-bool cache_find(char *const words[], struct launch *launch)
+/* The number in `--status-fd NUMBER`, if the words begin with it: there it is an option for sure. -1: they do not.
+ *
+ * It is no part of the key, where FD stands for it: programs have another one each time. */
+static int status_fd_of(char *const words[])
+{
+    const size_t most = 9; /* digits, below INT_MAX */
+    if (!words[0] || strcmp(words[0], STATUS_FD) != 0 || !words[1] || !words[2])
+        return -1;
+    size_t size = strspn(words[1], "0123456789");
+    return size > 0 && size <= most && words[1][size] == 0 ? atoi(words[1]) : -1;
+}
+
+/* Take the descriptor for events. False: something is wrong with it, which is for Python to say. */
+static bool take_status_fd(struct launch *launch, int fd)
+{
+    int mode = fd < 3 ? -1 : fcntl(fd, F_GETFL);
+    if (mode < 0 || (mode & O_ACCMODE) == O_RDONLY)
+        return false;
+    for (size_t at = 0; at < launch->plan.pass_fds.count; at++)
+        if (launch->plan.pass_fds.at[at] == fd)
+            return false;
+    launch->status_fd = fd;
+    return fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+bool cache_find(const char *program, char *const words[], struct launch *launch)
 {
     struct sha256 hash;
     int place = open_place();
+    int status_fd = status_fd_of(words);
     bool found = false;
-    if (place >= 0 && begin_digest(&hash))
-        for (size_t at = 0; words[at] && at < MOST_WORDS && !found; at++) {
+    size_t at = 0;
+    if (place >= 0 && begin_digest(&hash, program)) {
+        if (status_fd >= 0) {
+            add_text(&hash, STATUS_FD, strlen(STATUS_FD));
+            add_text(&hash, "FD", 2);
+            at = 2;
+        }
+        for (; words[at] && at < MOST_WORDS && !found; at++) {
             add_text(&hash, words[at], strlen(words[at]));
             /* The command's name, which ends the key, starts with a dash only behind "--". */
             if (words[at][0] == '-' && (at == 0 || strcmp(words[at - 1], "--") != 0))
@@ -290,7 +326,8 @@ bool cache_find(char *const words[], struct launch *launch)
             if (found)
                 put_words(launch, words + at);
         }
+    }
     if (place >= 0)
         (void)close(place);
-    return found;
+    return found && (status_fd < 0 || take_status_fd(launch, status_fd));
 }

@@ -1,18 +1,59 @@
 /* The program that is installed as `sandrun`: what was planned before is launched at once, anything else is for Python. */
 #include "sandrun.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-void front(char *argv[])
+/* Run what the cache has for these words, and end; return if Python is to. */
+static void run_kept(const char *program, char *const words[])
 {
     struct launch launch;
-    char **words = argv[0] ? argv + 1 : argv;
     /* Who names an executor wants to see it at work. */
-    if (!getenv("SANDRUN_EXECUTOR") && cache_find(words, &launch)) {
+    if (!getenv("SANDRUN_EXECUTOR") && cache_find(program, words, &launch)) {
         int status = run_or_tell(&launch);
         if (status >= 0)
             exit(status);
     }
+}
+
+void front(char *argv[])
+{
+    char script[PATH_SIZE];
+    char **words = argv[0] ? argv + 1 : argv;
+    if (python_script(script))
+        run_kept(script, words);
     python_exec(words, environ);
+}
+
+/* The program in the key is all that is executed for Python: by its words, each on a line. */
+static char *lines_of(char *const words[], size_t count)
+{
+    size_t size = 1;
+    for (size_t at = 0; at < count; at++)
+        size += strlen(words[at]) + 1;
+    char *text = must_alloc(size, 1);
+    char *end = text;
+    for (size_t at = 0; at < count; at++)
+        end = stpcpy(stpcpy(end, at ? "\n" : ""), words[at]);
+    return text;
+}
+
+void front_of(char *argv[])
+{
+    size_t count = 0, more = 0;
+    while (argv[count] && strcmp(argv[count], "--") != 0)
+        count++;
+    if (count > 0 && argv[count]) {
+        char **words = argv + count + 1;
+        run_kept(lines_of(argv, count), words);
+        while (words[more])
+            more++;
+        memmove(argv + count, words, (more + 1) * sizeof *words);
+        (void)execve(argv[0], argv, environ);
+    }
+    say("cannot start Python: %s: %s", argv[0] ? printable(argv[0]) : "no words for it", strerror(errno));
+    _exit(125);
 }

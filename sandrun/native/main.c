@@ -3,7 +3,8 @@
  * `sandrun-exec FD WORDS...` executes the launch that sandrun/native/handoff.py wrote into the memfd FD; WORDS execute
  * Python. `sandrun WORDS...` finds its launch in the plan cache. Either way Python takes over in this process where
  * nothing ran, or where something is to be told for which it has the words; SANDRUN_EXECUTOR then says what was done.
- * `sandrun-exec --child FD` is the child of a supervisor in Python (sandrun/native/child.py).
+ * `sandrun-exec --front PYTHON... -- WORDS...` is `sandrun WORDS...` where that may not be installed: it is told which words
+ * execute Python. `sandrun-exec --child FD` is the child of a supervisor in Python (sandrun/native/child.py).
  */
 #include "sandrun.h"
 
@@ -96,7 +97,7 @@ int run_or_tell(struct launch *launch)
     int status = run(launch);
     if (status == 0 || (!launch->is_stale && !tell_python(launch, status)))
         return status < 0 ? EXIT_SANDRUN : status;
-    if (!set_close_on_exec(launch->status_fd, false) ||
+    if (!set_close_on_exec(launch->status_fd, false) || !hold_close_on_exec(&launch->plan, false) ||
         syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask) != 0)
         return EXIT_SANDRUN;
     return -1;
@@ -124,6 +125,8 @@ int main(int argc, char **argv)
     if (strcmp(name, "sandrun-exec") == 0) {
         if (argc == 3 && strcmp(argv[1], "--child") == 0)
             be_child(argv[2]);
+        if (argc > 2 && strcmp(argv[1], "--front") == 0)
+            front_of(argv + 2);
         if (argc > 2)
             return execute(argv);
         say("no command of its own: sandrun uses it");

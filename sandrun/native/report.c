@@ -72,29 +72,43 @@ const char *reason(int number, char room[128])
 
 /* --- --status-fd -------------------------------------------------------------------------------------------------------------- */
 
-/* One event. A reader that went away is warned of, once; the command is not harmed by it. */
-static void send_event(const struct launch *launch, const char *event, const char *values)
+/* A line with events. A reader that went away is warned of, once; the command is not harmed by it. */
+static void send_line(const struct launch *launch, const char *line, size_t size)
 {
     static bool warned;
-    char line[256];
     char room[128];
+    int number = write_all(launch->status_fd, line, size);
+    if (number != 0 && !warned) {
+        say("warning: cannot write: --status-fd %d: %s", launch->status_fd, reason(number, room));
+        warned = true;
+    }
+}
+
+static void send_event(const struct launch *launch, const char *event, const char *values)
+{
+    char line[512];
     if (launch->status_fd < 0)
         return;
     int size = snprintf(line, sizeof line, "{\"sandrun\": %d, \"event\": \"%s\", %s}\n", SCHEMA, event, values);
-    if (size < 0 || (write(launch->status_fd, line, (size_t)size) < 0 && !warned)) {
-        say("warning: cannot write: --status-fd %d: %s", launch->status_fd, reason(errno, room));
-        warned = true;
-    }
+    if (size > 0 && (size_t)size < sizeof line)
+        send_line(launch, line, (size_t)size);
 }
 
 void report_event_started(const struct launch *launch, pid_t pid)
 {
     char values[32];
+    if (launch->status_fd >= 0 && launch->planned.size > 0)
+        send_line(launch, launch->planned.data, launch->planned.size);
     (void)snprintf(values, sizeof values, "\"pid\": %d", pid);
     send_event(launch, "exec", values);
 }
 
 /* --- --report ------------------------------------------------------------------------------------------------------------------- */
+
+static const char *how(const struct outcome *outcome)
+{
+    return outcome->timed_out ? "timeout" : outcome->signal ? "signal" : "exit";
+}
 
 static void put_survivors(FILE *file, const struct outcome *outcome)
 {
@@ -122,9 +136,8 @@ static void put_left(FILE *file, const struct outcome *outcome, const char *plac
 static void put_report(FILE *file, const struct launch *launch, const struct outcome *outcome)
 {
     const struct bytes *piece = launch->report.at;
-    const char *how = outcome->timed_out ? "timeout" : outcome->signal ? "signal" : "exit";
     (void)fprintf(file, "%s%d", piece[0].data, outcome->status_of_sandrun);
-    (void)fprintf(file, "%s\"%s\"", piece[1].data, how);
+    (void)fprintf(file, "%s\"%s\"", piece[1].data, how(outcome));
     (void)fprintf(file, "%s%d", piece[2].data, outcome->status);
     (void)fprintf(file, "%s%d", piece[3].data, outcome->signal);
     (void)fprintf(file, "%s%.6f", piece[4].data, outcome->wall);
@@ -190,11 +203,15 @@ static void say_ending(const struct outcome *outcome)
 
 int report_ended(const struct launch *launch, const struct outcome *outcome)
 {
-    char values[64];
+    char values[320];
     char room[128];
     int status = outcome->status_of_sandrun;
     say_ending(outcome);
-    (void)snprintf(values, sizeof values, "\"status\": %d, \"signal\": %d", status, outcome->signal);
+    (void)snprintf(values, sizeof values,
+                   "\"status\": %d, \"signal\": %d, \"how\": \"%s\", \"wall\": %.6f, \"user\": %.6f, \"system\": %.6f, "
+                   "\"max_rss\": %" PRIu64 ", \"killed\": %d, \"resources\": null",
+                   status, outcome->signal, how(outcome), outcome->wall, outcome->user, outcome->system,
+                   outcome->max_rss, outcome->killed);
     send_event(launch, "exit", values);
     if (launch->report_directory < 0)
         return status;

@@ -63,6 +63,7 @@ struct launch {
     struct strings report;      /* the JSON text around what is known at the end; see report.c */
     struct reader facts;        /* of a plan from the plan cache: they hold before anything is made or executed for it */
     struct bytes salt;
+    struct bytes planned;       /* the event of that name, where the plan cache has it and nobody has told it */
     bool is_stale;              /* out: they do not hold */
     int end_code, end_status;   /* out: how a child ended without a word before the command (waitid(2)); or 0 */
 };
@@ -111,6 +112,8 @@ struct job *job_prepare(const struct plan *plan, const struct watch *watch, char
 struct job *job_of(const struct given *given);
 /* Where the child waits for a byte, the rest, after the fork and before that byte. False: not as the plan says. */
 bool job_finish(const struct job *job);
+/* Whether execve(2) closes the descriptors of plan.hold; false if they are not there. */
+bool hold_close_on_exec(const struct plan *plan, bool on);
 /* The descriptors that the parent closes after the fork. */
 void job_close(struct job *job);
 /* Walk the steps of the child and execute the command. A failure is a `struct told` on error_fd and _exit(125). */
@@ -178,8 +181,11 @@ void launch_empty(struct launch *launch);
 
 /* The program as `sandrun WORDS` (argv[1] and on): run what the cache has for them, else hand over to Python. */
 _Noreturn void front(char *argv[]);
-/* A launch for these words, if there is a plan for them in the cache; would it be made again now? Its facts tell. */
-bool cache_find(char *const words[], struct launch *launch);
+/* The same as `PYTHON WORDS... -- WORDS` (argv[0] and on), for a program that knows its Python: sandrun/library. */
+_Noreturn void front_of(char *argv[]);
+/* A launch for these words, if there is a plan for them in the cache; would it be made again now? Its facts tell.
+ * `program`: who would plan it otherwise. */
+bool cache_find(const char *program, char *const words[], struct launch *launch);
 /* Whether all of these facts of an entry of the cache hold now; see sandrun/plancache/facts.py. */
 bool facts_hold(struct reader *facts, struct bytes salt);
 const char *environment_get(const char *name, size_t size); /* the first of that name, as Python takes it; NULL: none */
@@ -199,6 +205,7 @@ bool leave_words(const char *words);
 
 /* Execute the Python half with these words (without argv[0]; NULL ends them). Ends the process (125) where it is not there. */
 _Noreturn void python_exec(char *const words[], char *const environment[]);
-bool python_script(char path[4096]); /* what it executes for that, by its path without links: sandrun-python */
+enum { PATH_SIZE = 4096 }; /* PATH_MAX */
+bool python_script(char path[PATH_SIZE]); /* what it executes for that, by its path without links: sandrun-python */
 
 #endif

@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sandrun.cli.record import StatusFd
+
 FLAG_EXEC, FLAG_FOOTER = 1, 2
 """As in sandrun/native/handoff.py."""
 SIGSYS = 31
@@ -40,7 +42,7 @@ def launched(words: Sequence[str]) -> int | None:
         name = place.key(program(), words[:count])
         parts = place.parse(place.read(directory, name), name) if name else None
         if parts:
-            salt, facts, data, values, flags = parts
+            salt, facts, data, values, flags, planned = parts
             if flags & FLAG_EXEC or not hold(facts, salt):
                 return None
             try:
@@ -48,40 +50,61 @@ def launched(words: Sequence[str]) -> int | None:
             except PlanError:
                 return None
             argv = tuple(os.fsencode(word) for word in words[count - 1 :])
-            return _launch(
-                Plan(**{field: getattr(plan, field) for field, _, _ in FIELDS} | {"argv": argv}), values, flags
-            )
+            plan = Plan(**{field: getattr(plan, field) for field, _, _ in FIELDS} | {"argv": argv})
+            return _launch(plan, values, flags, place.status_fd(words), planned)
     return None
 
 
-def _launch(plan: Plan, values: Sequence[bytes], flags: int) -> int:
-    """As `_supervised` in sandrun/cli/run.py, of a plan that needs nobody beside the supervisor."""
+def _launch(plan: Plan, values: Sequence[bytes], flags: int, status_fd: str, planned: bytes) -> int | None:
+    """As `_supervised` in sandrun/cli/run.py, of a plan that needs nobody beside the supervisor.
+
+    None if there is something wrong with the descriptor for events.
+    """
     from sandrun import report, supervise  # noqa: PLC0415 (a launch that is not kept may do without)
     from sandrun.launch import launch  # noqa: PLC0415
     from sandrun.watch import begin  # noqa: PLC0415
 
+    events = None
+    if status_fd:
+        from sandrun.cli.record import StatusFd  # noqa: PLC0415 (only for programs)
+
+        try:
+            events = StatusFd(status_fd)
+        except SandrunError:
+            return None
+        if events.fd in plan.pass_fds:
+            return None
     mask = libc.rt_sigprocmask(libc.SIG_BLOCK, 0)
     try:
         watch = begin(plan)
         child = launch(plan, dict(zip(plan.env_set, values, strict=True)), watch)
     except SandrunError as error:
         if isinstance(error, StepError) and error.step != "execute":
-            _start_again("again", mask)  # it does not, where this program may not be found again
+            _start_again("again", mask, events)  # it does not, where this program may not be found again
         report.say(error.lines())
+        if events:
+            events.failed(error)
         return error.status
+    if events:
+        events.write(planned)
+        events.send("exec", pid=child.pid)
     outcome = supervise.supervise(child, watch, plan)
     report.say(report.ending(outcome))
     status = report.status(outcome)
+    if events:
+        events.ended(outcome, status)
     if status and flags & FLAG_FOOTER and os.isatty(2):
-        _start_again(f"after:{status}", mask)
+        _start_again(f"after:{status}", mask, events)
     return status
 
 
-def _start_again(words: str, mask: int) -> None:
+def _start_again(words: str, mask: int, events: StatusFd | None) -> None:
     """Have this program do the rest in full, which knows what may be wrong and has the words for it."""
     from sandrun.native.said import tell  # noqa: PLC0415 (few launches need it)
 
     argv = native.again()
     if argv and tell(words):
         libc.rt_sigprocmask(libc.SIG_SETMASK, mask)
+        if events:
+            os.set_inheritable(events.fd, True)
         os.execv(argv[0], argv)  # noqa: S606 (no shell is wanted)

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 FRONT, SCRIPT = "sandrun", "sandrun-python"
 """The native program, and what it executes for Python (tools/sandrun-python): side by side."""
+MAIN = os.path.join(os.path.dirname(report.__file__), "__main__.py")
+LIBRARY_WORDS = 3
+"""How the library starts Python (sandrun/library/launcher.py): the interpreter, one word of its options, MAIN."""
 LOCALE = ("LC_ALL", "LC_CTYPE", "LANG")
 """The first that is set decides how names are decoded (locale(7))."""
 VARIABLES = (*LOCALE, "LD_LIBRARY_PATH", "LD_PRELOAD", "XDG_CONFIG_HOME", "HOME")
@@ -91,6 +94,7 @@ class Recording:
             bare.to_bytes(),
             [given[name] for name in plan.env_set],
             handoff.FLAG_EXEC * request.exec | handoff.FLAG_FOOTER * (not request.quiet),
+            report.planned(resolution) if request.status_fd else b"",
         )
         place.write(self.directory, self.name, data)
         return ""
@@ -121,7 +125,7 @@ def begin(argv: Sequence[str], request: Request, executor: str) -> Recording | N
     """
     by_front = not executor and os.path.exists(native.BINARY)
     name = entry_name(argv, request, by_front=by_front)
-    if not name or not _is_plain(request) or not _decodes_utf8():
+    if not name or not _is_plain(request) or not _tells_first(argv, request) or not _decodes_utf8():
         return None
     try:  # noqa: SIM105 (contextlib is 2 ms of every launch)
         place.make(place.path())
@@ -142,16 +146,34 @@ def forget(argv: Sequence[str], request: Request, *, by_front: bool) -> None:
 
 def entry_name(argv: Sequence[str], request: Request, *, by_front: bool) -> str:
     """The name of the entry for these words; "" if nobody looks for one, or there is no place for it."""
-    if not place.path() or (by_front and not (sys.flags.isolated and os.path.basename(sys.argv[0]) == SCRIPT)):
+    if not place.path() or (by_front and not _front_program()):
         return ""
-    program = sys.argv[0] if by_front else again.program()
+    program = _front_program() if by_front else again.program()
     return place.key(program, argv[: len(argv) - len(request.command) + 1])
+
+
+def _front_program() -> str:
+    """What a front has in the key if it would start Python as this process was started; "" if none would.
+
+    That is the script next to it; or, of the one within the package, the words that it is told (front_of in front.c).
+    """
+    if sys.flags.isolated and os.path.basename(sys.argv[0]) == SCRIPT:
+        return sys.argv[0]
+    words = sys.orig_argv[:LIBRARY_WORDS]
+    is_told = sys.flags.safe_path and sys.flags.ignore_environment and words[-1] == MAIN == sys.argv[0]
+    return "\n".join(words) if is_told else ""
+
+
+def _tells_first(argv: Sequence[str], request: Request) -> bool:
+    """Whether events go where `place.status_fd` finds, and the front with it, or nowhere."""
+    named = [word for word in argv[: len(argv) - len(request.command)] if word.startswith(place.STATUS_FD)]
+    return not named or (len(named) == 1 and bool(place.status_fd(argv)) and not request.exec)
 
 
 def _is_plain(request: Request) -> bool:
     """Whether the launch is one that only runs a command."""
     tells = (request.locked, request.dry_run, request.explain, request.json, request.verbose)
-    writes = (request.status_fd, request.report, request.overlay_size, request.require)
+    writes = (request.report, request.overlay_size, request.require, request.hold)
     return not any((*tells, *writes))
 
 
@@ -191,7 +213,8 @@ def _own_files() -> Iterator[str]:
     """What makes plans: the modules that are loaded but those of Python itself, where modules are looked for, and what
     they are loaded by."""
     here = os.path.dirname(sys.argv[0])
-    yield from (os.path.join(here, FRONT), sys.argv[0], sys.executable, os.path.join(sys.prefix, "pyvenv.cfg"))
+    front = native.BINARY if sys.argv[0] == MAIN else os.path.join(here, FRONT)
+    yield from (front, sys.argv[0], sys.executable, os.path.join(sys.prefix, "pyvenv.cfg"))
     standard = os.path.dirname(os.__file__) + "/"
     for module in tuple(sys.modules.values()):
         file = getattr(module, "__file__", None) or ""

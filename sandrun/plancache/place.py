@@ -1,7 +1,8 @@
 """Where the entries are, under which names, and how they look: what sandrun/native/cache.c reads.
 
 An entry is `MAGIC version:u32 sum:u64` and records `tag:u16 length:u32 payload`, little-endian as those of a Plan: its
-own name, the salt, the facts, the plan, the values of `Plan.env_set` (each `length:u32 bytes`), the flags of the launch.
+own name, the salt, the facts, the plan, the values of `Plan.env_set` (each `length:u32 bytes`), the flags of the launch,
+the event `planned` where there is a descriptor for it.
 The bytes of the key that the name is the hash of, and the facts, hold numbers in the machine's own order.
 """
 
@@ -24,17 +25,18 @@ if TYPE_CHECKING:
 CACHE_VARIABLE, CACHE_BELOW = "SANDRUN_CACHE", ".local/state/sandrun/plans"
 """Plans are kept where the first says, if that is absolute, else there below the home of passwd(5), whatever HOME is."""
 MAGIC = b"SRCACHE\0"
-VERSION = 3
+VERSION = 4
 MOST_BYTES = 1 << 23
 """Of one entry: room for 20,000 paths."""
 ACCOUNTS, MOST_ACCOUNTS = "/etc/passwd", 1 << 22
 MOST_ENTRIES, MOST_IN_ALL = 256, 1 << 25
 MOST_WORDS = 64
+STATUS_FD, MOST_DIGITS = "--status-fd", 9
 EXECUTOR = b"SANDRUN_EXECUTOR"
 """Only Python looks here although it is set."""
 END_OF_NAMES = 2**32 - 1
 NAME_LENGTH = 64
-RECORDS = 6
+RECORDS = 7
 LEFTOVER_SECONDS = 60
 PRIME = 2**61 - 1
 _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -70,8 +72,19 @@ def home_in(accounts: bytes, user: int) -> str:
     return ""
 
 
+def status_fd(words: Sequence[str]) -> str:
+    """The number in `--status-fd NUMBER`, if the words begin with it: there it is an option for sure. Else ""."""
+    if len(words) < 3 or words[0] != STATUS_FD:
+        return ""
+    number = words[1]
+    return number if number.isascii() and number.isdecimal() and len(number) <= MOST_DIGITS else ""
+
+
 def key(program: str, words: Sequence[str]) -> str:
-    """The name of the entry for these words, of which the last one is the command's name; "" if there can be none."""
+    """The name of the entry for these words, of which the last one is the command's name; "" if there can be none.
+
+    A number that `status_fd` finds is no part of it, since programs have another one each time.
+    """
     try:
         cwd = os.getcwdb()
     except OSError:
@@ -82,6 +95,8 @@ def key(program: str, words: Sequence[str]) -> str:
     if set(os.getresuid()) != {effective} or set(os.getresgid()) != {group}:
         return ""
     groups = os.getgroups()
+    if status_fd(words):
+        words = (STATUS_FD, "FD", *words[2:])
     parts = [
         MAGIC + WORD.pack(VERSION) + WORD.pack(plan_format.VERSION),
         _text(os.fsencode(program)),
@@ -94,10 +109,12 @@ def key(program: str, words: Sequence[str]) -> str:
     return sha256(b"".join(parts)).hex()
 
 
-def entry(name: str, salt: bytes, facts: bytes, plan: bytes, values: Iterable[bytes], flags: int) -> bytes:
+def entry(
+    name: str, salt: bytes, facts: bytes, plan: bytes, values: Iterable[bytes], flags: int, planned: bytes = b""
+) -> bytes:
     """The bytes of an entry."""
     texts = b"".join(struct.pack("<I", len(value)) + value for value in values)
-    records = (bytes.fromhex(name), salt, facts, plan, texts, struct.pack("<Q", flags))
+    records = (bytes.fromhex(name), salt, facts, plan, texts, struct.pack("<Q", flags), planned)
     body = b"".join(struct.pack("<HI", tag, len(record)) + record for tag, record in enumerate(records))
     return MAGIC + WORD.pack(VERSION) + struct.pack("<Q", checksum(body)) + body
 
@@ -132,8 +149,8 @@ def read(directory: str, name: str) -> bytes:
         os.close(folder)
 
 
-def parse(data: bytes, name: str) -> tuple[bytes, bytes, bytes, list[bytes], int] | None:
-    """Salt, facts, plan, values and flags of an entry of this name; None if that is not what the bytes are."""
+def parse(data: bytes, name: str) -> tuple[bytes, bytes, bytes, list[bytes], int, bytes] | None:
+    """Salt, facts, plan, values, flags and event of an entry of this name; None if that is not what the bytes are."""
     head = len(MAGIC) + 12
     if data[: head - 8] != MAGIC + WORD.pack(VERSION) or data[head - 8 : head] != struct.pack(
         "<Q", checksum(data[head:])
@@ -149,7 +166,7 @@ def parse(data: bytes, name: str) -> tuple[bytes, bytes, bytes, list[bytes], int
             if tag != expected or at > len(data):
                 return None
             records.append(data[at - size : at])
-        own, salt, facts, plan, values, flags = records
+        own, salt, facts, plan, values, flags, planned = records
         while values:
             (size,) = struct.unpack_from("<I", values)
             texts.append(values[4 : 4 + size])
@@ -157,7 +174,7 @@ def parse(data: bytes, name: str) -> tuple[bytes, bytes, bytes, list[bytes], int
         (number,) = struct.unpack("<Q", flags)
     except struct.error:
         return None
-    return (salt, facts, plan, texts, number) if at == len(data) and own.hex() == name else None
+    return (salt, facts, plan, texts, number, planned) if at == len(data) and own.hex() == name else None
 
 
 def write(directory: str, name: str, data: bytes) -> None:

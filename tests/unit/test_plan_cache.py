@@ -62,12 +62,12 @@ def test_words_behind_the_command_change_nothing_before_it(words: list[str], mor
 
 
 def entry(facts: bytes = b"facts", values: tuple[bytes, ...] = (b"", b"x")) -> bytes:
-    return place.entry(NAME, b"s" * 16, facts, b"plan", values, 3)
+    return place.entry(NAME, b"s" * 16, facts, b"plan", values, 3, b"planned")
 
 
 def test_an_entry_is_read_as_it_was_written() -> None:
     """All of it comes back, under its own name only."""
-    assert place.parse(entry(), NAME) == (b"s" * 16, b"facts", b"plan", [b"", b"x"], 3)
+    assert place.parse(entry(), NAME) == (b"s" * 16, b"facts", b"plan", [b"", b"x"], 3, b"planned")
     assert place.parse(entry(), NAME[::-1]) is None
 
 
