@@ -90,7 +90,7 @@ RENAME_EXCHANGE = 2
 
 # rt_sigprocmask(2), signal(7), signalfd(2). Not from the module `signal`: it costs 6 ms and wraps numbers in an enum.
 SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK = range(3)
-SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGUSR1, SIGUSR2, SIGTERM = 1, 2, 3, 9, 10, 12, 15
+SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM = 1, 2, 3, 9, 10, 12, 14, 15
 SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH = 17, 18, 19, 20, 21, 22, 28
 SI_KERNEL, SI_TIMER = 0x80, -2
 """Origins of a signal (sigaction(2)): the kernel, which is how a terminal sends, and a timer."""

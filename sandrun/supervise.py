@@ -199,6 +199,8 @@ class _Run:
             for signal, code, sender in libc.read_signals(self.watch.signal_fd):
                 if signal == libc.SIGCHLD:
                     self._children()
+                elif signal == libc.SIGALRM:
+                    self._end_now()
                 elif not self.gone:
                     self._forward(signal, code, sender)
             if self.deadline is not None and time.monotonic() >= self.deadline:
@@ -234,6 +236,13 @@ class _Run:
         # CONT after TERM: a stopped process must be able to act on it.
         init = self.child.init[0] if self.child.init else 0
         tree.signal_tree(self.watch.scoped, libc.SIGTERM, libc.SIGCONT, init=init)
+
+    def _end_now(self) -> None:
+        """The caller wants no more of it: the command dies, and what it started is killed on the way out of here."""
+        if not self.gone:
+            self._send(libc.SIGKILL)
+        if self.timed_out:
+            self.deadline = 0  # the grace is over
 
     def _children(self) -> None:
         """Look at what SIGCHLD announced: the command's stop or end, and orphans to be reaped."""

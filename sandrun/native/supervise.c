@@ -203,6 +203,15 @@ static void time_is_up(struct state *state)
     signal_tree(state->watch->scoped, state->child->init, SIGTERM, SIGCONT);
 }
 
+/* The caller wants no more of it: the command dies, and what it started is killed on the way out of here. */
+static void end_now(struct state *state)
+{
+    if (!state->gone)
+        send_signal(state, SIGKILL, false);
+    if (state->timed_out)
+        state->deadline = 0; /* the grace is over */
+}
+
 /* Whether anything but the command lives on. */
 static bool is_any_left(const struct state *state)
 {
@@ -239,6 +248,8 @@ static void until_the_end(struct state *state)
         for (size_t at = 0; size > 0 && at < (size_t)size / sizeof *infos; at++) {
             if (infos[at].ssi_signo == SIGCHLD)
                 look_at_children(state);
+            else if (infos[at].ssi_signo == SIGALRM)
+                end_now(state);
             else if (!state->gone)
                 forward(state, &infos[at]);
         }

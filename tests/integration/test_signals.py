@@ -83,10 +83,21 @@ def test_signal_to_the_group(who: Who) -> None:
         assert heard(process) == []
 
 
+def test_alarm_ends_all(who: Who) -> None:
+    """SIGALRM kills the command and what it started, also where it ignores the signals that ask."""
+    code = LISTENER.replace("print(os.getpid()", "os.fork() or os.setsid()\nprint(os.getpid()")
+    with start(who, *python(who, code)) as process:
+        process.stdout.readline()
+        process.stdout.readline()
+        process.send_signal(signal.SIGALRM)
+        process.communicate(timeout=20)  # nobody holds the output any more
+        assert process.returncode == 128 + signal.SIGKILL
+
+
 def test_others_end_here(who: Who) -> None:
     """Signals that mean nothing to a command from outside neither reach it nor harm the supervisor."""
     with listener(who) as process:
-        for number in (signal.SIGALRM, signal.SIGPIPE, signal.SIGTTIN, signal.SIGTTOU, signal.SIGIO, signal.SIGRTMIN):
+        for number in (signal.SIGVTALRM, signal.SIGPIPE, signal.SIGTTIN, signal.SIGTTOU, signal.SIGIO, signal.SIGRTMIN):
             process.send_signal(number)
         assert heard(process) == []
 
