@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BrokenSandboxError": "sandrun.library.pool",
+    "CallError": "sandrun.library.call_errors",
+    "CallTimeoutError": "sandrun.library.call_errors",
     "CalledProcessError": "sandrun.library.run",
     "CommandError": "sandrun.errors",
     "CompletedProcess": "sandrun.library.run",
@@ -22,17 +25,25 @@ _HOMES = {
     "Popen": "sandrun.library.process",
     "Profile": "sandrun.library.builder",
     "ProfileError": "sandrun.errors",
+    "RemoteError": "sandrun.library.call_errors",
     "Resolution": "sandrun.plan.resolve",
     "Resources": "sandrun.library.status",
+    "SandboxExecutor": "sandrun.library.pool",
     "SandrunError": "sandrun.errors",
+    "SendError": "sandrun.library.call_errors",
     "StepError": "sandrun.errors",
     "UnsupportedError": "sandrun.errors",
     "UsageError": "sandrun.errors",
+    "WireError": "sandrun.library.call_errors",
+    "WorkerDiedError": "sandrun.library.call_errors",
+    "call": "sandrun.library.call",
+    "create_subprocess_exec": "sandrun.library.aio",
     "enter": "sandrun.library.inplace",
     "load": "sandrun.profile",
     "probe": "sandrun.kernel",
     "resolve": "sandrun.plan.resolve",
     "run": "sandrun.library.run",
+    "sandboxed": "sandrun.library.call",
 }
 """Each public name and the module that it comes from. The verbs `launch` and `supervise` share their modules' names."""
 

@@ -97,7 +97,7 @@ class Popen(subprocess.Popen[Any]):
         if self._raw is None:
             return None
         self._status.finish()
-        return -self._status.signal() or self._raw if self.ending != "timeout" else self._raw
+        return self._status.returncode(self._raw)
 
     @returncode.setter
     def returncode(self, value: int | None) -> None:
@@ -127,8 +127,7 @@ class Popen(subprocess.Popen[Any]):
     @property
     def command_pid(self) -> int | None:
         """The process id of the command itself, as this process sees it."""
-        pid = self._status.event("exec").get("pid")
-        return pid if isinstance(pid, int) else None
+        return self._status.command_pid()
 
     # --- signals ---
 
@@ -165,9 +164,3 @@ class Popen(subprocess.Popen[Any]):
         for stream in (self.stdin, self.stdout, self.stderr):
             if stream:
                 stream.close()
-
-    def __del__(self, *args: Any, **kwargs: Any) -> None:
-        status = getattr(self, "_status", None)
-        if status is not None:
-            status.close()
-        super().__del__(*args, **kwargs)

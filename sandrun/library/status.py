@@ -63,16 +63,25 @@ class Status:
         *lines, self._rest = (self._rest + data[:_MOST]).split(b"\n")
         for line in lines:
             name = line.partition(b'"event": "')[2].partition(b'"')[0]
-            self._events.setdefault(name.decode("ascii", "replace"), line)
+            self._events[name.decode("ascii", "replace")] = line
 
     def is_decided(self) -> bool:
         """Whether the command runs, or never will."""
-        return any(name in self._events for name in ("exec", "error", "failed"))
+        return any(name in self._events for name in ("exec", "error"))
+
+    def read(self) -> bool:
+        """Take in what there is; False once it is decided, or nobody is left to tell."""
+        try:
+            data = os.read(self.fd, _CHUNK)
+        except BlockingIOError:
+            return True
+        self.feed(data)
+        return bool(data) and not self.is_decided()
 
     def wait(self) -> None:
         """Block until it is decided, or nobody is left to tell."""
-        while not self.is_decided() and (data := os.read(self.fd, _CHUNK)):
-            self.feed(data)
+        while self.read():
+            pass
 
     def finish(self) -> None:
         """Read what is left once the launcher has ended, and close. Helpers of it may live on, so nothing waits."""
@@ -93,16 +102,20 @@ class Status:
             os.close(self.fd)
             self.fd = -1
 
-    def event(self, *names: str) -> dict[str, Any]:
-        """The first of these events that was sent; {} if none was, or what was sent is no JSON object."""
-        for name in names:
-            if name in self._events:
-                try:
-                    found = json.loads(self._events[name])
-                except ValueError:
-                    return {}
-                return found if isinstance(found, dict) else {}
-        return {}
+    def __del__(self) -> None:
+        self.close()
+
+    def event(self, name: str) -> dict[str, Any]:
+        """The event of this name; {} if there was none, or what was sent is no JSON object."""
+        try:
+            found = json.loads(self._events.get(name, b"{}"))
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def warnings(self) -> tuple[str, ...]:
+        """What the command line would have warned of before the command started."""
+        return tuple(map(str, self.event("planned").get("warnings") or ()))
 
     @property
     def started(self) -> bool:
@@ -112,18 +125,24 @@ class Status:
     @property
     def ended(self) -> bool:
         """Whether the launcher has told how the command ended."""
-        return "ended" in self._events or "exit" in self._events
+        return "exit" in self._events
 
-    def signal(self) -> int:
-        """The signal that ended the command, 0 for none."""
-        found = self.event("ended", "exit").get("signal")
-        return found if isinstance(found, int) else 0
+    def returncode(self, status: int) -> int:
+        """The command's exit status as subprocess has it; `status` is the launcher's own."""
+        event = self.event("exit")
+        signal = event.get("signal")
+        return -signal if isinstance(signal, int) and signal and event.get("how") != "timeout" else status
+
+    def command_pid(self) -> int | None:
+        """The command's process id."""
+        pid = self.event("exec").get("pid")
+        return pid if isinstance(pid, int) else None
 
     def ending(self) -> str:
         """How the command ended: "exited", "signalled", "timeout", or "lost" if nobody told."""
         if not self.ended:
             return "lost"
-        event = self.event("ended", "exit")
+        event = self.event("exit")
         if event.get("how") == "timeout":
             return "timeout"
         return "signalled" if event.get("signal") else "exited"
@@ -143,14 +162,14 @@ class Status:
 
     def resources(self) -> Resources:
         """What the run used."""
-        ended = self.event("ended", "exit")
+        ended = self.event("exit")
         group = ended.get("resources") or {}
         peak = ended.get("memory_peak", group.get("memory_peak"))
         return Resources(ended.get("wall"), ended.get("user"), ended.get("system"), ended.get("max_rss"), peak)
 
     def error(self, status: int) -> SandrunError:
         """Why the command did not run; `status` is the launcher's own, for one that ended without a word."""
-        event = self.event("failed", "error")
+        event = self.event("error")
         lines = event.get("lines") or ([event["message"]] if event.get("message") else [])
         if not lines:
             how = f"signal {-status}" if status < 0 else f"status {status}"
