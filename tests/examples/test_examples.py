@@ -1,0 +1,79 @@
+"""Each example does what its README shows, from a copy of what a clone has, as root and as an ordinary user."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.ci.runner import is_executable
+from tests.docs.documents import commands, fenced, links, matches
+from tests.support import CHECKOUT, PATH, need, need_program
+
+if TYPE_CHECKING:
+    from tests.support import Who
+
+HERE = CHECKOUT / "examples"
+EXAMPLES = sorted(path.parent.name for path in HERE.glob("*/README.md"))
+OTHERS = frozenset({"__pycache__"})
+NEEDED: dict[str, tuple[str, ...]] = {}
+"""What the machine has to have for an example, beyond what sandrun needs."""
+
+
+@pytest.fixture
+def clone(who: Who, box: Path) -> Path:
+    """The parts of a clone that the examples use, which belong to somebody else than who runs them."""
+    made = box / "clone"
+    made.mkdir()
+    for name in ("ci", "examples"):
+        shutil.copytree(CHECKOUT / name, made / name, ignore=shutil.ignore_patterns(*OTHERS))
+    return made
+
+
+def installed(who: Who) -> dict[str, str]:
+    """The environment of somebody who has activated the virtual environment of this session."""
+    place = Path(sys.executable).parent
+    env = {**who.env, "PATH": f"{place}:{PATH}"}
+    found = who.run(["python3", "-I", "-c", "import sandrun"], env=env)
+    need(found.returncode == 0 and (place / "sandrun").exists(), f"{who.name} cannot use the installation in {place}")
+    return env
+
+
+def test_every_example_is_listed() -> None:
+    """The list in examples/README.md has every directory."""
+    listed = (HERE / "README.md").read_text()
+    directories = {path.name for path in HERE.iterdir() if path.is_dir()} - OTHERS
+    assert {name for name in directories if f"]({name}/README.md) |" in listed} == directories == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("page", [HERE / "README.md", *(HERE / name / "README.md" for name in EXAMPLES)], ids=str)
+def test_links_lead_somewhere(page: Path) -> None:
+    """What the pages link to is in the checkout."""
+    assert [link for link in links(page) if not (page.parent / link.partition("#")[0]).exists()] == []
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example(name: str, who: Who, clone: Path) -> None:
+    """The one command of its README prints what the README shows, ends with 0, and leaves nothing."""
+    for program in NEEDED.get(name, ()):
+        need(shutil.which(program, path=PATH), f"the program {program} is not installed")
+    env = installed(who)
+    sessions = [line for block in fenced(HERE / name / "README.md", "console") for line in commands(block)]
+    assert [session.words for session in sessions] == [f"examples/{name}/run"], "one command, without make"
+    assert is_executable(HERE / name / "run")
+    done = who.run(["bash", "-c", sessions[0].words], env=env, cwd=clone, timeout=60)
+    said = "".join(f"{line.rstrip()}\n" for line in (done.stdout + done.stderr).splitlines())
+    assert matches(sessions[0].output, said), f"{said}\nREADME:\n{sessions[0].output}"
+    assert done.returncode == 0
+
+
+def test_the_makefile_of_the_job(who: Who, clone: Path) -> None:
+    """make runs the same suite, each line under sandrun."""
+    env = {**installed(who), "DEPLOY_TOKEN": "hunter2"}
+    done = who.run([need_program("make"), "-C", clone / "examples" / "ci-job"], env=env)
+    assert done.returncode == 0, done.stderr
+    assert "a token of the job: none" in done.stdout
+    assert "a socket: no" in done.stdout
