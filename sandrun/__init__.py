@@ -18,6 +18,7 @@ _HOMES = {
     "CalledProcessError": "sandrun.library.run",
     "CommandError": "sandrun.errors",
     "CompletedProcess": "sandrun.library.run",
+    "Denial": "sandrun.library.status",
     "Enforcement": "sandrun.library.status",
     "Kernel": "sandrun.kernel",
     "Outcome": "sandrun.supervise",

@@ -23,6 +23,9 @@ class SandrunError(Exception):
     kind = "error"
     """The word for it in the event of `--status-fd`: usage, profile, unsupported, command, step, or this one."""
 
+    told = False
+    """Whether its lines have reached the caller already."""
+
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message

@@ -44,6 +44,8 @@ def main(argv: Sequence[str]) -> int:
             return launch(argv, executor)
         return _verb(verb, argv[1:])
     except SandrunError as error:
+        if error.told:
+            return error.status
         from sandrun.report import say  # noqa: PLC0415
 
         is_word = bool(argv) and not argv[0].startswith("-")

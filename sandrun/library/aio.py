@@ -7,7 +7,7 @@ import os
 import signal
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from sandrun.library.process import END, LAUNCHER_SECONDS
+from sandrun.library.process import END, EXPLAIN, LAUNCHER_SECONDS
 from sandrun.library.start import Start
 from sandrun.library.status import Status
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from sandrun.library.start import Argument
-    from sandrun.library.status import Enforcement, Resources
+    from sandrun.library.status import Denial, Enforcement, Resources
     from sandrun.library.words import Source
 
 T = TypeVar("T")
@@ -61,6 +61,16 @@ class Process:
     def resources(self) -> Resources:
         """What the run used, once it is over."""
         return self._status.resources()
+
+    @property
+    def denials(self) -> tuple[Denial, ...] | None:
+        """What the command was refused, once it is over; None without `explain=True`."""
+        return self._status.denials()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """As `Popen.warnings`."""
+        return self._status.warnings()
 
     @property
     def command_pid(self) -> int | None:
@@ -171,6 +181,7 @@ async def create_subprocess_exec(
     pass_fds: Iterable[int] = (),
     start_new_session: bool = False,
     process_group: int | None = None,
+    explain: bool = False,
     **overrides: Any,
 ) -> Process:
     """Start a command with only what `profile` grants it, and return when it runs.
@@ -178,7 +189,7 @@ async def create_subprocess_exec(
     Arguments are those of `asyncio.create_subprocess_exec` and of `sandrun.run`. Raises SandrunError if it cannot be
     launched.
     """
-    start = Start([program, *args], profile, overrides, env, pass_fds)
+    start = Start([program, *args], profile, overrides, env, pass_fds, EXPLAIN[:explain])
     read, write = os.pipe()
     status = Status(read)
     try:
@@ -213,4 +224,7 @@ async def create_subprocess_exec(
     if not status.started:
         await launcher.communicate()  # which closes all pipes
         raise status.error(await process.wait())
+    if explain:
+        os.set_blocking(status.fd, True)
+        status.keep_reading()
     return process

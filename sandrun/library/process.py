@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sandrun.library.start import Argument
-    from sandrun.library.status import Enforcement, Resources
+    from sandrun.library.status import Denial, Enforcement, Resources
     from sandrun.library.words import Source
 
 END = signal.SIGALRM
 """Has the supervisor kill the command and clear away all of its tree, then end."""
+EXPLAIN = ("--explain",)
 LAUNCHER_SECONDS = 10.0
 """How long a launcher may take for that before it is killed itself."""
 
@@ -49,11 +50,12 @@ class Popen(subprocess.Popen[Any]):
         errors: str | None = None,
         start_new_session: bool = False,
         process_group: int | None = None,
+        explain: bool = False,
         _extra: Sequence[str] = (),
         **overrides: Any,
     ) -> None:
         self._raw: int | None = None
-        start = Start(args, profile, overrides, env, pass_fds, _extra)
+        start = Start(args, profile, overrides, env, pass_fds, (*_extra, *EXPLAIN[:explain]))
         read, write = os.pipe()
         self._status = Status(read)
         try:
@@ -88,6 +90,8 @@ class Popen(subprocess.Popen[Any]):
             self._close_pipes()
             status = self.wait()
             raise self._status.error(status)
+        if explain:
+            self._status.keep_reading()
 
     # --- how it ended ---
 
@@ -123,6 +127,16 @@ class Popen(subprocess.Popen[Any]):
     def resources(self) -> Resources:
         """What the run used, once it is over."""
         return self._status.resources()
+
+    @property
+    def denials(self) -> tuple[Denial, ...] | None:
+        """What the command was refused, once it is over; None without `explain=True`."""
+        return self._status.denials()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the command line would have warned of: protections that may be lost, and are."""
+        return self._status.warnings()
 
     @property
     def command_pid(self) -> int | None:

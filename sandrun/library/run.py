@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import subprocess
+import tempfile
 from typing import IO, TYPE_CHECKING, Any
 
-from sandrun.errors import UsageError
 from sandrun.library.process import Popen
 from sandrun.library.status import Resources
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Mapping, Sequence
 
     from sandrun.library.start import Argument
-    from sandrun.library.status import Enforcement
+    from sandrun.library.status import Denial, Enforcement
     from sandrun.library.words import Source
+
+_NAME = "report.json"
 
 
 class CalledProcessError(subprocess.CalledProcessError):
@@ -48,7 +52,8 @@ class CompletedProcess(subprocess.CompletedProcess[Any]):
         stderr: Any = None,
         *,
         enforcement: tuple[Enforcement, ...] = (),
-        denials: tuple[Mapping[str, Any], ...] | None = None,
+        denials: tuple[Denial, ...] | None = None,
+        warnings: tuple[str, ...] = (),
         resources: Resources | None = None,
         ending: str = "exited",
         report: Mapping[str, Any] | None = None,
@@ -56,6 +61,7 @@ class CompletedProcess(subprocess.CompletedProcess[Any]):
         super().__init__(args, returncode, stdout, stderr)
         self.enforcement = enforcement
         self.denials = denials
+        self.warnings = warnings
         self.resources = resources or Resources()
         self.ending = ending
         self.report = report
@@ -87,7 +93,24 @@ def run(
     report: bool = False,
     **overrides: Any,
 ) -> CompletedProcess:
-    """Run a command with only what `profile` grants it, wait for it, and return how it ended."""
+    """Run a command with only what `profile` grants it, wait for it, and return how it ended.
+
+    `profile` is the name of a profile, a path, a dict in the shape of a profile file, a `sandrun.Profile`, or a list of
+    these, the later on top. Overrides are keys of profiles (sandrun-profile(5)), by the names of their options
+    (`connect="pypi.org:443"`, `memory="1G"`, `read=["/data", "/srv"]`, `rlimit={"nofile": 64}`, `loopback=True`), or in
+    full (`time_timeout="10s"`); they add to the lists of the profile, and replace its single values. `replace`,
+    `optional` and `require` are those of the command line.
+
+    `env` names all variables that the command gets, besides those that the profile sets, and their values; without it
+    the profile chooses among those of this process. The launcher itself runs with the environment of this process.
+
+    The other arguments are those of `subprocess.run`. `timeout` seconds after the start the command and all that it
+    started are killed and `subprocess.TimeoutExpired` is raised; a timeout of the profile asks with SIGTERM first, and
+    gives status 124. `explain` has the command watched, which slows it down, and fills `denials`; `report` fills `report`
+    with the record that `--report` writes.
+
+    Raises SandrunError if the command cannot be launched, and CalledProcessError if `check` is set and it fails.
+    """
     if input is not None:
         if stdin is not None:
             raise ValueError("stdin and input arguments may not both be used.")
@@ -96,27 +119,72 @@ def run(
         if stdout is not None or stderr is not None:
             raise ValueError("stdout and stderr arguments may not be used with capture_output.")
         stdout = stderr = subprocess.PIPE
-    if explain or report:
-        raise UsageError("not there yet: explain and report")
-    with Popen(
-        argv, profile=profile, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env, pass_fds=pass_fds,
-        text=text, encoding=encoding, errors=errors, **overrides,
-    ) as process:  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        record = stack.enter_context(_Report()) if report else None
+        process = stack.enter_context(
+            Popen(
+                argv,
+                profile=profile,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=cwd,
+                env=env,
+                pass_fds=pass_fds,
+                text=text,
+                encoding=encoding,
+                errors=errors,
+                explain=explain,
+                _extra=record.words if record else (),
+                **overrides,
+            )
+        )
         try:
             out, err = process.communicate(input, timeout=timeout)
         except BaseException:
             process.end()
             raise
-    status = process.returncode
-    completed = CompletedProcess(
-        argv,
-        -1 if status is None else status,
-        out,
-        err,
-        enforcement=process.enforcement,
-        resources=process.resources,
-        ending=process.ending or "lost",
-    )
+        completed = _completed(argv, process, out, err, record.read() if record else None)
     if check:
         completed.check_returncode()
     return completed
+
+
+def _completed(argv: Any, process: Popen, out: Any, err: Any, report: Mapping[str, Any] | None) -> CompletedProcess:
+    status = process.wait()
+    return CompletedProcess(
+        argv,
+        status,
+        out,
+        err,
+        enforcement=process.enforcement,
+        denials=process.denials,
+        warnings=process.warnings,
+        resources=process.resources,
+        ending=process.ending or "lost",
+        report=report,
+    )
+
+
+class _Report:
+    """A directory for the launcher's report. It is read by descriptor: the command may be able to write around it."""
+
+    def __enter__(self) -> _Report:
+        self._directory = tempfile.TemporaryDirectory(prefix="sandrun-report-")
+        self._fd = os.open(self._directory.name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.words = (f"--report={self._directory.name}/{_NAME}",)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+        self._directory.cleanup()
+
+    def read(self) -> Mapping[str, Any] | None:
+        """The report; None if there is none, or no JSON object."""
+        try:
+            fd = os.open(_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd)
+            with open(fd, "rb") as file:
+                found = json.load(file)
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, NamedTuple
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandrun.errors import (
     EXIT_CANNOT_EXECUTE,
@@ -18,7 +19,11 @@ from sandrun.errors import (
     UsageError,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _CHUNK = 65536
+_HELPER_SECONDS = 5.0
 _MOST = 16 * 1024 * 1024
 """More than any launcher says; a pipe that never ends must not fill the memory."""
 _HINT = "hint: "
@@ -39,6 +44,24 @@ class Enforcement(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+class Denial(NamedTuple):
+    """One thing that the command was refused, or what it failed of.
+
+    `act` and `target` name it for programs, `what` and `reason` for people; `remedy` is the smallest flag that would grant
+    it, or advice, "" if there is none. `standing` says how sure it is that the command failed of it, and `details` is the
+    whole entry of the report (sandrun(1)).
+    """
+
+    act: str
+    target: str
+    what: str
+    reason: str
+    remedy: str
+    standing: str
+    times: int
+    details: Mapping[str, Any]
+
+
 class Resources(NamedTuple):
     """What a run used: seconds and bytes. None where it is not known; `memory_peak` needs a control group."""
 
@@ -55,6 +78,8 @@ class Status:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._rest = b""
+        self._reader: threading.Thread | None = None
+        self._lock = threading.Lock()
         self._events: dict[str, bytes] = {}
         """The last line of each event, by its name; parsed when it is asked for."""
 
@@ -83,18 +108,34 @@ class Status:
         while self.read():
             pass
 
+    def keep_reading(self) -> None:
+        """Read by a thread of its own what may be more than a pipe holds."""
+        self._reader = threading.Thread(target=self._drain, name="sandrun-status", daemon=True)
+        self._reader.start()
+
+    def _drain(self) -> None:
+        while data := os.read(self.fd, _CHUNK):
+            self.feed(data)
+
     def finish(self) -> None:
-        """Read what is left once the launcher has ended, and close. Helpers of it may live on, so nothing waits."""
-        if self.fd < 0:
-            return
+        """Read what is left once the launcher has ended, and close. Helpers of it may live on, so nothing waits long."""
+        with self._lock:
+            if self.fd < 0:
+                return
+            if self._reader:
+                self._reader.join(_HELPER_SECONDS)
+                if self._reader.is_alive():
+                    return  # it reads from the descriptor
+            self._read_rest()
+            self.close()
+
+    def _read_rest(self) -> None:
+        os.set_blocking(self.fd, False)
         try:
-            os.set_blocking(self.fd, False)
             while data := os.read(self.fd, _CHUNK):
                 self.feed(data)
         except BlockingIOError:
-            pass
-        finally:
-            self.close()
+            return
 
     def close(self) -> None:
         """Close the descriptor; more than once is fine."""
@@ -159,6 +200,20 @@ class Status:
             for one in found
             if isinstance(one, dict)
         )
+
+    def denials(self) -> tuple[Denial, ...] | None:
+        """What the run was refused; None where nobody watched."""
+        told = self.event("explained").get("explained")
+        if not isinstance(told, dict):
+            return None
+        found = []
+        for finding in told.get("findings") or ():
+            remedy = finding.get("remedy") or {}
+            words = remedy.get("flag") or remedy.get("toml") or remedy.get("text") or ""
+            for one in finding.get("denials") or ():
+                texts = (str(one.get(name) or "") for name in ("act", "target", "what", "reason"))
+                found.append(Denial(*texts, str(words), str(finding.get("standing")), int(one.get("times") or 1), one))
+        return tuple(found)
 
     def resources(self) -> Resources:
         """What the run used."""
