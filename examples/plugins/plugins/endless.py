@@ -1,0 +1,7 @@
+"""Never ends."""
+
+
+def apply(text):
+    """Nothing, for ever."""
+    while True:
+        pass

@@ -1,0 +1,6 @@
+"""A good one."""
+
+
+def apply(text):
+    """In capitals."""
+    return text.title()
