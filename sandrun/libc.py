@@ -258,6 +258,14 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 
     return _check(_prctl(option, arg2, arg3, arg4, arg5))
 
 
+def set_subreaper(*, on: bool) -> bool:
+    """Whether orphans below this process become its children from here on; returns whether they did before."""
+    was = ctypes.c_int()
+    prctl(PR_GET_CHILD_SUBREAPER, ctypes.addressof(was))
+    prctl(PR_SET_CHILD_SUBREAPER, int(on))
+    return bool(was.value)
+
+
 def unshare(flags: int) -> None:
     """unshare(2)."""
     _check(_unshare(flags))
