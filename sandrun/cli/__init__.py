@@ -20,6 +20,7 @@ VERBS = {
     "report": "sandrun.cli.report",
     "shrink": "sandrun.cli.shrink",
     "trace": "sandrun.cli.trace",
+    "up": "sandrun.cli.up",
     "why": "sandrun.cli.why",
     "workspace": "sandrun.cli.workspace",
 }

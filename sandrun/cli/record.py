@@ -11,12 +11,14 @@ import stat
 
 from sandrun import report
 from sandrun.errors import EXIT_LATER_CHECK, SandrunError, UsageError
+from sandrun.events import StatusFd, writable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from sandrun.brokered.session import Session as Brokered
     from sandrun.cli.options import Request
     from sandrun.explain.session import Explained
     from sandrun.explain.session import Session as Explaining
@@ -29,75 +31,8 @@ if TYPE_CHECKING:
     from sandrun.trace.session import Session as Tracing
     from sandrun.workspace.launch import Session
 
-INT_MAX = 2**31 - 1
 _SUMS = 2**32 - 5
 """A prime."""
-FIRST_FREE_FD = 3
-
-
-def _writable(option: str, text: str) -> int:
-    """The descriptor that an option names, open for writing, and closed in the command. Raises UsageError."""
-    if not (text.isascii() and text.isdecimal()) or int(text) > INT_MAX:
-        raise UsageError(f"not a file descriptor: {option} {text}")
-    fd = int(text)
-    if fd < FIRST_FREE_FD:
-        raise UsageError(
-            f"not free for events: {option} {fd}",
-            hint="the command uses 0 to 2 itself: open another one, as in --status-fd 3 3>events.json",
-        )
-    try:
-        import fcntl  # noqa: PLC0415 (only for these options)
-
-        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
-            raise UsageError(f"not open for writing: {option} {fd}")
-    except OSError as error:
-        raise UsageError(f"cannot use: {option} {fd}: {report.reason(error)}") from None
-    os.set_inheritable(fd, False)
-    return fd
-
-
-class StatusFd:
-    """Events as JSON lines. A reader that went away is warned of; the command is not harmed by it."""
-
-    def __init__(self, text: str) -> None:
-        """Check the argument of `--status-fd`; "" is a StatusFd that writes nothing. Raises UsageError."""
-        self.fd = _writable("--status-fd", text) if text else -1
-        self._warned = False
-
-    def send(self, event: str, **values: Any) -> None:
-        """Write one event."""
-        if self.fd >= 0:
-            self.write(report.event(event, **values))
-
-    def ended(self, outcome: Outcome, status: int) -> None:
-        """The command and everything it started are gone; `status` is that of sandrun."""
-        if self.fd < 0:
-            return
-        usage = report.outcome_document(outcome)
-        names = ("how", "wall", "user", "system", "max_rss", "killed", "resources")
-        self.send("exit", status=status, signal=outcome.signal, **{name: usage[name] for name in names})
-
-    def failed(self, error: SandrunError) -> None:
-        """The command did not run."""
-        lines = error.lines()
-        self.send(
-            "error",
-            status=error.status,
-            message="; ".join(lines),
-            kind=error.kind,
-            lines=lines,
-            hint=error.hint,
-        )
-
-    def write(self, line: bytes) -> None:
-        """Write an event as `report.event` makes it."""
-        try:
-            while line:
-                line = line[os.write(self.fd, line) :]
-        except OSError as error:
-            if not self._warned:
-                report.warn([f"cannot write: --status-fd {self.fd}: {report.reason(error)}"])
-            self._warned = True
 
 
 def read_hold(text: str) -> tuple[int, ...]:
@@ -107,7 +42,7 @@ def read_hold(text: str) -> tuple[int, ...]:
     words = text.split(":")
     if len(words) != 2:
         raise UsageError(f"not two file descriptors: --hold {text}", hint="write READY:GO, as in --hold 3:4")
-    return tuple(_writable("--hold", word) for word in words)
+    return tuple(writable("--hold", word) for word in words)
 
 
 class ReportFile:
@@ -185,12 +120,15 @@ class Record:
             self.file = ReportFile(request.report)
         except SandrunError as error:
             self.events.failed(error)
+            error.told = self._told_by_events()
             raise
         self.profile: Profile | None = None
         self.resolution: Resolution | None = None
         self.warned: tuple[str, ...] = ()
         self.held: Held | None = None
         """The lock that the launch is held to."""
+        self.brokered: Brokered | None = None
+        """The inputs and outputs of the launch."""
         self.explaining: Explaining | Tracing | None = None
         """What tells more of the run once it is over."""
 
@@ -263,13 +201,15 @@ class Record:
         explained = self.explaining.finish(outcome, private) if self.explaining else None
         if explained and self.request.json:
             report.say_json(explained.document())
-        elif explained:
+        elif explained and not self._told_by_events():
             report.say(explained.text())
         denied = explained.document() if explained and explained.section == "explained" else None
         needed = self.held.needed(outcome.network, denied) if self.held else []
         if self.held and needed:
             report.say(self.held.ending(needed))
             status = status or EXIT_LATER_CHECK
+        if self.brokered:
+            status = self.brokered.finish(outcome, status)
         if denied is not None:
             self.events.send("explained", explained=denied)
         self.events.ended(outcome, status)
@@ -284,6 +224,7 @@ class Record:
             outcome=outcome,
             workspace=workspace,
             locked=self.held.document(needed) if self.held else None,
+            broker=self.brokered.document() if self.brokered else None,
             told=self._told(outcome, explained),
             plan=self.plan_document(),
         )
@@ -302,9 +243,14 @@ class Record:
         told = {explained.section: explained.document()}
         return {**told, "used": used(outcome, explained)} if used else told
 
+    def _told_by_events(self) -> bool:
+        """Whether whoever reads the events wants nothing of them on stderr, which is then the command's alone."""
+        return self.request.quiet and self.events.fd >= 0
+
     def failed(self, error: SandrunError) -> None:
-        """The command did not run; the caller prints why."""
+        """The command did not run; the caller prints why, unless a program that wants quiet has it as an event."""
         self.events.failed(error)
+        error.told = self._told_by_events()
         document = report.run_document(
             self.request.command,
             error.status,

@@ -6,8 +6,9 @@ import os
 
 from sandrun import native, report
 from sandrun.cli import options
-from sandrun.cli.record import Record, StatusFd
+from sandrun.cli.record import Record
 from sandrun.errors import SandrunError, StepError
+from sandrun.events import StatusFd
 from sandrun.named import NamedTuple
 
 TYPE_CHECKING = False
@@ -71,10 +72,13 @@ def _tell_where_asked(argv: Sequence[str], error: SandrunError) -> None:
     """Send that the command line is wrong, if it begins with where to."""
     from sandrun.plancache.place import status_fd  # noqa: PLC0415 (only of a wrong command line)
 
+    words = argv[: argv.index("--")] if "--" in argv else argv
     try:
-        StatusFd(status_fd(argv)).failed(error)
+        events = StatusFd(status_fd(argv))
     except SandrunError:
         return  # the first mistake is the one that is told
+    events.failed(error)
+    error.told = events.fd >= 0 and ("-q" in words or "--quiet" in words)
 
 
 def run(
@@ -93,6 +97,12 @@ def run(
     """
     from sandrun.plan import environment  # noqa: PLC0415 (what a wrong command line does without is imported here)
 
+    profile = profile or load_profile(request, recording)
+    if not request.dry_run and any(key.startswith("broker.") for key in profile.values):
+        from sandrun.brokered import session as broker  # noqa: PLC0415 (few launches need it)
+
+        record.brokered = broker.begin(profile, request)
+        profile = record.brokered.profile
     is_final = request.dry_run or request.explain or request.exec or record.explaining is not None
     prepared = prepare(request, request.command, assume=not is_final, profile=profile, recording=recording)
     prepared = prepared._replace(resolution=_holding(prepared.resolution, record.hold))
@@ -104,6 +114,8 @@ def run(
     record.planned(profile, resolution)
     if request.dry_run:
         return record.shown()
+    if record.brokered:
+        record.brokered.check(resolution, prepared.kernel)
 
     plan = resolution.plan
     values = environment.values(profile, resolution.account)
@@ -111,7 +123,8 @@ def run(
         from sandrun import alone  # noqa: PLC0415 (few launches need it)
 
         alone.check(plan)
-    _natively(prepared, values, record, executor, argv, recording)
+    if not record.brokered:
+        _natively(prepared, values, record, executor, argv, recording)
     if request.exec:
         return _become(plan, values)
     return _supervised(prepared, request, record)
@@ -125,6 +138,20 @@ def _holding(resolution: Resolution, hold: tuple[int, ...]) -> Resolution:
 
     fields = {name: getattr(resolution.plan, name) for name, _, _ in FIELDS}
     return resolution._replace(plan=Plan(**fields | {"hold": hold}))
+
+
+def load_profile(request: Request, recording: Recording | None = None) -> Profile:
+    """The profile that the options mean. Raises ProfileError."""
+    from sandrun.profile import load  # noqa: PLC0415 (what a wrong command line does without is imported here)
+
+    return load(
+        request.profiles,
+        request.overrides,
+        replace=request.replace,
+        optional=request.optional,
+        require=request.require,
+        seen=recording.profiles if recording else None,
+    )
 
 
 def _become(plan: Plan, values: Mapping[bytes, bytes]) -> int:
@@ -286,16 +313,8 @@ def prepare(
     from sandrun.kernel import assume_namespaces, probe, with_broker, with_cgroup, with_landlock, with_namespaces  # noqa: PLC0415
     from sandrun.plan import egress, namespaces  # noqa: PLC0415
     from sandrun.plan.shown import view_wanted  # noqa: PLC0415
-    from sandrun.profile import load  # noqa: PLC0415
 
-    profile = profile or load(
-        request.profiles,
-        request.overrides,
-        replace=request.replace,
-        optional=request.optional,
-        require=request.require,
-        seen=recording.profiles if recording else None,
-    )
+    profile = profile or load_profile(request, recording)
     host = recording.host if recording else None
     kernel = probe() if abi is None else with_landlock(probe(), abi)
     if any(key.startswith("resources.") for key in profile.values):

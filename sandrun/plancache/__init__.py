@@ -10,7 +10,9 @@ the entry and is asked again before each use (`facts`); "never" means that such 
 - The command line up to the command's name: key. Options end at the first word that is none, so the words of the command
   change no option, and nothing in `plan` looks at them; they are in no entry. The command's name is one of the words.
 - Who and where: effective uid and gid, groups, working directory (by name): key. Another real than effective id: never.
-- Which program: the place of the front, or interpreter and `sys.path` where Python looks by itself: key. The modules
+- The number in `--status-fd NUMBER`, if these are the first words: not in the key, the launch takes that of its own words.
+  Anywhere else: never. What the event `planned` says is in the entry, as the plan is.
+- Which program: the place of the front, or the words by which it starts Python, or interpreter and `sys.path` where Python looks by itself: key. The modules
   that were imported, the directories of `sys.path`, the interpreter, the front, libseccomp: facts FILE.
 - The environment (`Host.environ`, XDG_CONFIG_HOME and HOME for profiles, the locale's variables for how names are
   decoded): names are in the key; a value that was asked for is a fact ENV, the hash of it with a salt of the entry. A
@@ -35,7 +37,7 @@ the entry and is asked again before each use (`facts`); "never" means that such 
   launch does about these (the terminal, ignored signals) it decides anew from its own surroundings.
 
 Never kept either: what the native executor does not serve, a plan with warnings or lost protections, `create` targets,
-variables that a profile of the user's or `--env` sets, `require`, resources, and options that tell (`--report`, `--verbose`, ...).
+variables that a profile of the user's or `--env` sets, `require`, resources, and other options that tell (`--report`, `--verbose`, ...).
 
 **Facts FILE** say which file it is by device, inode, size and times. A change within the grain of the clock would not
 show, so nothing is kept that changed later than two seconds before this process began; that also covers what changes

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sandrun.cli.record import StatusFd
+    from sandrun.events import StatusFd
 
 FLAG_EXEC, FLAG_FOOTER = 1, 2
 """As in sandrun/native/handoff.py."""
@@ -66,7 +66,7 @@ def _launch(plan: Plan, values: Sequence[bytes], flags: int, status_fd: str, pla
 
     events = None
     if status_fd:
-        from sandrun.cli.record import StatusFd  # noqa: PLC0415 (only for programs)
+        from sandrun.events import StatusFd  # noqa: PLC0415 (only for programs)
 
         try:
             events = StatusFd(status_fd)
@@ -81,9 +81,10 @@ def _launch(plan: Plan, values: Sequence[bytes], flags: int, status_fd: str, pla
     except SandrunError as error:
         if isinstance(error, StepError) and error.step != "execute":
             _start_again("again", mask, events)  # it does not, where this program may not be found again
-        report.say(error.lines())
         if events:
             events.failed(error)
+        if not events or flags & FLAG_FOOTER:
+            report.say(error.lines())
         return error.status
     if events:
         events.write(planned)

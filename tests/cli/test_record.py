@@ -26,6 +26,7 @@ DOCUMENT = {
     "outcome",
     "workspace",
     "locked",
+    "broker",
     "explained",
     "trace",
     "used",
@@ -62,45 +63,89 @@ def events(*words: str, who: Who, box: Path) -> tuple[int, list[dict[str, Any]],
         return done.returncode, [json.loads(line) for line in file], done.stderr
 
 
+def ended(event: dict[str, Any]) -> dict[str, Any]:
+    """An exit event without what was used, which is looked at."""
+    assert 0 <= event.pop("wall") < 60
+    assert 0 <= event.pop("user") < 60
+    assert 0 <= event.pop("system") < 60
+    assert event.pop("max_rss") > 100_000
+    assert event.pop("killed") == 0
+    assert event.pop("resources") is None
+    return event
+
+
 def test_events_of_a_run(who: Who, box: Path) -> None:
-    """A run is an exec event with the command's pid, then an exit event."""
-    status, (first, second), _ = events("--", "sh", "-c", "exit 7", who=who, box=box)
+    """A run is a planned event with what is enforced, an exec event with the command's pid, then an exit event."""
+    status, (planned, first, second), _ = events("--", "sh", "-c", "exit 7", who=who, box=box)
     assert status == 7
+    assert planned.keys() == {"sandrun", "event", "warnings", "enforcement"}
+    assert (planned["sandrun"], planned["event"]) == (1, "planned")
+    assert "network.connect" in {row["key"] for row in planned["enforcement"]}
+    assert {row["state"] for row in planned["enforcement"]} == {"enforced"}
     assert first.keys() == {"sandrun", "event", "pid"}
     assert (first["sandrun"], first["event"]) == (1, "exec")
     assert first["pid"] > 1
-    assert second == {"sandrun": 1, "event": "exit", "status": 7, "signal": 0}
+    assert ended(second) == {"sandrun": 1, "event": "exit", "status": 7, "signal": 0, "how": "exit"}
 
 
 def test_events_of_a_signal(who: Who, box: Path) -> None:
     """Death by a signal names it."""
     _, seen, _ = events("--", "sh", "-c", "kill -9 $$", who=who, box=box)
-    assert seen[-1] == {"sandrun": 1, "event": "exit", "status": 137, "signal": 9}
+    assert ended(seen[-1]) == {"sandrun": 1, "event": "exit", "status": 137, "signal": 9, "how": "signal"}
+
+
+def test_events_of_a_timeout(who: Who, box: Path) -> None:
+    """The end by the profile's own time is told from a signal."""
+    _, seen, _ = events("--timeout", "200ms", "--", "sleep", "60", who=who, box=box)
+    assert (seen[-1]["status"], seen[-1]["how"]) == (124, "timeout")
+    assert 0.2 <= seen[-1]["wall"] < 30
+
+
+def test_events_of_a_wrong_command_line(who: Who, box: Path) -> None:
+    """Who names the descriptor first is told even what cannot be parsed, in parts."""
+    reader, writer = os.pipe()
+    words = ["--status-fd", str(writer), "--bogus"]
+    done = sandrun(*words, "--", "true", "-q", who=who, cwd=box, pass_fds=[writer])
+    quiet = sandrun(*words, "-q", "--", "true", who=who, cwd=box, pass_fds=[writer])
+    os.close(writer)
+    with open(reader) as file:
+        event, again = map(json.loads, file)
+    assert event == again
+    assert (done.returncode, quiet.returncode, quiet.stderr) == (125, 125, "")
+    assert done.stderr == "".join(f"sandrun: {line}\n" for line in event["lines"])
+    assert (event["event"], event["kind"], event["status"]) == ("error", "usage", 125)
+    assert event["lines"] == ["no such option: --bogus", f"hint: {event['hint']}"]
 
 
 @pytest.mark.parametrize(
-    ("words", "status"),
+    ("words", "status", "kind"),
     [
-        (["--read", "/no/such", "--", "true"], 125),
-        (["-p", "no-such-profile", "--", "true"], 125),
-        (["--", "no-such-command"], 127),
-        (["--", "/etc/passwd"], 126),
+        (["--read", "/no/such", "--", "true"], 125, "unsupported"),
+        (["-p", "no-such-profile", "--", "true"], 125, "profile"),
+        (["--require", "landlock>=99", "--", "true"], 125, "unsupported"),
+        (["--", "no-such-command"], 127, "command"),
+        (["--", "/etc/passwd"], 126, "command"),
+        (["--report", "/no/such/file", "--", "true"], 125, "error"),
     ],
 )
-def test_no_exec_event_if_it_never_ran(who: Who, box: Path, words: list[str], status: int) -> None:
-    """sandrun's own failure is an error event alone, so that its status is told from the same one of a command."""
+def test_no_exec_event_if_it_never_ran(who: Who, box: Path, words: list[str], status: int, kind: str) -> None:
+    """sandrun's own failure is an error event alone, so that its status is told from the same one of a command.
+
+    A program that wants quiet has it there, and stderr is the command's.
+    """
     exit_status, (event,), stderr = events(*words, who=who, box=box)
     assert exit_status == status
-    assert event.keys() == {"sandrun", "event", "status", "message"}
-    assert (event["event"], event["status"]) == ("error", status)
-    assert event["message"].partition("; ")[0] in stderr
+    assert event.keys() == {"sandrun", "event", "status", "message", "kind", "lines", "hint"}
+    assert (event["event"], event["status"], event["kind"]) == ("error", status, kind)
+    assert event["message"] == "; ".join(event["lines"])
+    assert stderr == ""
 
 
 def test_a_command_that_exits_125_did_run(who: Who, box: Path) -> None:
     """The exec event tells 125 of the command from 125 of sandrun."""
     status, seen, _ = events("--", "sh", "-c", "exit 125", who=who, box=box)
     assert status == 125
-    assert [event["event"] for event in seen] == ["exec", "exit"]
+    assert [event["event"] for event in seen] == ["planned", "exec", "exit"]
 
 
 def test_the_command_does_not_get_the_descriptor(who: Who, box: Path) -> None:

@@ -155,7 +155,7 @@ def test_wrong_in_a_changed_root(who: Who) -> None:
 
 
 def test_one_start_is_told(who: Who) -> None:
-    """Programs that read the events see one start, of the command that runs."""
+    """Programs that read the events see one start, of the command that runs, and before it the plan that holds."""
     need_namespaces(who)
     need_landlock(6)
     cwd = project(who)
@@ -167,7 +167,7 @@ def test_one_start_is_told(who: Who) -> None:
         subprocess.run(words, check=True, pass_fds=(writer,), env=who.env, cwd=cwd)
         return [json.loads(line)["event"] for line in os.read(reader, 65536).splitlines()]
 
-    assert in_child(go, who) == ["exec", "exit"]
+    assert in_child(go, who) == ["planned", "planned", "exec", "exit"]
 
 
 def test_both_plans_are_shown(who: Who) -> None:

@@ -182,6 +182,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     # What every launch looks at first, without the modules that make plans.
+    ("sandrun.events", ("sandrun.report", *FOUNDATION)),
     ("sandrun.plancache.answers", FOUNDATION),
     ("sandrun.plancache.place", ("sandrun.plancache.answers", *FOUNDATION, *NOUNS)),
     (
@@ -190,6 +191,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "sandrun.plancache.*",
             "sandrun.native",
             "sandrun.native.said",
+            "sandrun.events",
             "sandrun.report",
             "sandrun.launch",
             "sandrun.supervise",
