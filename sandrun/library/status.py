@@ -211,8 +211,9 @@ class Status:
             remedy = finding.get("remedy") or {}
             words = remedy.get("flag") or remedy.get("toml") or remedy.get("text") or ""
             for one in finding.get("denials") or ():
-                texts = (str(one.get(name) or "") for name in ("act", "target", "what", "reason"))
-                found.append(Denial(*texts, str(words), str(finding.get("standing")), int(one.get("times") or 1), one))
+                act, target, what, reason = (str(one.get(name) or "") for name in ("act", "target", "what", "reason"))
+                standing, times = str(finding.get("standing") or ""), int(one.get("times") or 1)
+                found.append(Denial(act, target, what, reason, str(words), standing, times, one))
         return tuple(found)
 
     def resources(self) -> Resources:

@@ -33,6 +33,10 @@ _READ_BY_LAUNCHER = (
 """How the names of variables begin that change what the launcher itself does, before anything is confined."""
 
 
+class UnknownKeyError(UsageError, AttributeError):
+    """There is no such key, and so no argument or method of that name."""
+
+
 class Asked(NamedTuple):
     """What one launch asks for: flags, documents on top of which they count, and variables for the command.
 
@@ -74,16 +78,21 @@ def asked(
 
 def _source(source: Any, *, is_last: bool) -> tuple[list[str | Table], list[str], dict[str, str]]:
     """The profiles, flags and variables of one argument."""
-    if isinstance(source, str):
-        return [source], [], {}
-    if isinstance(source, os.PathLike):
-        path: str = os.fspath(source)
-        return [path if "/" in path else f"./{path}"], [], {}
+    if isinstance(source, str | os.PathLike):
+        return [profile_word(source)], [], {}
     document, variables = read_document(source)
-    said = _flags(document) if is_last else None
+    said = document_flags(document) if is_last else None
     if said is None:
         return [document], [], variables
     return [*said[0]], said[1], variables
+
+
+def profile_word(source: str | os.PathLike[str]) -> str:
+    """What `--profile` is given: a string as it is, an object that is a path as a path."""
+    if isinstance(source, str):
+        return source
+    path = os.fspath(source)
+    return path if "/" in path else f"./{path}"
 
 
 def read_document(source: object) -> tuple[Table, dict[str, str]]:
@@ -97,7 +106,7 @@ def read_document(source: object) -> tuple[Table, dict[str, str]]:
     raise UsageError(f"not a profile: {quoted(repr(source))}", hint="a name, a path, a dict or a sandrun.Profile")
 
 
-def _flags(document: Table) -> tuple[list[str], list[str]] | None:
+def document_flags(document: Table) -> tuple[list[str], list[str]] | None:
     """The profiles and flags that say the same as a document; None if no flags do, or something is wrong in it."""
     flags: list[str] = []
     extends = document.get("extends", [])
@@ -161,14 +170,18 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, str | int | float) and "\0" not in str(value) and value != ""
 
 
+def names() -> dict[str, Key]:
+    """The keys by the names of their options, as Python writes them."""
+    return {key.option.removeprefix("--").replace("-", "_"): key for key in KEYS if key.option}
+
+
 def key_named(name: str, taken: frozenset[str] = frozenset()) -> Key:
-    """The key behind the name of an argument: its option's, or its path, with `_`. Raises UsageError."""
-    names = {key.option.removeprefix("--").replace("-", "_"): key for key in KEYS if key.option}
-    names = {short: key for short, key in names.items() if short not in taken}
-    names |= {key.path.replace(".", "_"): key for key in KEYS}
-    if name not in names:
-        raise UsageError(f"no key of a profile: {quoted(name)}", hint=suggest(name, names))
-    return names[name]
+    """The key behind the name of an argument: its option's, or its path, with `_`. Raises UnknownKeyError."""
+    known = {short: key for short, key in names().items() if short not in taken}
+    known |= {key.path.replace(".", "_"): key for key in KEYS}
+    if name not in known:
+        raise UnknownKeyError(f"no key of a profile: {quoted(name)}", hint=suggest(name, known))
+    return known[name]
 
 
 def key_value(key: Key, value: object) -> object:
@@ -183,10 +196,10 @@ def key_value(key: Key, value: object) -> object:
     return dict(value) if key.merge != LAST and hasattr(value, "items") else value  # type: ignore[call-overload]
 
 
-def _overrides(overrides: Table) -> tuple[list[str], dict[str, dict[str, object]]]:
+def _overrides(overrides: Table) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """The flags of keyword arguments, and the document of those that no flag can say."""
     flags: list[str] = []
-    document: dict[str, dict[str, object]] = {}
+    document: dict[str, dict[str, Any]] = {}
     for name, given in overrides.items():
         if name in ("replace", "optional", "require"):
             several = [given] if isinstance(given, str) else list(given)  # type: ignore[call-overload]
@@ -202,13 +215,18 @@ def _overrides(overrides: Table) -> tuple[list[str], dict[str, dict[str, object]
     return flags, document
 
 
-def add(document: dict[str, dict[str, object]], key: Key, value: object) -> None:
-    """Put the value of a key into a document, where TOML has it."""
+def add(document: dict[str, dict[str, Any]], key: Key, value: Any) -> None:
+    """Put the value of a key into a document, where TOML has it: lists and tables grow, others are replaced."""
     table, _, name = key.path.partition(".")
-    if name:
-        document.setdefault(table, {})[name] = value
+    values = document.setdefault(table, {})
+    if not name:
+        values.update(value)
+    elif key.merge == UNION:
+        values[name] = [*values.get(name, []), *value]
+    elif key.merge == TABLE:
+        values[name] = {**values.get(name, {}), **value}
     else:
-        document[table] = dict(value)  # type: ignore[call-overload]
+        values[name] = value
 
 
 def _strings(env: Mapping[str, str]) -> dict[str, str]:
