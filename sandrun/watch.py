@@ -128,6 +128,9 @@ def begin(plan: Plan, *, verbose: bool = False, observer: Observer | None = None
     except OSError as error:
         raise SandrunError(f"cannot supervise: {libc.strerror(error.errno or 0)}") from None
     libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
+    if plan.hold:
+        # Whoever holds several commands together ends them together, also if it is killed.
+        libc.prctl(libc.PR_SET_PDEATHSIG, libc.SIGALRM)
     return watch
 
 

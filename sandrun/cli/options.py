@@ -73,6 +73,7 @@ VERB_USAGE = (
     "sandrun report",
     "sandrun shrink",
     "sandrun trace",
+    "sandrun up",
     "sandrun why",
     "sandrun workspace list|diff|commit|discard",
 )

@@ -172,6 +172,9 @@ static bool begin(const struct plan *plan, struct watch *watch)
     watch->scoped = (plan->landlock_scoped & SCOPE_SIGNAL) && plan->no_new_privs &&
                     !(plan->namespaces & (CLONE_NEWPID | CLONE_NEWNS)) && scope_signals(plan->landlock_fs != 0);
     watch->signal_fd = (int)syscall(SYS_signalfd4, -1, &all, sizeof all, O_NONBLOCK | O_CLOEXEC);
+    /* Whoever holds several commands together ends them together, also if it is killed. */
+    if (plan->hold.count && prctl(PR_SET_PDEATHSIG, (unsigned long)SIGALRM, 0UL, 0UL, 0UL) != 0)
+        return false;
     return watch->signal_fd >= 0 && prctl(PR_SET_CHILD_SUBREAPER, 1UL, 0UL, 0UL, 0UL) == 0;
 }
 

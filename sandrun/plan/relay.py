@@ -77,7 +77,7 @@ def relay_plan(
         publish=egress.publish,
         no_new_privs=1,
     )
-    if _can_be_nobody(kernel, host):
+    if can_be_nobody(kernel, host):
         fields.update(uid=NOBODY, gid=NOBODY, set_groups=1, groups=())
     most = host.rlimit(RLIMIT_NOFILE)[1]
     fields["rlimits"] = ((RLIMIT_CORE, 0, 0), (RLIMIT_NOFILE, most, most))
@@ -95,7 +95,7 @@ def _profile() -> Profile:
     return Profile("relay", values=MappingProxyType({origin.key: tuple(Value(name, origin) for name in CALLS)}))
 
 
-def _can_be_nobody(kernel: Kernel, host: Host) -> bool:
+def can_be_nobody(kernel: Kernel, host: Host) -> bool:
     """Whether this is root and may become nobody. In a user namespace that has no such ids (user_namespaces(7)) it is an
     ordinary user to all others, and stays that one without its capabilities, as other users do.
     """

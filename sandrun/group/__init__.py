@@ -1,0 +1,1 @@
+"""Several commands under a profile each, joined by pipes, that start, run and end together: `sandrun up`."""
