@@ -37,12 +37,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> Generator[None, Any, Any]:
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, Any, Any]:
     """Start the session anew under the launcher, before anything of the tests is imported and before output is captured."""
     if getattr(early_config.known_args_namespace, "sandbox", None):
         from sandrun.testing import session  # noqa: PLC0415 (few sessions need it)
 
-        session.enter(early_config, args)
+        session.enter(early_config)
     return (yield)
 
 
@@ -87,14 +87,14 @@ def pytest_runtest_call(item: pytest.Item) -> None:
         return
     from sandrun.testing import body as bodies  # noqa: PLC0415 (few tests need it)
 
-    said: list[str] = []
+    body = said = None
     try:
         body = item.stash[BODY] = bodies.begin(item, marker)
         body.run()
     except SandrunError as error:
         said = error.lines()
-    if said:
-        pytest.fail("\n".join(["sandbox: cannot confine the test", *said]), pytrace=False)
+    if body is None or said:
+        pytest.fail("\n".join(["sandbox: cannot confine the test", *(said or ())]), pytrace=False)
     if not body.is_confined:
         body.pass_on()
         item.runtest = _done  # type: ignore[method-assign]

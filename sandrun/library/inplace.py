@@ -76,7 +76,8 @@ def enter(profile: Source | Iterable[Source] = "default", **overrides: Any) -> t
 def prepare(profile: Source | Iterable[Source], overrides: dict[str, Any], *, kept: bool = False) -> Prepared:
     """What `confine` is to do, checked as far as can be. Raises SandrunError.
 
-    `kept`: somebody else keeps the time and removes the private directories.
+    `kept`: a process that is forked from this one is to be confined, and this one keeps the time and removes the private
+    directories.
     """
     start = Start([_program()], profile, overrides)
     before = dict(os.environ)
@@ -90,7 +91,9 @@ def prepare(profile: Source | Iterable[Source], overrides: dict[str, Any], *, ke
             require=request.require,
         )
         os.environ.update(start.environment or {})
-        prepared = _planned(loaded, probe()._replace(namespace_reason=NO_NAMESPACES, broker=NO_BROKER))
+        prepared = _planned(
+            loaded, probe()._replace(namespace_reason=NO_NAMESPACES, broker=NO_BROKER), 1 if kept else _threads()
+        )
         _check(prepared, kept=kept)
     except BaseException:
         _set_environ(before)
@@ -100,9 +103,8 @@ def prepare(profile: Source | Iterable[Source], overrides: dict[str, Any], *, ke
     return prepared
 
 
-def _planned(profile: Profile, kernel: Kernel) -> Prepared:
+def _planned(profile: Profile, kernel: Kernel, threads: int) -> Prepared:
     """The plan; where Landlock would miss some threads one that keeps all without it, if there is any."""
-    threads = _threads()
     if threads == 1 or not 0 < kernel.landlock_abi < TSYNC_ABI:
         return Prepared(profile, kernel, resolve(profile, kernel, System(), (_program(),)))
     without = with_landlock(kernel, 0)

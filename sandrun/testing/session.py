@@ -18,17 +18,29 @@ INSIDE = "SANDRUN_PYTEST"
 CONFINED = {"NoNewPrivs": "1", "Seccomp": "2"}
 """What /proc/self/status says of every process below the launcher (proc(5))."""
 CACHE = "cache_dir=${TMPDIR}/pytest-cache"
-PASSED = ("CI", "FORCE_COLOR", "NO_COLOR", "PYTEST_*", "PY_COLORS", "PYTHON*", "TEST_*", "VIRTUAL_ENV")
+PASSED = (
+    "CI",
+    "COVERAGE_*",
+    "COV_*",
+    "FORCE_COLOR",
+    "NO_COLOR",
+    "PYTEST_*",
+    "PY_COLORS",
+    "PYTHON*",
+    "TEST_*",
+    "VIRTUAL_ENV",
+)
 OUTPUTS = ("xmlpath", "report_log", "log_file", "basetemp")
 """The options of pytest and its plugins that name a file or directory to be written."""
 
 
-def enter(config: pytest.Config, args: list[str]) -> None:
+def enter(config: pytest.Config) -> None:
     """Become the launcher with this session as its command, unless that has been done. Raises pytest.UsageError."""
     if os.environ.get(INSIDE):
         _check()
         return
-    words = [*launcher.words(), *options(config), "--", sys.executable, "-m", "pytest", "-o", CACHE, *args]
+    words = [*launcher.words(), *options(config), "--", *_python(), "-m", "pytest", "-o", CACHE]
+    words += map(os.fspath, config.invocation_params.args)
     environment = {**os.environ, INSIDE: "1", "PYTHONDONTWRITEBYTECODE": "1"}
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -36,6 +48,14 @@ def enter(config: pytest.Config, args: list[str]) -> None:
         os.execve(words[0], words, environment)  # noqa: S606 (the session goes on in there)
     except OSError as error:
         raise pytest.UsageError(f"--sandbox: cannot start sandrun: {error}") from None
+
+
+def _python() -> list[str]:
+    """This interpreter as it was started; `-m pytest` alone would put the current directory into its path."""
+    if not sys.executable:
+        raise pytest.UsageError("--sandbox: this Python does not know its own path (sys.executable)")
+    has_directory = sys.path[:1] in ([""], [os.getcwd()])
+    return [sys.executable, *([] if has_directory else ["-P"]), *(f"-W{option}" for option in sys.warnoptions)]
 
 
 def options(config: pytest.Config) -> list[str]:
