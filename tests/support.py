@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 ROOT_UID = 0
+PATIENCE = int(os.environ.get("SANDRUN_PATIENCE", "1"))
+"""Deadlines are so many times as long: an emulated machine is slow."""
 USER_UID = 1234
 """An ordinary user without an account; also its group."""
 CAN_BE_ROOT = os.geteuid() == ROOT_UID
@@ -192,7 +194,7 @@ class Who:
         options.setdefault("stderr", subprocess.PIPE)
         with self.popen(argv, **options) as process:
             try:
-                out, err = process.communicate(input, timeout)
+                out, err = process.communicate(input, timeout * PATIENCE)
             except BaseException:
                 process.kill()
                 raise
@@ -379,7 +381,7 @@ def in_child(fn: Callable[[], T], who: Who | None = None, timeout: float = 30) -
         _child(fn, who, writer)
     os.close(writer)
     data = bytearray()
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * PATIENCE
     try:
         while select.select([reader], [], [], max(0, deadline - time.monotonic()))[0]:
             chunk = os.read(reader, 1 << 16)

@@ -79,6 +79,10 @@ case ${SANDRUN_AGREEMENT:-} in
     exit 2
     ;;
 esac
+accel=tcg patience=10
+if [ -w /dev/kvm ] && [ -z "${NO_KVM:-}" ]; then
+    accel=kvm patience=1
+fi
 printf '%s\0' "$@" >"$initrd/words"
 cat >"$initrd/init" <<END
 #!/bin/busybox sh
@@ -133,7 +137,7 @@ fi
 cd '$PWD'
 [ -z "${SYSTEMD:-}" ] || export SANDRUN_MUST_WORK=1
 [ -z "${SANDRUN_AGREEMENT:-}" ] || export SANDRUN_AGREEMENT=${SANDRUN_AGREEMENT:-}
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
+export SANDRUN_PATIENCE=$patience PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 stty -F /dev/ttyS1 raw
 {
     uname -srm
@@ -145,8 +149,6 @@ END
 chmod +x "$initrd/init"
 (cd "$initrd" && find . | cpio -o -H newc --quiet) >"$work/initrd.img"
 
-accel=tcg
-[ ! -w /dev/kvm ] || [ -n "${NO_KVM:-}" ] || accel=kvm
 # An overlay wants a file system with extended attributes below it, which a tmpfs of Linux 6.5 is not.
 truncate -s 4G "$work/disk"
 mkfs.ext4 -q -F "$work/disk"

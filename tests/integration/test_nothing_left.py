@@ -25,6 +25,7 @@ from sandrun.plan.account import LAST
 from sandrun.primitives import cgroup_probe
 from tests.integration.test_namespaces import WITHOUT
 from tests.support import (
+    PATIENCE,
     WHOS,
     Who,
     descendants,
@@ -145,7 +146,7 @@ class Run:
         if self.process.poll() is None:
             if self.life is not None and time.monotonic() - self.began > self.life:
                 self.process.kill()  # sandrun alone, by its process id
-            assert time.monotonic() - self.began < 30, self.kind
+            assert time.monotonic() - self.began < 30 * PATIENCE, self.kind
             return False
         return True
 
@@ -206,7 +207,7 @@ def folders() -> set[str]:
 
 def soon(condition: Any) -> bool:
     """Whether it comes true within some seconds; the dead must be reaped for the living to end."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 10 * PATIENCE
     while not condition():
         if time.monotonic() > end:
             return False
