@@ -40,6 +40,13 @@ GOOD: dict[str, list[Any]] = {
     "fds": [0, 9],
     "size": [1, "512M", "3K", 1025],
     "percent": ["150%"],
+    "broker-input": [{"name": "a", "path": "x"}, {"name": "b-c", "optional": True}, {"name": "a", "path": "~/[*]"}],
+    "broker-output": [
+        {"name": "a", "path": "/x", "max_size": "1K", "line": "[a-z]+", "mode": "0640", "owner": "a:b", "mkdir": True},
+        {"name": "b", "json_schema": {"type": ["string", "null"], "maxLength": 3}, "utf8": False},
+        {"name": "c", "json_schema": "x.json", "validator": ["a", "b\n"], "validator_read": ["@system", "/y"]},
+        {"name": "c", "validator_timeout": "250ms"},
+    ],
     "duration": [1.5, 3, "250ms", "2h"],
 }
 LIMITS: dict[str, list[Any]] = {

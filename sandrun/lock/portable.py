@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import os
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sandrun.errors import SandrunError
 from sandrun.profile.bad import escaped
 from sandrun.profile.diff import optional_paths
 from sandrun.profile.find import BUILTIN, SUFFIX, directories
 from sandrun.profile.layer import key_of
-from sandrun.profile.model import COMMAND_LINE, AccessRule, Hidden, Origin, PathEntry, Profile, Value
+from sandrun.profile.model import (
+    COMMAND_LINE,
+    AccessRule,
+    BrokerInput,
+    BrokerOutput,
+    Hidden,
+    Origin,
+    PathEntry,
+    Profile,
+    Value,
+)
 from sandrun.profile.paths import PROFILE_DIR, literal
 from sandrun.profile.write import HIDDEN, to_toml
 
@@ -70,7 +80,21 @@ def _moved(path: str, value: Value, directory: str) -> Value:
         return Value(typed._replace(path=_entry(typed.path, value.origin.directory, directory)), origin)
     if isinstance(typed, PathEntry):
         return Value(_entry(typed, value.origin.directory, directory), origin)
+    if isinstance(typed, BrokerInput | BrokerOutput):
+        changes = {name: _within(each, value.origin.directory, directory) for name, each in typed._asdict().items()}
+        return Value(typed._replace(**changes), origin)
     return Value(typed, origin)
+
+
+def _within(member: Any, home: str, directory: str, *, is_word: bool = False) -> Any:
+    """The same for a member of an input or output; the words of a validator are looked at like paths."""
+    if isinstance(member, PathEntry):
+        return _entry(member, home, directory)
+    if isinstance(member, tuple):
+        return tuple(_within(each, home, directory, is_word=True) for each in member)
+    if is_word and isinstance(member, str):
+        return _entry(PathEntry(member, path=member), home, directory).path
+    return member
 
 
 def _entry(entry: PathEntry, home: str, directory: str) -> PathEntry:

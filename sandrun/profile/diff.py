@@ -51,6 +51,8 @@ GRANTS: dict[str, str] = {
     "privileges.groups": "act as group {}",
     "process.pass_fds": "use file descriptor {}",
     "environment.pass": "see the variable {}",
+    "broker.input": "read the input {}",
+    "broker.output": "leave the output {}",
 }
 DENIES: dict[str, str] = {
     # list key: what an entry keeps the command from

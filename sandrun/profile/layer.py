@@ -238,7 +238,11 @@ def _read_table(into: _Collector, table: str, raw: object) -> None:
 
 def _read_list(into: _Collector, key: Key, place: Place, raw: object) -> None:
     if not isinstance(raw, list):
-        hint = f"write [{quoted(raw)}]" if isinstance(raw, str) and key.kind != "rules" else None
+        hint = (
+            f"write [{quoted(raw)}]"
+            if isinstance(raw, str) and key.kind not in ("rules", "broker-input", "broker-output")
+            else None
+        )
         into.bad(into.origin(place), expected("an array", raw, hint))
         return
     read = values.READERS[key.kind]

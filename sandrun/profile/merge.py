@@ -12,7 +12,7 @@ from types import MappingProxyType
 from sandrun.errors import Problem, ProfileError
 from sandrun.profile.bad import quoted
 from sandrun.profile.keys import BY_PATH, TABLE, UNION
-from sandrun.profile.model import AccessRule, PathEntry, Profile, Value
+from sandrun.profile.model import AccessRule, BrokerInput, BrokerOutput, PathEntry, Profile, Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,7 +131,9 @@ def _without(values: Mapping[str, tuple[Value, ...]], keys: Iterable[str]) -> Ma
 def _identity(value: Value) -> object:
     """What makes two entries the same one. `${PROFILE_DIR}` is another place in another profile."""
     entry = value.value.path if isinstance(value.value, AccessRule) else value.value
-    if isinstance(entry, PathEntry) and "${PROFILE_DIR}" in entry.path:
+    if isinstance(entry, BrokerInput | BrokerOutput) or (
+        isinstance(entry, PathEntry) and "${PROFILE_DIR}" in entry.path
+    ):
         return value.value, value.origin.directory
     return value.value
 

@@ -27,6 +27,7 @@ The type of `Value.value` follows from the `kind` of its key:
 | octal, nice, count, fds | int |
 | size | int, bytes |
 | percent | int, percent |
+| broker-input, broker-output | BrokerInput, BrokerOutput: what one layer says of a name; `brokered.declared` unites them |
 | duration | int or float, seconds |
 """
 
@@ -122,6 +123,34 @@ class SyscallRule(NamedTuple):
     value: int
     action: str
     mask: int = 0
+
+
+class BrokerInput(NamedTuple):
+    """`broker.input`: a file that the command gets as a descriptor. None is what nobody has written."""
+
+    name: str
+    path: PathEntry | None = None
+    optional: bool | None = None
+
+
+class BrokerOutput(NamedTuple):
+    """`broker.output`: what the command may leave, and what it is held to. None is what nobody has written.
+
+    Sizes are bytes, times seconds. `json_schema` is a file, or the text of a schema.
+    """
+
+    name: str
+    path: PathEntry | None = None
+    max_size: int | None = None
+    utf8: bool | None = None
+    line: str | None = None
+    json_schema: PathEntry | str | None = None
+    validator: tuple[str, ...] | None = None
+    validator_read: tuple[PathEntry, ...] | None = None
+    validator_timeout: int | float | None = None
+    mode: int | None = None
+    owner: str | None = None
+    mkdir: bool | None = None
 
 
 class Limit(NamedTuple):

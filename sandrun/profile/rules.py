@@ -32,7 +32,7 @@ def syscall(text: str, *, sets: bool = True) -> str:
     return str(int(text)) if text.isdecimal() else text
 
 
-def _fields(
+def fields_of(
     raw: object, readers: Mapping[str, Callable[[object], object]], optional: tuple[str, ...]
 ) -> dict[str, object]:
     """The fields of a table in an array of rules, read. Raises Bad with everything that is wrong in it."""
@@ -95,7 +95,7 @@ def _place(raw: object) -> str:
 def access_rule(raw: object) -> AccessRule:
     """A table of `filesystem.rules`. Raises Bad."""
     readers = {"path": lambda path: paths.parse(string(path)), "access": _rights, "at": _place}
-    fields = _fields(raw, readers, ("at",))
+    fields = fields_of(raw, readers, ("at",))
     return AccessRule(fields["path"], fields["access"], fields.get("at", ""))  # type: ignore[arg-type]
 
 
@@ -139,7 +139,7 @@ def syscall_rule(raw: object) -> SyscallRule:
         "action": _action,
         "mask": _word,
     }
-    fields = _fields(raw, readers, ("mask",))
+    fields = fields_of(raw, readers, ("mask",))
     if ("mask" in fields) != (fields["op"] == "masked_eq"):
         raise Bad("mask goes with masked_eq, and masked_eq with mask")
     if fields["op"] == "masked_eq" and int(fields["value"]) & ~int(fields["mask"]):  # type: ignore[call-overload]

@@ -44,7 +44,39 @@ SYSCALL_RULE: dict[str, Any] = {
     "required": ["syscall", "arg", "op", "value", "action"],
     "additionalProperties": False,
 }
+BROKER_NAME: dict[str, Any] = {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_-]{0,99}$"}
+BROKER_INPUT: dict[str, Any] = {
+    "type": "object",
+    "properties": {"name": BROKER_NAME, "path": STRING, "optional": {"type": "boolean"}},
+    "required": ["name"],
+    "additionalProperties": False,
+}
+BROKER_OUTPUT: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "name": BROKER_NAME,
+        "path": STRING,
+        "max_size": {"type": ["integer", "string"], "minimum": 1, "pattern": "^[0-9]+[KMGT]?$"},
+        "utf8": {"type": "boolean"},
+        "line": STRING,
+        "json_schema": {"type": ["string", "object", "boolean"]},
+        "validator": STRINGS | {"minItems": 1},
+        "validator_read": STRINGS,
+        "validator_timeout": {
+            "type": ["number", "string"],
+            "minimum": 0,
+            "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)?$",
+        },
+        "mode": {"type": "string", "pattern": "^[0-7]{1,4}$"},
+        "owner": STRING,
+        "mkdir": {"type": "boolean"},
+    },
+    "required": ["name"],
+    "additionalProperties": False,
+}
 KINDS: dict[str, dict[str, Any]] = {
+    "broker-input": BROKER_INPUT,
+    "broker-output": BROKER_OUTPUT,
     "rules": RULE,
     "syscall-rules": SYSCALL_RULE,
     "bool": {"type": "boolean"},

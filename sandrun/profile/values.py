@@ -219,6 +219,12 @@ def _duration(raw: object, key: Key) -> list[object]:
     return [value]
 
 
+def _brokered(raw: object, key: Key) -> list[object]:
+    from sandrun.profile import brokers  # noqa: PLC0415 (few profiles have inputs and outputs)
+
+    return [brokers.read(raw, key.kind)]
+
+
 def _percent(raw: object, _key: Key) -> list[object]:
     if isinstance(raw, int) and not isinstance(raw, bool):
         raise expected("a string", raw, f'write "{short(raw)}%"')
@@ -257,6 +263,8 @@ READERS: dict[str, Reader] = {
     "size": _size,
     "duration": _duration,
     "percent": _percent,
+    "broker-input": _brokered,
+    "broker-output": _brokered,
 }
 """By `Key.kind`. The two tables of names have readers of their own: `variable` and `units.limit`."""
 
@@ -271,4 +279,8 @@ def from_text(text: str, key: Key) -> object:
         return rules.syscall_rule_text(text, key.metavar)
     if key.kind in ("nice", "count", "fds"):
         return number(text)
+    if key.kind in ("broker-input", "broker-output"):
+        from sandrun.profile import brokers  # noqa: PLC0415 (as above)
+
+        return brokers.from_text(text, key.metavar)
     return text

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sandrun.profile.keys import BY_PATH, KEYS, TABLE, UNION
 from sandrun.profile.layer import SCHEMA
-from sandrun.profile.model import AccessRule, Endpoint, Limit, PathEntry, SyscallRule
-from sandrun.profile.paths import literal
+from sandrun.profile.model import AccessRule, BrokerInput, BrokerOutput, Endpoint, Limit, PathEntry, SyscallRule
+from sandrun.profile.paths import PROFILE_DIR, literal
 from sandrun.profile.source import BARE
 from sandrun.profile.units import SIZE_UNITS
 
@@ -119,6 +120,14 @@ def to_toml(value: Value, key: Key) -> str:
         fields = {"path": string(_path(typed.path, value.origin.directory))}
         fields["access"] = f"[{', '.join(map(string, typed.access))}]"
         return _inline(fields | ({"at": string(typed.at)} if typed.at else {}))
+    if isinstance(typed, BrokerInput | BrokerOutput):
+        return _inline(
+            {
+                name: _brokered(name, each, value.origin.directory)
+                for name, each in typed._asdict().items()
+                if each is not None
+            }
+        )
     if isinstance(typed, SyscallRule):
         fields = {"syscall": string(typed.syscall), "arg": str(typed.arg), "op": string(typed.op)}
         fields["value"] = _word(typed.value)
@@ -137,6 +146,35 @@ def to_toml(value: Value, key: Key) -> str:
     if key.kind == "size" and isinstance(typed, int):
         return _size(typed)
     return str(typed) if isinstance(typed, int | float) else string(str(typed))
+
+
+def _brokered(name: str, value: Any, directory: str) -> str:
+    """One member of an input or output, as its reader takes it."""
+    if isinstance(value, PathEntry):
+        return string(_path(value, directory))
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_brokered(name, each, directory) for each in value) + "]"
+    if name == "json_schema":
+        return _inlined(json.loads(value))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if name == "max_size":
+        return _size(value)
+    if name == "mode":
+        return string(f"{value:04o}")
+    own = f"${{{PROFILE_DIR}}}"
+    if name == "validator" and directory:
+        value = value.replace(own, directory)
+    return str(value) if isinstance(value, int | float) else string(value)
+
+
+def _inlined(value: Any) -> str:
+    """A value of JSON, which has no null, in TOML."""
+    if isinstance(value, dict):
+        return _inline({_name(name): _inlined(each) for name, each in value.items()})
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_inlined, value)) + "]"
+    return json.dumps(value) if isinstance(value, bool | int | float) else string(value)
 
 
 def _path(entry: PathEntry, directory: str) -> str:

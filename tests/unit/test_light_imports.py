@@ -433,6 +433,22 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("sandrun.__main__", ("sandrun.cli.*", "sandrun.errors", "sandrun.cli", "sandrun.plancache.again")),
     ("sandrun.cli*", ("sandrun.*",)),
+    ("sandrun.broker", ()),
+    (
+        "sandrun.brokered*",
+        (
+            "sandrun.brokered",
+            "sandrun.brokered.*",
+            "sandrun.audit.questions",
+            "sandrun.broker",
+            "sandrun.host",
+            "sandrun.profile.*",
+            "sandrun.report",
+            "sandrun.workspace",
+            "sandrun.workspace.site",
+            *FOUNDATION,
+        ),
+    ),
     ("sandrun", ("sandrun.*",)),
 )
 FORBIDDEN = {

@@ -1,0 +1,106 @@
+"""The validator of an output: a command that judges the copy, and is confined itself, since what it reads is hostile.
+
+It runs under the built-in profile `strict` with the copy as its standard input, sealed, and may read what
+`validator_read` names besides. Its status 0 is yes. What it says is a part of the message, as far as it fits in one line.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from sandrun.brokered.checks import RefusedError
+from sandrun.errors import EXIT_SANDRUN, EXIT_TIMEOUT
+from sandrun.report import printable
+
+if TYPE_CHECKING:
+    from sandrun.brokered.declared import Output
+
+PROFILE = "builtin:strict"
+_MARGIN = 5.0
+"""Seconds for sandrun itself to start, and to end what does not end."""
+_MOST_SAID = 4096
+_LOOK = 0.1
+_START = "import sys; sys.path.append(sys.argv.pop(1)); from sandrun.__main__ import main; main()"
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+"""Signals that ask the launcher to end: they are blocked while it supervises, and pending here."""
+
+
+def is_asked_to_end() -> bool:
+    """Whether somebody wants the launcher to end rather than to write anything."""
+    return not signal.sigpending().isdisjoint(ENDING)
+
+
+def validate(output: Output, data: bytes) -> None:
+    """Raise RefusedError unless the output's validator says yes to the data."""
+    if not output.validator:
+        return
+    content = os.memfd_create("sandrun-output", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(content, rest) :]
+        fcntl.fcntl(content, fcntl.F_ADD_SEALS, _SEALS)
+        # Opened anew, so that it is only for reading, and starts at its start.
+        with open(f"/proc/self/fd/{content}", "rb", buffering=0) as sealed:
+            status, said = _run(_words(output), sealed.fileno(), output.validator_timeout + _MARGIN)
+    except OSError as error:
+        raise RefusedError(f"its validator cannot be started: {os.strerror(error.errno or 0)}") from None
+    finally:
+        os.close(content)
+    if status:
+        raise RefusedError(_why(output, status, said))
+
+
+def _words(output: Output) -> list[str]:
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    options = ["-q", "-p", PROFILE, "--timeout", f"{output.validator_timeout}s", "--grace", "100ms"]
+    for path in output.validator_read:
+        options += [f"--read={path}"]
+    return [sys.executable, "-I", "-c", _START, root, *options, "--", *output.validator]
+
+
+def _run(words: list[str], stdin: int, most: float) -> tuple[int, bytes]:
+    """Run it: its status, and the start of what it says on standard error. Nothing of it is left."""
+    deadline = time.monotonic() + most
+    with subprocess.Popen(
+        words, stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, process_group=0
+    ) as process:
+        try:
+            said = _read(process, deadline)
+            return process.wait(max(0.0, deadline - time.monotonic())), said
+        except (subprocess.TimeoutExpired, TimeoutError):
+            return EXIT_TIMEOUT, b""
+        finally:
+            process.kill()
+
+
+def _read(process: subprocess.Popen[bytes], deadline: float) -> bytes:
+    said = b""
+    assert process.stderr  # noqa: S101 (a pipe was asked for)
+    while time.monotonic() < deadline:
+        if is_asked_to_end():
+            raise RefusedError("sandrun was asked to end while its validator ran")
+        if not select.select([process.stderr], [], [], _LOOK)[0]:
+            continue
+        piece = os.read(process.stderr.fileno(), _MOST_SAID)
+        if not piece:
+            return said
+        said = (said + piece)[:_MOST_SAID]
+    raise TimeoutError
+
+
+def _why(output: Output, status: int, said: bytes) -> str:
+    if status == EXIT_TIMEOUT:
+        return f"its validator took more than {output.validator_timeout} seconds"
+    lines = said.decode("utf-8", "replace").splitlines()
+    about = f": {printable(lines[0].removeprefix('sandrun: '))[:300]}" if lines else ""
+    how = "could not run" if status == EXIT_SANDRUN else f"refuses it (status {status})"
+    return f"its validator {output.validator[0]} {how}{about}"
