@@ -1,0 +1,419 @@
+"""The pytest plugin: bodies that run confined, commands of the fixture, and whole sessions; each in a pytest of its own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandrun.testing import reports
+from tests.support import CHECKOUT, WHOS, Who, a_directory, a_who, need, need_landlock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BODIES = """
+import logging, os, socket, subprocess, time, unittest, warnings
+import pytest
+
+strict = pytest.mark.sandbox("strict")
+
+@pytest.fixture
+def opened():
+    with open("secret") as file:
+        yield file
+
+@strict
+def test_fixture_is_unconfined(opened):
+    print("from the body")
+    os.write(2, b"by descriptor\\n")
+    opened.read()
+    with pytest.raises(PermissionError):
+        open("secret")
+
+@strict
+def test_introspection():
+    found = {"a": [1, 2], "b": "left"}
+    logging.getLogger("x").warning("a record")
+    assert found == {"a": [1, 3], "b": "left"}
+
+@strict
+def test_denied_file():
+    open("secret")
+
+@strict
+def test_denied_socket():
+    socket.socket()
+
+@strict
+def test_skipped():
+    pytest.skip("for a reason")
+
+@strict
+def test_imperative_xfail():
+    pytest.xfail("known")
+
+class OwnError(Exception):
+    pass
+
+@strict
+@pytest.mark.xfail(raises=OwnError, strict=True)
+def test_xfail_of_own_type():
+    raise OwnError
+
+@strict
+def test_told_to_fail():
+    pytest.fail("no way")
+
+@strict
+def test_warns():
+    warnings.warn("careful", DeprecationWarning)
+
+@strict
+def test_recwarn(recwarn):
+    warnings.warn("kept", UserWarning)
+    assert len(recwarn) == 1
+
+@strict
+def test_property(record_property):
+    record_property("answer", 42)
+
+@pytest.mark.sandbox("strict", timeout="500ms")
+def test_hangs():
+    time.sleep(60)
+
+@pytest.mark.sandbox("strict", replace=["syscalls.default"], syscall_default="kill-process")
+def test_killed():
+    open("/tmp/made", "w")
+
+@strict
+def test_leaves():
+    os._exit(3)
+
+@pytest.mark.sandbox("default")
+def test_lingers(tmp_path):
+    (tmp_path / "made").write_text("x")
+    if not os.fork():
+        os.setsid()
+        os.execvp("sleep", ["sleep", "1007"])
+
+@pytest.mark.sandbox("none", read=["."])
+def test_environment():
+    assert "TOKEN" not in os.environ and "PATH" in os.environ
+
+@pytest.mark.sandbox("default")
+def test_private_directories():
+    with open(os.environ["TMPDIR"] + "/made", "w") as file:
+        file.write(os.environ["HOME"])
+
+@pytest.mark.sandbox("strict", isolate=True)
+def test_unsupported():
+    pass
+
+@pytest.mark.sandbox("stric")
+def test_misspelt():
+    pass
+
+@strict
+class TestOfUnittest(unittest.TestCase):
+    def test_method(self):
+        with self.assertRaises(PermissionError):
+            open("secret")
+
+    def test_method_fails(self):
+        self.assertEqual(1, 2)
+
+def test_ordinary():
+    open("secret").close()
+"""
+FORGES = """
+import json, os
+import pytest
+
+def send(data):
+    from sandrun.testing.body import Body
+    import gc
+    writer = next(one for one in gc.get_objects() if type(one) is Body and one.is_confined)._writer
+    view = memoryview(data)
+    while view:
+        view = view[os.write(writer, view[:65536]):]
+    os._exit(0)
+
+@pytest.mark.sandbox("strict")
+@pytest.mark.parametrize("data", [b"", b"{", b"[" * 100000, b'{"outcome": "passed"}', b"\\x80\\x04N.", b"1" * (33 << 20)],
+                         ids=["nothing", "half", "deep", "part", "pickle", "flood"])
+def test_forged(data):
+    send(data)
+"""
+
+
+def pytest_as(who: Who, box: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest in `box` with this plugin and no others but those named."""
+    python = who.sandrun[0]
+    place = str(CHECKOUT)
+    need(
+        not who.run(
+            [python, "-c", "import sys; sys.path.append(sys.argv[1]); import pytest, sandrun", place]
+        ).returncode,
+        "pytest cannot be read by this user",
+    )
+    variables = {
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTHONPATH": place,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **variables,
+    }
+    argv = [python, "-m", "pytest", "-p", "sandrun.pytest_plugin", "-p", "no:cacheprovider", *words]
+    return who.run(argv, cwd=box, env={**who.env, "COLUMNS": "200", **variables}, timeout=60)
+
+
+class Said:
+    """What a pytest said: the outcome of each test, and the part about each that failed."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.outcomes = {name: word for word, name in re.findall(r"^([A-Z]+) \S+?::([\w:\[\]-]+)", text, re.M)}
+        parts = re.split(r"^_+ ([\w.:\[\]-]+) _+$", text, flags=re.M)
+        self.parts = dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.fixture(scope="module", params=WHOS)
+def said(request: pytest.FixtureRequest) -> Iterator[Said]:
+    """One session of all bodies, as root and as an ordinary user."""
+    need_landlock(1)
+    with a_who(request.param) as who, a_directory() as box:
+        who.own(box)
+        (box / "test_bodies.py").write_text(BODIES)
+        (box / "secret").touch()
+        done = pytest_as(who, box, "-rA", "-v", TOKEN="x")
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert not any(who.tmp.glob("sandrun-*"))
+        yield Said(done.stdout)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "test_fixture_is_unconfined",
+            "test_warns",
+            "test_recwarn",
+            "test_property",
+            "test_lingers",
+            "test_environment",
+        ),
+        *("test_private_directories", "TestOfUnittest::test_method", "test_ordinary"),
+    ],
+)
+def test_passes(said: Said, name: str) -> None:
+    """A body that keeps to its profile passes, whatever the kind of test and the fixtures."""
+    assert said.outcomes[name] == "PASSED", said.text
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("test_introspection", ["Differing items:", "{'a': [1, 2]} != {'a': [1, 3]}", "WARNING  x:test_bodies.py:"]),
+        (
+            "test_denied_file",
+            [">       open(", "PermissionError", "sandbox: denied", "read secret: no entry grants it"],
+        ),
+        ("test_denied_socket", ["sandbox: denied", "socket.__new__"]),
+        ("test_told_to_fail", ["Failed: no way"]),
+        ("test_hangs", ["took longer than 0.5s (time.timeout) and was ended"]),
+        ("test_killed", ["was killed by SIGSYS, by the seccomp filter", "the last it tried: open('/tmp/made', 'w'"]),
+        ("test_leaves", ["ended with status 3 before it had a report"]),
+        ("test_unsupported", ["cannot confine the test", "takes a pid namespace", "hint: "]),
+        ("test_misspelt", ["no such profile", 'did you mean "strict"']),
+        ("TestOfUnittest.test_method_fails", ["AssertionError: 1 != 2"]),
+    ],
+)
+def test_fails_clearly(said: Said, name: str, words: list[str]) -> None:
+    """A failure says what it says without a sandbox, and what was refused."""
+    assert said.outcomes[name.replace(".", "::")] == "FAILED"
+    for word in words:
+        assert word in said.parts[name], said.parts[name]
+    assert "another exception occurred" not in said.parts[name]
+    assert "sandrun/testing" not in said.parts[name]
+
+
+def test_other_outcomes(said: Said) -> None:
+    """Skips and expected failures are told as they are, with their places."""
+    assert re.search(r"^SKIPPED \[1\] test_bodies.py:\d+: for a reason$", said.text, re.M)
+    assert said.outcomes["test_imperative_xfail"] == said.outcomes["test_xfail_of_own_type"] == "XFAIL"
+
+
+def test_output_and_warnings(said: Said) -> None:
+    """What a body wrote, by Python or by descriptor, and its warnings are shown as those of any test."""
+    part = said.parts["test_fixture_is_unconfined"]
+    assert "from the body" in part
+    assert "by descriptor" in part
+    assert said.text.count("DeprecationWarning: careful") == 1
+
+
+def test_nothing_lingers(said: Said) -> None:
+    """What a body leaves running ends with it."""
+    assert said.outcomes["test_lingers"] == "PASSED"
+    assert b"sleep\x001007\x00" not in subprocess.run(["cat /proc/*/cmdline"], shell=True, capture_output=True).stdout
+
+
+def test_forged_reports(who: Who, box: Path) -> None:
+    """What a hostile body sends in the place of its report fails that test, and does nothing else."""
+    need_landlock(1)
+    (box / "test_forges.py").write_text(FORGES)
+    done = pytest_as(who, box, "-rA", "--tb=short")
+    outcomes = Said(done.stdout).outcomes
+    assert len(outcomes) == 6, done.stdout
+    assert set(outcomes.values()) == {"FAILED"}, done.stdout
+    for word in ("before it had a report", "is no report", "nested too deep", "shape of a report", "more than 32 MiB"):
+        assert word in done.stdout
+
+
+def test_several_processes(who: Who, box: Path) -> None:
+    """Workers of xdist, which have threads, run confined bodies as well."""
+    need_landlock(1)
+    (box / "test_one.py").write_text(
+        "import pytest\n@pytest.mark.sandbox('strict')\n@pytest.mark.parametrize('n', range(6))\n"
+        "def test_n(n):\n    with pytest.raises(OSError):\n        open('test_one.py')\n    assert n != 3, 'three'\n"
+    )
+    done = pytest_as(who, box, "-p", "xdist", "-n", "2", "-rA")
+    assert "1 failed, 5 passed" in done.stdout, done.stdout
+    assert "AssertionError: three" in done.stdout
+
+
+@pytest.mark.parametrize("branch", [[], ["--branch"]])
+def test_coverage(tmp_path: Path, branch: list[str]) -> None:
+    """What only a confined body reaches counts as covered, and what it does not reach does not."""
+    need_landlock(1)
+    pytest.importorskip("coverage")
+    (tmp_path / "things.py").write_text("def f(x):\n    if x:\n        return 1\n    return 2\n")
+    body = "import pytest, things\n@pytest.mark.sandtmp_path('strict')\ndef test_f():\n    assert things.f(1)\n"
+    (tmp_path / "things_test.py").write_text(body)
+    run = [
+        sys.executable,
+        "-m",
+        "coverage",
+        "run",
+        "--source=.",
+        *branch,
+        "-m",
+        "pytest",
+        "-p",
+        "sandrun.pytest_plugin",
+    ]
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(CHECKOUT),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "HOME": str(tmp_path),
+    }
+    done = subprocess.run(
+        [*run, "-p", "no:cacheprovider", "things_test.py"], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = subprocess.run(
+        [sys.executable, "-m", "coverage", "report", "-m"], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    line = next(line for line in told.stdout.splitlines() if line.startswith("things.py"))
+    assert line.split()[-1] == "4", told.stdout
+
+
+def test_fixture(who: Who, box: Path) -> None:
+    """The fixture runs commands with a profile, in the test's own directory, which they may write."""
+    need_landlock(1)
+    (box / "test_commands.py").write_text(
+        "def test_run(sandbox, tmp_path):\n"
+        "    done = sandbox.run(['sh', '-c', 'echo x > made; echo x > ../other; cat /etc/shadow'], capture_output=True, text=True)\n"
+        "    assert (tmp_path / 'made').read_text() == 'x\\n'\n"
+        "    assert 'denied' in done.stderr and done.returncode == 1, done\n"
+        "    assert not (tmp_path.parent / 'other').exists()\n"
+        "def test_popen(sandbox):\n"
+        "    with sandbox.Popen(['cat'], stdin=-1, stdout=-1) as process:\n"
+        "        assert process.communicate(b'x')[0] == b'x'\n"
+    )
+    done = pytest_as(who, box)
+    assert "2 passed" in done.stdout, done.stdout
+
+
+SESSION = """
+import os, pathlib, socket, pytest
+HERE = pathlib.Path(__file__).parent
+
+def test_writes(tmp_path):
+    (tmp_path / "made").write_text("x")
+    with pytest.raises(OSError):
+        (HERE / "made").write_text("x")
+
+def test_network():
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", 9), timeout=1)
+
+def test_home():
+    assert not os.path.exists(os.environ["REAL_HOME"] + "/secret")
+"""
+
+
+@pytest.mark.parametrize("words", [(), ("-p", "xdist", "-n", "2")])
+def test_session(who: Who, box: Path, words: tuple[str, ...]) -> None:
+    """Under --sandbox everything is confined, the conftest too: temporary directories are written, hosts not reached."""
+    need_landlock(1)
+    (who.home / "secret").write_text("x")
+    conftest = (
+        "import pathlib\ntry:\n    pathlib.Path(__file__).with_name('by-conftest').touch()\nexcept OSError:\n    pass\n"
+    )
+    (box / "conftest.py").write_text(conftest)
+    (box / "test_session.py").write_text(SESSION.replace('os.environ["REAL_HOME"]', repr(str(who.home))))
+    done = pytest_as(who, box, "--sandbox=python", "--junitxml=out.xml", *words)
+    assert "3 passed" in done.stdout, done.stdout + done.stderr
+    assert "sandbox: the session is confined by python" in done.stdout
+    assert sorted(path.name for path in box.iterdir()) == ["conftest.py", "out.xml", "test_session.py"]
+    assert 'tests="3"' in (box / "out.xml").read_text()
+
+
+def test_session_is_not_believed(who: Who, box: Path) -> None:
+    """The variable that marks a confined session does not make one."""
+    (box / "test_session.py").write_text("def test(): pass\n")
+    done = pytest_as(who, box, "--sandbox=python", SANDRUN_PYTEST="1")
+    assert done.returncode == 4
+    assert "the session is not confined" in done.stderr
+
+
+def test_session_of_no_profile(who: Who, box: Path) -> None:
+    """A session that cannot be confined does not run."""
+    (box / "test_session.py").write_text("def test(): pass\n")
+    done = pytest_as(who, box, "--sandbox=pyton")
+    assert done.returncode == 125
+    assert 'did you mean "python"' in done.stderr
+    assert "passed" not in done.stdout
+
+
+def test_entry_point() -> None:
+    """pytest finds the plugin where sandrun is installed."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"]["pytest11"] == {"sandrun": "sandrun.pytest_plugin"}
+    assert not any(word.startswith("pytest") for word in project["dependencies"])
+
+
+def test_plugin_is_light() -> None:
+    """What every session pays for having sandrun installed is one small module."""
+    code = "import sys, pytest; sys.path.append(sys.argv[1]); import sandrun.pytest_plugin; print(*(n for n in sys.modules if n.startswith('sandrun')))"
+    done = subprocess.run([sys.executable, "-c", code, str(CHECKOUT)], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == {"sandrun", "sandrun.errors", "sandrun.pytest_plugin"}
+
+
+@pytest.mark.parametrize("data", [b'{"broken": ["x"]}', b'{"ended": "exit", "reason": "x"}'])
+def test_other_records(data: bytes) -> None:
+    """What is no report, but may be sent."""
+    assert reports.decode(data)
+
+
+@pytest.mark.parametrize("data", [b'{"broken": [1]}', b'{"ended": "never", "reason": ""}', b"null", b"\xff", b"1e999"])
+def test_malformed_records(data: bytes) -> None:
+    """Whatever else is sent is refused."""
+    with pytest.raises(reports.Malformed):
+        reports.decode(data)
