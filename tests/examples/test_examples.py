@@ -37,8 +37,9 @@ def installed(who: Who) -> dict[str, str]:
     """The environment of somebody who has activated the virtual environment of this session."""
     place = Path(sys.executable).parent
     env = {**who.env, "PATH": f"{place}:{PATH}"}
-    found = who.run(["python3", "-I", "-c", "import sandrun"], env=env)
-    need(found.returncode == 0 and (place / "sandrun").exists(), f"{who.name} cannot use the installation in {place}")
+    need((place / "sandrun").exists(), f"sandrun is installed in {place}")
+    if who.run(["python3", "-I", "-c", "import sandrun"], env=env).returncode:
+        pytest.skip(f"{who.name} cannot read the installation in {place}")
     return env
 
 
