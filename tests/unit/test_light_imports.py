@@ -449,6 +449,23 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             *FOUNDATION,
         ),
     ),
+    ("sandrun.library*", ("sandrun.*",)),
+    (
+        "sandrun.testing*",
+        (
+            "sandrun.testing",
+            "sandrun.testing.*",
+            "sandrun.library",
+            "sandrun.library.*",
+            "sandrun.places",
+            "sandrun.primitives.*",
+            "sandrun.profile.bad",
+            "sandrun.host",
+            "sandrun.why.judge",
+            *FOUNDATION,
+        ),
+    ),
+    ("sandrun.pytest_plugin", ("sandrun.errors", "sandrun.testing", "sandrun.testing.*")),
     ("sandrun", ("sandrun.*",)),
 )
 FORBIDDEN = {
