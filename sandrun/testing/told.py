@@ -7,15 +7,14 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from sandrun.host import System
 from sandrun.profile.bad import Bad
-from sandrun.why.judge import Judge
 
 if TYPE_CHECKING:
     import mmap
     from collections.abc import Callable
 
     from sandrun.cli.run import Prepared
+    from sandrun.why.judge import Judge
 
 SIZE = 4096
 """Of the memory in which the last event stands."""
@@ -103,6 +102,9 @@ def explain(prepared: Prepared, denied: list[dict[str, Any]]) -> list[str]:
     """What the plan says of each refusal: one line, in the words of `sandrun why`."""
     if not denied:
         return []
+    from sandrun.host import System  # noqa: PLC0415 (only after a refusal)
+    from sandrun.why.judge import Judge  # noqa: PLC0415
+
     judge = Judge(prepared.profile, prepared.resolution, prepared.kernel, System())
     return list(dict.fromkeys(filter(None, (_line(judge, one) for one in denied[:DEEPEST]))))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -290,7 +291,7 @@ def test_several_processes(who: Who, box: Path) -> None:
 def test_coverage(tmp_path: Path, branch: list[str]) -> None:
     """What only a confined body reaches counts as covered, and what it does not reach does not."""
     need_landlock(1)
-    pytest.importorskip("coverage")
+    need(importlib.util.find_spec("coverage"), "coverage is not installed")
     (tmp_path / "things.py").write_text("def f(x):\n    if x:\n        return 1\n    return 2\n")
     body = "import pytest, things\n@pytest.mark.sandtmp_path('strict')\ndef test_f():\n    assert things.f(1)\n"
     (tmp_path / "things_test.py").write_text(body)
