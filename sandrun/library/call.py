@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
+import re
 import time
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -53,6 +54,7 @@ REBUILT: Mapping[str, type[Exception]] = {
 """The exceptions that are made again here. Not those that mean something to the interpreter or its loops (SystemExit,
 KeyboardInterrupt, GeneratorExit, StopIteration), nor SyntaxError, whose traceback shows lines of files that it names."""
 _LONGEST_NAME = 200
+_NAME = re.compile(r"\w+(\.(\w+|<locals>))+")
 
 
 def call(
@@ -63,6 +65,7 @@ def call(
     timeout: float | None = None,
     max_size: int = wire.MAX_SIZE,
     pickle: bool = False,
+    explain: bool = False,
     **overrides: Any,
 ) -> T:
     """Call `function(*args, **kwargs)` in a confined process of its own: return its value or raise its exception.
@@ -81,6 +84,8 @@ def call(
     `pickle=True` has the result pickled. WARNING: unpickling runs whatever the worker wants with all rights of the caller: this
     gives the confinement up for everyone who can make the function misbehave.
 
+    `explain=True` has the worker watched, which slows it down: an exception gets a note of what the profile refused.
+
     `timeout` is in seconds, the start included. Nothing of the worker is left when this returns or raises.
 
     Raises CallTimeoutError; WorkerDiedError if it ended, was killed or left processes behind; WireError if what it wrote is
@@ -89,10 +94,17 @@ def call(
     deadline = None if timeout is None else time.monotonic() + timeout
     job = sent.make(function, args, kwargs, max_size=max_size, pickled=pickle)
     paths = interpreter.grants(job, function)
-    with Worker(profile, overrides, paths, max_size) as worker:
+    with Worker(profile, {**overrides, "explain": explain}, paths, max_size) as worker:
         kind, body = worker.ask(job, deadline)
         worker.finish()
-    return value(kind, body)  # type: ignore[no-any-return]
+        denials = worker.denials
+    try:
+        return value(kind, body)  # type: ignore[no-any-return]
+    except Exception as error:
+        if denials:
+            refused = (f"{one.what}: {one.reason}" + (f" ({one.remedy})" if one.remedy else "") for one in denials)
+            error.add_note(shown("\n".join(["refused by the profile:", *refused])))
+        raise
 
 
 @overload
@@ -138,10 +150,7 @@ def value(kind: bytes, body: bytes) -> Any:
 def exception(told: Any) -> Exception:
     """The exception that a worker tells of: one of REBUILT, or a RemoteError. Raises WireError."""
     module, name, args, message, lines = _fields(told, (str, str, (tuple, type(None)), str, str))
-    if (
-        len(module) + len(name) > _LONGEST_NAME
-        or not f"{module}.{name}".replace(".", "").replace("<locals>", "").isidentifier()
-    ):
+    if len(module) + len(name) > _LONGEST_NAME or not _NAME.fullmatch(f"{module}.{name}"):
         raise WireError("cannot use what the worker wrote: malformed: no name of a type")
     message, lines = shown(message), shown(lines)
     error = _rebuild(name, args) if module == "builtins" else None

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from sandrun.errors import SandrunError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sandrun.library.status import Denial
+
 
 class CallError(SandrunError):
     """A function could not be run in a confined process, or what came of it cannot be had."""
@@ -20,12 +24,12 @@ class WireError(CallError):
 class WorkerDiedError(CallError):
     """The worker ended without a result, or left something behind.
 
-    `returncode` is that of `subprocess`: the exit status, or -N for signal N; None if it is not known. `denials` are lines
-    that say what was refused, as far as that is known.
+    `returncode` is that of `subprocess`: the exit status, or -N for signal N; None if it is not known. `denials` is what it
+    was refused, known with `explain=True` only.
     """
 
     def __init__(
-        self, message: str, *, hint: str | None = None, returncode: int | None = None, denials: tuple[str, ...] = ()
+        self, message: str, *, hint: str | None = None, returncode: int | None = None, denials: tuple[Denial, ...] = ()
     ) -> None:
         super().__init__(message, hint=hint)
         self.returncode = returncode

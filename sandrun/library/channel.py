@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
+    from sandrun.library.status import Denial
     from sandrun.library.words import Source
 
 END_SECONDS = 5.0
@@ -35,7 +36,7 @@ class Worker:
     """A confined process that runs jobs, one after the other. `end` leaves nothing of it, however it behaves."""
 
     def __init__(
-        self, profile: Source | Iterable[Source], overrides: dict[str, Any], paths: interpreter.Grants, max_size: int
+        self, profile: Source | Iterable[Source], overrides: dict[str, Any], paths: tuple[str, ...], max_size: int
     ) -> None:
         """Start it. Raises SandrunError as `sandrun.Popen` does."""
         self.paths = paths
@@ -115,6 +116,11 @@ class Worker:
         """Kill it from another thread: the one that waits for an answer gets a WorkerDiedError."""
         if self._process.returncode is None:
             self._process.kill()
+
+    @property
+    def denials(self) -> tuple[Denial, ...]:
+        """What the worker was refused, once it has ended, if `explain` was asked for."""
+        return self._process.denials or ()
 
     # --- one side, and the other ---
 
@@ -208,12 +214,17 @@ class Worker:
                 f"cannot start a worker: it {how} before it was ready",
                 hint="a worker is a Python: see what it printed, and whether the profile lets it start (sandrun --explain)",
                 returncode=returncode,
+                denials=self.denials,
             )
         part = f" after {len(self._read)} bytes of an answer" if self._read else ""
         hint = None
         if returncode == -signal.SIGSYS:
-            hint = "its filter killed it for a system call that the profile does not allow"
-        return WorkerDiedError(f"no result: the worker {how}{part}", hint=hint, returncode=returncode)
+            hint = "its filter killed it for a system call that the profile does not allow; explain=True tells which"
+        if self.denials:
+            hint = "it was refused: " + "; ".join(f"{one.what}: {one.reason}" for one in self.denials)
+        return WorkerDiedError(
+            f"no result: the worker {how}{part}", hint=hint, returncode=returncode, denials=self.denials
+        )
 
     def _how(self, returncode: int) -> str:
         if self._process.ending == "timeout":

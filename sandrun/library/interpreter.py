@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sandrun.errors import SandrunError
 from sandrun.library import launcher
@@ -28,13 +28,6 @@ _SHARED = (
 """Directories of everybody and everything."""
 
 
-class Grants(NamedTuple):
-    """Paths for the launch of a worker."""
-
-    read: tuple[str, ...]
-    execute: tuple[str, ...]
-
-
 def words() -> list[str]:
     """The command line of a worker: the same for every job, so that one plan serves all. Raises SandrunError."""
     if not sys.executable:
@@ -42,8 +35,8 @@ def words() -> list[str]:
     return [sys.executable, "-I", "-B", "-c", BOOT, launcher.ROOT]
 
 
-def grants(job: Job | None = None, function: object = None) -> Grants:
-    """What a worker reads and executes. Raises SendError if the function's module would be out of its reach."""
+def grants(job: Job | None = None, function: object = None) -> tuple[str, ...]:
+    """The paths that a worker reads. The interpreter is its command, and granted by that. Raises SendError if the function's module would be out of its reach."""
     homes = _homes()
     places = [entry for entry in search_path() if os.path.exists(entry)]
     places += [
@@ -57,8 +50,7 @@ def grants(job: Job | None = None, function: object = None) -> Grants:
         read.append(job.main[1])
     if function is not None:
         _check_reach(function, read)
-    programs = (sys.executable, os.path.realpath(sys.executable))
-    return Grants(tuple(dict.fromkeys(read)), tuple(dict.fromkeys(programs)))
+    return tuple(dict.fromkeys(read))
 
 
 def is_too_much(place: str, homes: Iterable[str]) -> bool:
@@ -101,10 +93,9 @@ def _is_system(place: str) -> bool:
     )
 
 
-def merged(overrides: dict[str, Any], paths: Grants) -> dict[str, Any]:
-    """The caller's overrides with these grants added to its own."""
-    own = {name: _listed(overrides.get(name)) for name in Grants._fields}
-    return {**overrides, **{name: [*own[name], *getattr(paths, name)] for name in Grants._fields}}
+def merged(overrides: dict[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    """The caller's overrides with these paths readable besides its own."""
+    return {**overrides, "read": [*_listed(overrides.get("read")), *paths]}
 
 
 def _listed(value: Any) -> list[Any]:

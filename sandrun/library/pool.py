@@ -94,7 +94,7 @@ class SandboxExecutor(Executor):
 
     # --- in the threads ---
 
-    def _run(self, job: sent.Job, paths: interpreter.Grants) -> Any:
+    def _run(self, job: sent.Job, paths: tuple[str, ...]) -> Any:
         """One job, in a thread."""
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         with self._lock:
@@ -110,13 +110,13 @@ class SandboxExecutor(Executor):
         self._fire(worker, keep=self._reuse and kind != wire.REFUSED)
         return value(kind, body)
 
-    def _hire(self, paths: interpreter.Grants, deadline: float | None) -> Worker:
+    def _hire(self, paths: tuple[str, ...], deadline: float | None) -> Worker:
         """An idle worker, or a new one that the initializer has run in."""
         with self._lock:
             found = self._idle.pop() if self._idle else None
             if found:
                 self._busy.add(found)
-        if found and set(paths.read) <= set(found.paths.read):
+        if found and set(paths) <= set(found.paths):
             return found
         if found:
             self._fire(found)  # made before this job's module was on the path

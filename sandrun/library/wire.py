@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MAX_DEPTH = 100
 MAX_SIZE = 64 << 20
 """Bytes of one frame, if the caller says nothing else."""
+MAX_TOLD = 1 << 20
+"""Bytes of a frame that is no result: why there is none."""
 MAX_WEIGHT = 4_000_000
 """Values of one frame; a container weighs as much as CONTAINER_WEIGHT of them, since an empty set alone takes 216 bytes."""
 CONTAINER_WEIGHT = 4
@@ -53,9 +55,9 @@ def header(data: bytes, max_size: int) -> tuple[bytes, int]:
     magic, kind, length = HEADER.unpack(data)
     if magic != MAGIC or kind not in KINDS:
         raise WireError("cannot use what the worker wrote: it is no result")
-    if length > max_size:
+    if length > (max_size if kind in (VALUE, PICKLED) else MAX_TOLD):
         raise WireError(
-            f"cannot use what the worker wrote: {length} bytes, more than {max_size}",
+            f"cannot use what the worker wrote: a result of {length} bytes is more than allowed",
             hint="max_size= allows more, if the caller can hold it",
         )
     return kind, length
@@ -68,6 +70,7 @@ def encode(value: object, max_size: int = MAX_SIZE) -> bytes:
     """The bytes of a value. Raises SendError with the place of what cannot be written."""
     writer = _Writer(max_size)
     writer.put(value, "", 0)
+    writer.check("")
     return bytes(writer.out)
 
 
@@ -121,22 +124,27 @@ class _Writer:
     def _other(self, value: object, where: str) -> None:
         if isinstance(value, (datetime.datetime, datetime.time)) and type(value) in _TIMES:
             if value.tzinfo is None or type(value.tzinfo) is datetime.timezone:
-                return self._sized(_TIMES[type(value)], value.isoformat().encode(), where)
+                return self._sized(_TIMES[type(value)], f"{value.fold}{value.isoformat()}".encode(), where)
             raise _unknown(f"a time zone of type {_name(type(value.tzinfo))}", where)
         raise _unknown(f"type {_name(type(value))}", where)
 
     def _sized(self, tag: bytes, data: bytes, where: str) -> None:
-        if len(self.out) + len(data) > self.max_size:
+        self.check(where, len(data))
+        self.out += tag + _COUNT.pack(len(data))
+        self.out += data
+
+    def check(self, where: str, more: int = 0) -> None:
+        """Give up where the result is too long with `more` bytes."""
+        if len(self.out) + more > self.max_size:
             raise SendError(
                 f"cannot send the result: more than {self.max_size} bytes: at {_short(where)}",
                 hint="max_size= allows more, if the caller can hold it",
             )
-        self.out += tag + _COUNT.pack(len(data))
-        self.out += data
 
     def _weigh(self, weight: int, where: str) -> None:
         self.weight += weight
-        if self.weight > MAX_WEIGHT or len(self.out) > self.max_size:
+        self.check(where)
+        if self.weight > MAX_WEIGHT:
             raise SendError(
                 f"cannot send the result: too many values: at {_short(where)}",
                 hint="send bulk data as one bytes object",
@@ -194,7 +202,7 @@ def decode(data: bytes) -> Any:
     reader = _Reader(data)
     try:
         value = reader.get(0)
-    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+    except (ValueError, TypeError, ArithmeticError, LookupError, RecursionError) as error:
         # Constructors refuse texts, an unhashable key is one of dicts: the kinds of what is wrong are Python's own.
         raise WireError(f"cannot use what the worker wrote: malformed: {type(error).__name__}") from None
     if reader.at != len(data):
@@ -292,6 +300,11 @@ def _ascii(make: Callable[[str], Any]) -> Callable[[bytes], Any]:
     return read
 
 
+def _folded(make: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A text to a time, where the first character says which of two times on the same clock it is."""
+    return lambda text: make(text[1:]).replace(fold=int(text[0]))
+
+
 def _delta(text: str) -> datetime.timedelta:
     days, seconds, microseconds = (int(word) for word in text.split(" "))
     return datetime.timedelta(days, seconds, microseconds)
@@ -303,8 +316,8 @@ _TEXTS: dict[bytes, Callable[[bytes], Any]] = {
     b"s": _text,
     b"b": lambda data: data,
     b"A": _ascii(datetime.date.fromisoformat),
-    b"D": _ascii(datetime.datetime.fromisoformat),
-    b"M": _ascii(datetime.time.fromisoformat),
+    b"D": _ascii(_folded(datetime.datetime.fromisoformat)),
+    b"M": _ascii(_folded(datetime.time.fromisoformat)),
     b"L": _ascii(_delta),
     b"C": _ascii(decimal.Decimal),
     b"P": lambda data: pathlib.PosixPath(_text(data)),

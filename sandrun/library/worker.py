@@ -18,6 +18,7 @@ import types
 from io import BytesIO
 from typing import Any, NoReturn
 
+from sandrun import libc
 from sandrun.library import sent, wire
 from sandrun.library.call_errors import SendError
 
@@ -30,6 +31,10 @@ def main() -> NoReturn:
     channel = _take_channel()
     # An interrupt from the terminal is the caller's to speak of.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # What a function starts and leaves becomes a child of this process, also from a session of its own. A filter that
+    # refuses this may refuse fork(2) as well.
+    with contextlib.suppress(OSError):
+        libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
     _send(channel, wire.frame(wire.HELLO, b""))
     while size := _read(channel, sent.LENGTH.size):
         job = sent.Job(*pickle.loads(_read(channel, *sent.LENGTH.unpack(size))))  # noqa: S301 (the caller is trusted)
@@ -62,19 +67,21 @@ def answer(job: sent.Job) -> tuple[bytes, bytes]:
     try:
         value = function(*args, **kwargs)
     except BaseException as error:  # noqa: BLE001 (SystemExit as well is an answer)
-        told = wire.RAISED, _exception(error, job.max_size)
+        told = wire.RAISED, _exception(error)
     else:
         told = _value(None if job.discarded else value, job)
-    left = _count_left()
-    return _refused(sent.LINGERS, str(left)) if left else told
+    return _refused(sent.LINGERS, "") if _is_left() else told
 
 
 def _value(value: object, job: sent.Job) -> tuple[bytes, bytes]:
     if job.pickled:
         try:
-            return wire.PICKLED, pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+            data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
         except Exception as error:  # noqa: BLE001 (reducers are the function's own code)
             return _refused(sent.RESULT, f"cannot send the result: of type {type(value).__qualname__}: {_text(error)}")
+        if len(data) > job.max_size:
+            return _refused(sent.RESULT, f"cannot send the result: more than {job.max_size} bytes")
+        return wire.PICKLED, data
     try:
         return wire.VALUE, wire.encode(value, job.max_size)
     except SendError as error:
@@ -85,7 +92,7 @@ def _refused(why: str, *texts: str) -> tuple[bytes, bytes]:
     return wire.REFUSED, wire.encode((why, *(text[-LONGEST_TRACEBACK:] for text in texts)))
 
 
-def _exception(error: BaseException, max_size: int) -> bytes:
+def _exception(error: BaseException) -> bytes:
     """Module, name, arguments (None if they cannot be sent), text and traceback of an exception."""
     kind = type(error)
     where = error.__traceback__.tb_next if error.__traceback__ else None
@@ -94,7 +101,7 @@ def _exception(error: BaseException, max_size: int) -> bytes:
     text = _text(error)[:LONGEST_TRACEBACK]
     try:
         # An OSError has its file names there, and not in `args`.
-        return wire.encode((*told, tuple(error.__reduce__()[1]), text, lines), max_size)
+        return wire.encode((*told, tuple(error.__reduce__()[1]), text, lines), wire.MAX_TOLD)
     except Exception:  # noqa: BLE001 (a type of the function's own can do anything in here)
         return wire.encode((*told, None, text, lines))
 
@@ -106,14 +113,14 @@ def _text(error: BaseException) -> str:
         return f"<its text cannot be had: {type(second).__qualname__}>"
 
 
-def _count_left() -> int:
-    """1 if the function left a child of this process running; those that have ended are collected."""
+def _is_left() -> bool:
+    """Whether the function left a process running; those that have ended are collected."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
     except OSError:
-        return 0  # no child at all, or no right to ask
-    return 1
+        return False  # no child at all, or no right to ask
+    return True
 
 
 class _Unpickler(pickle.Unpickler):
