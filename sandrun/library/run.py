@@ -9,8 +9,10 @@ import subprocess
 import tempfile
 from typing import IO, TYPE_CHECKING, Any
 
+from sandrun.library import quick
 from sandrun.library.process import Popen
-from sandrun.library.status import Resources
+from sandrun.library.start import Start
+from sandrun.library.status import Resources, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -119,6 +121,12 @@ def run(
         if stdout is not None or stderr is not None:
             raise ValueError("stdout and stderr arguments may not be used with capture_output.")
         stdout = stderr = subprocess.PIPE
+    is_plain = all(one is None for one in (stdin, stdout, stderr, cwd, timeout)) and not (explain or report)
+    completed = _quickly(argv, profile, overrides, env, pass_fds) if is_plain else None
+    if completed:
+        if check:
+            completed.check_returncode()
+        return completed
     with contextlib.ExitStack() as stack:
         record = stack.enter_context(_Report()) if report else None
         process = stack.enter_context(
@@ -144,24 +152,44 @@ def run(
         except BaseException:
             process.end()
             raise
-        completed = _completed(argv, process, out, err, record.read() if record else None)
+        completed = _completed(argv, process.wait(), process._status, out, err, record.read() if record else None)
     if check:
         completed.check_returncode()
     return completed
 
 
-def _completed(argv: Any, process: Popen, out: Any, err: Any, report: Mapping[str, Any] | None) -> CompletedProcess:
-    status = process.wait()
+def _quickly(argv: Any, profile: Any, overrides: Any, env: Any, pass_fds: Iterable[int]) -> CompletedProcess | None:
+    """A run that nothing goes into and nothing comes out of; None if it is for `Popen`."""
+    with contextlib.closing(Start(argv, profile, overrides, env, pass_fds)) as start:
+        ended = quick.run(start) if quick.serves(start.environment) else None
+    if ended is None:
+        return None
+    raw, events = ended
+    status = Status(-1)
+    status.feed(events)
+    if not status.started:
+        raise status.error(raw)
+    return _completed(argv, status.returncode(raw), status)
+
+
+def _completed(
+    argv: Any,
+    returncode: int,
+    status: Status,
+    out: Any = None,
+    err: Any = None,
+    report: Mapping[str, Any] | None = None,
+) -> CompletedProcess:
     return CompletedProcess(
         argv,
-        status,
+        returncode,
         out,
         err,
-        enforcement=process.enforcement,
-        denials=process.denials,
-        warnings=process.warnings,
-        resources=process.resources,
-        ending=process.ending or "lost",
+        enforcement=status.enforcement(),
+        denials=status.denials(),
+        warnings=status.warnings(),
+        resources=status.resources(),
+        ending=status.ending(),
         report=report,
     )
 

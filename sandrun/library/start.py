@@ -50,10 +50,10 @@ class Start:
         self.command = [os.fsdecode(word) for word in command]
         self.options = [*(f"--profile={name}" for name in profiles), *flags, "--quiet", *extra]
 
-    def words(self, status: int) -> list[str]:
-        """The whole command line; events go to the descriptor `status`."""
+    def words(self, status: int, first: Sequence[str] = ()) -> list[str]:
+        """The whole command line; events go to the descriptor `status`. `first`: what starts the launcher."""
         # First, where the plan cache takes the number for no part of the key (sandrun/plancache/place.py).
-        return [*launcher.words(), "--status-fd", str(status), *self.options, "--", *self.command]
+        return [*(first or launcher.words()), "--status-fd", str(status), *self.options, "--", *self.command]
 
     def fds(self, status: int) -> tuple[int, ...]:
         """What the launcher inherits."""

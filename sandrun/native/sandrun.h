@@ -181,7 +181,8 @@ void launch_empty(struct launch *launch);
 
 /* The program as `sandrun WORDS` (argv[1] and on): run what the cache has for them, else hand over to Python. */
 _Noreturn void front(char *argv[]);
-/* The same as `PYTHON WORDS... -- WORDS` (argv[0] and on), for a program that knows its Python: sandrun/library. */
+/* The same as `[--only=FD,...] PYTHON WORDS... -- WORDS` (argv[0] and on), for a program that knows its Python:
+ * sandrun/library. With --only it keeps no other descriptors but 0 to 2. */
 _Noreturn void front_of(char *argv[]);
 /* A launch for these words, if there is a plan for them in the cache; would it be made again now? Its facts tell.
  * `program`: who would plan it otherwise. */

@@ -83,7 +83,7 @@ PACKAGES = {
     "landlock": {"sandrun.primitives.landlock_names"},
     "pyseccomp": {"sandrun.primitives.seccomp_compile"},
     "dns": {"sandrun.egress.dns"},
-    "ctypes": {"sandrun.libc", *HEAVY_ADAPTERS},
+    "ctypes": {"sandrun.libc", "sandrun.library.quick", *HEAVY_ADAPTERS},
 }
 """Each of these is imported by its adapter and by nobody else."""
 
