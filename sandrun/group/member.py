@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import select
 import signal
@@ -84,6 +85,8 @@ class Member:
         self.confined = self.go = self.events = self.told = -1
         """Where it tells that it is confined, is let go, has events, and tells that it is ready; -1 if closed."""
         self.heard = b""
+        self.failure: tuple[str, ...] = ()
+        """Why the command did not run, as the launch told last."""
         self.before: tuple[int, ...] = ()
 
     @property
@@ -142,7 +145,9 @@ class Member:
         if not data:
             self._close("events")
         *lines, self.heard = (self.heard + data).split(b"\n")
-        executes = any(b'"event": "exec"' in line for line in lines)
+        events = [json.loads(line) for line in lines]
+        executes = any(event["event"] == "exec" for event in events)
+        self.failure = tuple(line for event in events if event["event"] == "error" for line in event["lines"])
         if executes:
             self.executed = True
             self._close("go")

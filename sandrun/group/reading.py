@@ -149,7 +149,7 @@ class _Reader:
             if other not in self.names:
                 self.bad((*place, "after", at), unknown("command", other, self.names, list_them=True))
         for at, word in enumerate(value["profile"]):
-            where = (*place, "profile") if isinstance(table["profile"], str) else (*place, "profile", at)
+            where = (*place, "profile") if isinstance(table.get("profile"), str) else (*place, "profile", at)
             self.value(where, self.profile, word)
         ends = {end.fd: link.name for link in links for end in (link.first, link.second) if end.command == name}
         for fd, stream in enumerate(fields.STREAMS):

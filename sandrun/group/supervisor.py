@@ -47,6 +47,10 @@ def supervise(group: Group, words: Sequence[str], *, as_json: bool) -> int:
         supervisor = _Supervisor(group, words, ends, as_json=as_json)
         if logged:
             supervisor.log = _start_log(logged)
+            # The log process is to end when the group does, not as soon as all have fallen silent.
+            first = next(command for command in group.commands if command.name in logged)
+            fd = next(fd for fd, kind in first.streams.items() if kind == "log")
+            supervisor.keeps_log = member.high(os.dup(ends[first.name][fd]))
         return supervisor.run()
     except OSError as error:
         raise SandrunError(f"cannot run the group: {report.reason(error)}") from None
@@ -121,7 +125,7 @@ class _Supervisor:
         self.words = words
         self.as_json = as_json
         self.members = {command.name: Member(command, ends[command.name]) for command in group.commands}
-        self.log = -1
+        self.log = self.keeps_log = -1
         self.released = self.stopping = False
         self.result: int | None = None
         self.asked: list[int] = []
@@ -223,6 +227,10 @@ class _Supervisor:
         if one.events >= 0 and one.hear():
             self.tell("started", one.name)
             self._look(one)
+        if one.failure and one.command.streams.get(2) != "log":
+            for line in one.failure:
+                self.say(f"{one.name}: {line}")
+        one.failure = ()
 
     def _look(self, one: Member) -> None:
         """See whether it is ready, if it has still to be."""
@@ -241,6 +249,7 @@ class _Supervisor:
         self.tell("ended", one.name, status=one.status)
         if one.command.ready.kind == "exit" and not one.status and was == RUNNING:
             one.been_ready = True
+            self.tell("ready", one.name)
         if was == STOPPING or self.stopping:
             self._is_over(one)
         elif one.status and self._may_restart(one):
@@ -331,6 +340,7 @@ class _Supervisor:
         """Wait until the log process has told all: nobody can write any more."""
         if self.log < 0:
             return
+        os.close(self.keeps_log)
         poll = select.poll()
         poll.register(self.log, select.POLLIN)
         if not poll.poll(LOG_SECONDS * 1000):

@@ -1,0 +1,478 @@
+"""`sandrun up`: commands that start together once all are confined, and end together."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support import need_landlock, need_program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.support import Who
+
+    Start = Callable[..., "Up"]
+
+SECONDS = 20
+OPEN = 'profile = "none"\nfilesystem = {read = ["@all"], execute = ["@all"], write = ["@all"]}\n'
+"""What the commands of most tests may do: here it is about the group."""
+
+
+class Up:
+    """A running group in a directory of its own: what it says, and its events."""
+
+    def __init__(self, who: Who, text: str, **options: Any) -> None:
+        self.place = who.home / "group"
+        self.place.mkdir(exist_ok=True)
+        file = self.place / "group.toml"
+        file.write_text(f"schema = 1\n{text}")
+        file.chmod(0o644)
+        who.own(self.place, file)
+        self.process = who.popen(
+            [*who.sandrun, "up", "--json", file],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+        self.events: list[dict[str, Any]] = []
+        self.said = ""
+
+    def wait_for(self, event: str, command: str = "") -> dict[str, Any]:
+        """Read events until this one comes."""
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.events.append(json.loads(line))
+            if self.events[-1]["event"] == event and command in ("", self.events[-1].get("command")):
+                return self.events[-1]
+        raise AssertionError(f"no event {event}: {self.events} {self.process.stderr and self.process.stderr.read()}")
+
+    def end(self) -> int:
+        """Wait for the end, and take all that it told."""
+        out, self.said = self.process.communicate(timeout=SECONDS)
+        self.events += [json.loads(line) for line in out.splitlines()]
+        return self.process.returncode
+
+    def order(self, event: str) -> list[str]:
+        return [one["command"] for one in self.events if one["event"] == event]
+
+
+@pytest.fixture
+def up(who: Who) -> Iterator[Start]:
+    """Starts a group, which is gone when the test is over."""
+    started: list[Up] = []
+
+    def start(text: str, **options: Any) -> Up:
+        started.append(Up(who, text, **options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        with contextlib.suppress(ProcessLookupError):
+            one.process.kill()
+        one.process.communicate()
+
+
+def command(name: str, shell: str, more: str = "", policy: str = OPEN) -> str:
+    return f"[command.{name}]\nargv = ['sh', '-c', '''{shell}''']\n{policy}{more}\n"
+
+
+def left(marker: str) -> list[int]:
+    """The processes that have this word in their command line or environment."""
+    found = []
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            text = b""
+            for name in ("cmdline", "environ"):
+                with contextlib.suppress(OSError), open(f"/proc/{pid}/{name}", "rb") as file:
+                    text += file.read()
+            if marker.encode() in text and int(pid) != os.getpid():
+                found.append(int(pid))
+    return found
+
+
+def gone(marker: str) -> bool:
+    until = time.monotonic() + SECONDS
+    while left(marker) and time.monotonic() < until:
+        time.sleep(0.02)
+    return not left(marker)
+
+
+def status_of(pid: int) -> dict[str, str]:
+    with open(f"/proc/{pid}/status") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file)
+
+
+def parent(pid: int) -> int:
+    return int(status_of(pid)["PPid"])
+
+
+# --- start -----------------------------------------------------------------------------------------------------------
+
+
+def test_none_starts_before_all_are_confined(up: Start) -> None:
+    """Every event of a start comes behind the last of a confinement."""
+    group = up("".join(command(name, "exit 0") for name in ("a", "b", "c")))
+    assert group.end() == 0, group.said
+    kinds = [one["event"] for one in group.events]
+    assert kinds.count("confined") == kinds.count("started") == 3
+    assert max(at for at, kind in enumerate(kinds) if kind == "confined") < kinds.index("started")
+
+
+@pytest.mark.parametrize(
+    ("words", "more", "status"),
+    [
+        ("['/nonexistent']", "", 127),
+        ("['true']", "privileges = {user = 'no-such-user-here'}", 125),
+        ("['true']", "filesystem = {read = ['/nonexistent']}", 125),
+    ],
+)
+def test_one_that_cannot_be_confined(up: Start, words: str, more: str, status: int) -> None:
+    """Then nothing of the others has run either."""
+    group = up(command("a", "echo ran") + f"[command.b]\nargv = {words}\nprofile = 'programs'\n{more}\n")
+    assert group.end() == status, group.said
+    assert group.order("started") == []
+    assert "ran" not in group.said.split()
+    assert "b | sandrun: " in group.said
+
+
+def test_links(up: Start) -> None:
+    """Pipes and socketpairs by their names, and nothing else is open."""
+    look = "for fd in 4 5 6 7 8 9; do (true >&$fd) 2>/dev/null && echo open $fd; done; true"
+    text = command("a", f"echo one; echo two; echo three >&$SANDRUN_FD_S; {look}")
+    text += command("b", "cat; read x <&$SANDRUN_FD_S; echo $x; echo $SANDRUN_FD_S")
+    text += "[pipe.p]\nfrom = 'a:stdout'\nto = 'b:stdin'\n[socketpair.s]\nbetween = ['a', 'b']\n"
+    group = up(text)
+    assert group.end() == 0, group.said
+    assert group.said.splitlines() == ["b | one", "b | two", "b | three", "b | 3"]
+
+
+def test_environment_is_on_no_command_line(up: Start, who: Who) -> None:
+    """A value in the file reaches its command, and is in nobody's arguments (/proc/PID/cmdline(5))."""
+    group = up(command("a", "echo $A; sleep 0.5", "env = {A = 'hunter2'}\n"))
+    group.wait_for("started", "a")
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+            assert b"hunter2" not in file.read()
+    assert group.end() == 0, group.said
+    assert group.said == "a | hunter2\n"
+
+
+READY = {
+    "fd": "sleep 0.3; echo x >&$SANDRUN_READY_FD; sleep 1",
+    "file:here": "sleep 0.3; : >here; sleep 1",
+    "exit": "sleep 0.3; exit 0",
+}
+
+
+@pytest.mark.parametrize("kind", READY)
+def test_after_means_ready(up: Start, kind: str) -> None:
+    """A command that starts after another one starts when that is ready, not before."""
+    group = up(command("b", "exit 0", "after = ['a']\n") + command("a", READY[kind], f"ready = '{kind}'\n"))
+    assert group.end() == 0, group.said
+    kinds = [(one["event"], one.get("command")) for one in group.events]
+    assert kinds.index(("started", "a")) < kinds.index(("ready", "a")) < kinds.index(("started", "b"))
+
+
+def test_never_ready(up: Start) -> None:
+    """After its time the group is stopped, with the status of a timeout."""
+    group = up(command("a", "sleep 60", "ready = 'fd'\nready_timeout = '200ms'\n") + command("b", "sleep 60"))
+    assert group.end() == 124, group.said
+    assert "a is not ready after 0.2 s: stopping the group" in group.said
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_required_one_dies(up: Start) -> None:
+    """The whole group goes with it, and its status is the group's."""
+    group = up(command("a", "sleep 0.2; exit 7") + command("b", "sleep 60 & sleep 60"))
+    assert group.end() == 7, group.said
+    assert "a ended with status 7: stopping the group" in group.said
+    assert group.order("ended") == ["a", "b"]
+
+
+def test_one_that_is_not_required(up: Start) -> None:
+    """The others go on."""
+    group = up(command("a", "exit 7", "required = false\n") + command("b", "sleep 0.5; exit 0"))
+    assert group.end() == 0, group.said
+    assert group.order("stopping") == []
+
+
+def test_status_of_one(up: Start) -> None:
+    """The end of the command that gives the status is the end of the group."""
+    group = up("status = 'b'\n" + command("a", "sleep 60") + command("b", "sleep 0.2; exit 4"))
+    assert group.end() == 4, group.said
+    assert group.order("stopping") == ["a"]
+
+
+def test_restart(up: Start) -> None:
+    """What failed starts again, later each time, until it has done so often enough."""
+    text = command("a", "echo try; exit 5", "restart = 'on-failure'\nmax_restarts = 3\nrestart_delay = '50ms'\n")
+    group = up(text)
+    assert group.end() == 5, group.said
+    assert group.said.count("a | try") == 4
+    delays = [one["seconds"] for one in group.events if one["event"] == "restarting"]
+    assert delays == [0.05, 0.1, 0.2]
+
+
+def test_restart_until_it_works(up: Start) -> None:
+    """The links are still there at the second start."""
+    text = command("a", "mkdir once && exit 1; echo again", "restart = 'on-failure'\nrestart_delay = '50ms'\n")
+    group = up(text + command("b", "cat") + "[pipe.p]\nfrom = 'a:stdout'\nto = 'b:stdin'\n")
+    assert group.end() == 0, group.said
+    assert group.said.splitlines()[-1] == "b | again"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_ordered_shutdown(up: Start, name: str) -> None:
+    """Asked to end, the group stops in the reverse order of its start: the next one when the one before is gone."""
+    text = command("a", "sleep 60") + command("b", "sleep 60", "after = ['a']\n")
+    group = up(text + command("c", "sleep 60", "after = ['b']\n"))
+    group.wait_for("started", "c")
+    number = signal.Signals[name]
+    group.process.send_signal(number)
+    assert group.end() == 128 + number, group.said
+    last = [(one["event"], one["command"]) for one in group.events if one["event"] in ("stopping", "ended")]
+    assert last == [(event, name) for name in "cba" for event in ("stopping", "ended")]
+
+
+def test_one_that_does_not_listen(up: Start) -> None:
+    """After its time it is killed, with all that it started."""
+    text = command("a", "trap '' TERM; sleep 60 & echo up; while :; do sleep 60; done", "stop_timeout = '300ms'\n")
+    group = up(text, env=None)
+    group.wait_for("started", "a")
+    time.sleep(0.3)
+    began = time.monotonic()
+    group.process.terminate()
+    assert group.end() == 143, group.said
+    assert time.monotonic() - began < 5
+
+
+def test_a_second_interrupt(up: Start) -> None:
+    """It does not wait for anybody."""
+    group = up(command("a", "trap '' TERM INT; while :; do sleep 60; done", "stop_timeout = '60s'\n"))
+    group.wait_for("started", "a")
+    time.sleep(0.3)
+    group.process.send_signal(signal.SIGINT)
+    group.wait_for("stopping", "a")
+    group.process.send_signal(signal.SIGINT)
+    assert group.end() == 130, group.said
+
+
+def test_killed(up: Start, who: Who) -> None:
+    """kill -9 of `sandrun up` leaves nothing, not even what left its session."""
+    marker = f"sandrun-test-{os.getpid()}-{time.monotonic_ns()}"
+    shell = f"setsid sleep 60 & (exec -a {marker} sleep 61) 2>/dev/null & wait"
+    text = command("a", shell, f"env = {{MARK = '{marker}'}}\n") + command(
+        "b", "sleep 60 & wait", f"env = {{M = '{marker}'}}\n"
+    )
+    group = up(text)
+    group.wait_for("started", "b")
+    until = time.monotonic() + SECONDS
+    while len(left(marker)) < 4 and time.monotonic() < until:
+        time.sleep(0.02)
+    assert len(left(marker)) >= 4
+    group.process.kill()
+    assert gone(marker)
+
+
+def test_killed_while_they_wait(up: Start) -> None:
+    """A group that is killed before it lets its commands go never runs them."""
+    group = up(command("a", "echo ran >ran", "after = ['b']\n") + command("b", "sleep 60", "ready = 'fd'\n"))
+    group.wait_for("started", "b")
+    group.process.kill()
+    group.process.wait()
+    time.sleep(0.5)
+    assert not (group.place / "ran").exists()
+
+
+# --- the log ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_log(up: Start) -> None:
+    """Names of one width, hostile bytes as text, the last line without its end, lines that are too long in parts."""
+    text = command("a", r"printf '\033[2J\377\n'; head -c 5000 /dev/zero | tr '\0' x; echo; printf end >&2")
+    group = up(text + command("longer", "true"))
+    assert group.end() == 0, group.said
+    lines = [line for line in group.said.splitlines() if line.startswith("a ")]
+    prefix = "a      | "
+    assert lines == [prefix + r"\x1b[2J\xff", prefix + "x" * 4096, prefix + "x" * 904, prefix + "end"]
+
+
+def test_the_log_process_can_do_nothing(up: Start) -> None:
+    """Whoever takes it over by what a command writes can neither open nor start anything. Without it the group ends."""
+    need_landlock(1)
+    group = up(command("a", "sleep 60"))
+    group.wait_for("started", "a")
+    pid = next(pid for pid in left("group/__main__.py") if parent(pid) == group.process.pid)
+    status = status_of(pid)
+    assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
+    assert int(status["CapPrm"], 16) == int(status["CapEff"], 16) == 0
+    assert status["Uid"].split()[0] != "0"
+    os.kill(pid, signal.SIGKILL)
+    assert group.end() == 125, group.said
+    assert "the log process has ended: stopping the group" in group.said
+
+
+# --- the point of it -------------------------------------------------------------------------------------------------
+
+SERVER = """
+import http.server, os, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        try:
+            open("stolen", "w").close()
+            said = "server wrote a file"
+        except OSError as error:
+            said = f"server: {error.strerror}"
+        os.write(int(os.environ["SANDRUN_FD_LINES"]), (said + "\\n").encode())
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(said.encode())
+
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+WRITER = """
+import socket, sys
+
+for line in sys.stdin:
+    try:
+        socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5).close()
+        said = "writer used the network"
+    except OSError as error:
+        said = f"writer: {error.strerror}"
+    with open("log", "a") as log:
+        log.write(line + said + "\\n")
+    break
+"""
+
+
+@pytest.fixture
+def programs(who: Who) -> tuple[Path, str, int]:
+    """A directory with both programs, an interpreter that everybody can start, and a free port."""
+    python = need_program("python3")
+    place = who.home / "group"
+    place.mkdir()
+    for name, text in (("server.py", SERVER), ("writer.py", WRITER)):
+        (place / name).write_text(text)
+        (place / name).chmod(0o644)
+    who.own(place)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return place, python, free.getsockname()[1]
+
+
+def get(port: int) -> str:
+    """What the server answers, once it does."""
+    until = time.monotonic() + SECONDS
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 5) as connection:
+                connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                return b"".join(iter(lambda: connection.recv(4096), b"")).decode().rpartition("\r\n\r\n")[2]
+        except ConnectionRefusedError:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
+def test_the_control(who: Who, programs: tuple[Path, str, int]) -> None:
+    """Without sandrun the server writes its file, and the writer reaches the network."""
+    place, python, port = programs
+    reader, writer = os.pipe()
+    server = who.popen(
+        [python, "server.py", str(port)],
+        cwd=place,
+        env=who.env | {"SANDRUN_FD_LINES": str(writer)},
+        pass_fds=(writer,),
+        stderr=subprocess.DEVNULL,
+    )
+    other = who.popen([python, "writer.py", str(port)], cwd=place, stdin=reader)
+    os.close(reader)
+    os.close(writer)
+    try:
+        assert get(port) == "server wrote a file"
+        assert other.wait(SECONDS) == 0
+        assert (place / "log").read_text() == "server wrote a file\nwriter used the network\n"
+    finally:
+        for one in (server, other):
+            one.kill()
+            one.wait()
+
+
+def test_a_server_beside_a_writer(up: Start, who: Who, programs: tuple[Path, str, int]) -> None:
+    """The server serves and cannot write files; the writer writes and cannot use the network. Both try."""
+    need_landlock(4)
+    place, python, port = programs
+    text = f"""
+status = "writer"
+
+[command.server]
+argv = ["{python}", "server.py", "{port}"]
+profile = "builtin:programs"
+ready = "tcp:{port}"
+stderr = "null"
+[command.server.filesystem]
+read = ["@system", "@runtime", "server.py"]
+execute = ["@system", "@runtime"]
+[command.server.network]
+bind = ["tcp:{port}"]
+
+[command.writer]
+argv = ["{python}", "writer.py", "{port}"]
+profile = "builtin:programs"
+[command.writer.filesystem]
+read = ["@system", "@runtime"]
+execute = ["@system", "@runtime"]
+write = ["."]
+
+[pipe.lines]
+from = "server"
+to = "writer:stdin"
+"""
+    group = up(text)
+    group.wait_for("ready", "server")
+    assert get(port).startswith("server: ")
+    assert group.end() == 0, group.said
+    first, second = (place / "log").read_text().splitlines()
+    assert first in ("server: Permission denied", "server: Read-only file system")
+    assert second.startswith("writer: ")
+    assert second != "writer: Connection refused", "refused by the sandbox, not by a closed port"
+    assert not (place / "stolen").exists()
+
+
+def test_wrong_words(who: Who) -> None:
+    """A mistake in the file is told as one of a profile is, and nothing is started."""
+    file = who.home / "group.toml"
+    file.write_text("schema = 1\n[command.a]\nargv = ['true']\nreday = 'fd'\n")
+    who.own(file)
+    done = who.run([*who.sandrun, "up", file])
+    assert done.returncode == 125
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        f'sandrun: {file}:4: command.a.reday: unknown key "reday"',
+        'sandrun: hint: did you mean "ready"?',
+    ]
+
+
+def test_dry_run(who: Who) -> None:
+    """The commands in the order of their start."""
+    file = who.home / "group.toml"
+    text = "[command.a]\nargv = ['x', 'y']\nafter = ['b']\n[command.b]\nargv = ['z']\nprofile = ['none', 'strict']\n"
+    file.write_text(f"schema = 1\n{text}")
+    who.own(file)
+    done = who.run([*who.sandrun, "up", "-n", file])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "b: z (profile none, strict)\na after b: x y (profile default)\n"
