@@ -1,8 +1,7 @@
 """Run the script of one step of a GitHub job under sandrun, and keep what the service makes of its output harmless.
 
 The variables STEP_RUN, STEP_PROFILE, STEP_OPTIONS, STEP_SHELL and STEP_SUMMARY are the inputs that action.yml describes.
-The status is that of sandrun, or 2 for an input that means nothing. The step writes no GITHUB_ENV, GITHUB_PATH and
-GITHUB_OUTPUT, since what stands there is believed by the steps that come after it.
+The status is that of sandrun, or 2 for an input that means nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +24,8 @@ SHELLS = {
 """What GitHub makes of a step's `shell`."""
 BELIEVED = (".git", ".github")
 """What later steps execute from the workspace: hooks, settings that name programs, local actions."""
+FILES = ("GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_PATH", "GITHUB_STATE", "GITHUB_STEP_SUMMARY")
+"""The runner's files by their variables: what stands in there is believed by it, and by the steps that come after."""
 TOKEN = re.compile(rb"extraheader\s*=\s*authorization|://[^/\s]*:[^/\s]*@", re.IGNORECASE)
 """How a checkout leaves its token in the settings of git."""
 USAGE = 2
@@ -68,6 +69,9 @@ def launch(inputs: dict[str, str], script: str, report: str) -> list[str]:
         words += ["--profile", name]
     for name in BELIEVED:
         words += ["--deny-write", f"{name}?"]
+    for name in FILES:
+        if os.environ.get(name):
+            words += ["--deny", f"{os.environ[name]}?"]
     words += ["--read", script, "--report", report, *options, "--"]
     return words + [word.replace("{0}", script) for word in template]
 

@@ -119,6 +119,17 @@ def test_the_job_is_out_of_reach(runner: Runner) -> None:
     assert [path.read_text() for path in secrets] == ["ours"] * 4
 
 
+def test_no_profile_gives_the_files_of_the_runner(runner: Runner) -> None:
+    """What the next steps start with stays out of reach, whatever the profile grants."""
+    need_namespaces(runner.who)
+    files = shlex.join([str(path) for path in runner.files.values()])
+    run = f"for file in {files}; do if (echo X=1 >>$file) || mv $file $file.old; then exit 1; fi; done; echo x >../outside"
+    ended = runner.use(run=run, profile="offline", options=f"--write {shlex.quote(str(runner.workspace.parent))}")
+    assert ended.status == 0, ended.output
+    assert (runner.workspace.parent / "outside").exists(), "all else there is granted"
+    assert runner.files["GITHUB_ENV"].read_text() == ""
+
+
 def test_what_it_prints_is_no_command(runner: Runner) -> None:
     """The runner obeys nothing that the step prints, on either stream, and listens again afterwards."""
     ended = runner.use(run=SNEAKY)
