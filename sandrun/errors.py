@@ -31,12 +31,23 @@ class SandrunError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # What an error is made from is not what it keeps as `args`, and programs send errors between processes.
+        return _unpickled, (type(self), self.args, self.__dict__)
+
     def lines(self) -> list[str]:
         """The lines to print, without the `sandrun: ` prefix; a hint is its own line."""
         lines = [self.message]
         if self.hint:
             lines.append(f"hint: {self.hint}")
         return lines
+
+
+def _unpickled(kind: type[SandrunError], args: tuple[object, ...], state: dict[str, object]) -> SandrunError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class Problem:

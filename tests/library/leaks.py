@@ -1,0 +1,30 @@
+"""What a launch from this process may leave in it: nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from tests.support import become_subreaper, descendants, kill_all, left_since, reap_orphans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def nothing_left() -> Iterator[None]:
+    """No process, descriptor or thread of what happens within outlives it."""
+    become_subreaper()
+    gc.collect()
+    before, fds, threads = descendants(), sorted(os.listdir("/proc/self/fd")), threading.active_count()
+    yield
+    left = left_since(before)
+    kill_all(left)
+    reap_orphans()
+    assert not left, f"processes left behind: {left}"
+    gc.collect()
+    assert sorted(os.listdir("/proc/self/fd")) == fds
+    assert threading.active_count() == threads
