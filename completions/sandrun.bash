@@ -7,7 +7,7 @@ _sandrun_values() {
             _sandrun_profiles "$cur"
             ;;
         --replace | --optional)
-            mapfile -t COMPREPLY < <(compgen -W 'filesystem.read filesystem.write filesystem.create filesystem.execute filesystem.deny filesystem.deny_write filesystem.rules filesystem.tmp filesystem.home filesystem.root filesystem.proc filesystem.dev filesystem.overlay network.connect network.bind network.unix network.loopback network.private network.families network.deny syscalls.default syscalls.allow syscalls.deny syscalls.promises syscalls.rules privileges.user privileges.group privileges.groups privileges.capabilities privileges.ambient privileges.no_new_privs privileges.securebits privileges.apparmor privileges.selinux process.isolate process.tty process.hostname process.umask process.nice process.cwd process.pass_fds process.namespaces environment.pass environment.set environment.unset rlimits resources.memory resources.pids resources.cpu resources.io time.timeout time.grace' -- "$cur")
+            mapfile -t COMPREPLY < <(compgen -W 'filesystem.read filesystem.write filesystem.create filesystem.execute filesystem.deny filesystem.deny_write filesystem.rules filesystem.tmp filesystem.home filesystem.root filesystem.proc filesystem.dev filesystem.overlay network.connect network.bind network.unix network.loopback network.private network.families network.deny syscalls.default syscalls.allow syscalls.deny syscalls.promises syscalls.rules privileges.user privileges.group privileges.groups privileges.capabilities privileges.ambient privileges.no_new_privs privileges.securebits privileges.apparmor privileges.selinux process.isolate process.tty process.hostname process.umask process.nice process.cwd process.pass_fds process.namespaces environment.pass environment.set environment.unset rlimits resources.memory resources.pids resources.cpu resources.io broker.input broker.output time.timeout time.grace' -- "$cur")
             ;;
         -r | --read | -w | --write | --create | -x | --execute | --deny | --deny-write | --rule | --unix | --report)
             compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur")
@@ -93,7 +93,7 @@ _sandrun() {
             if ((i > 1)) && [[ -z $option ]]; then
                 if [[ $word == -- ]]; then at=$i; break; fi
                 case $word in
-                    -p | --profile | --replace | --optional | --require | -r | --read | -w | --write | --create | -x | --execute | --deny | --deny-write | --rule | --tmp | --home | --root | --proc | --dev | --overlay | --connect | --bind | --unix | --private | --family | --deny-endpoint | --syscall-default | --allow-syscall | --deny-syscall | --promise | --syscall-rule | --user | --group | --groups | --capability | --ambient | --securebits | --apparmor | --selinux | --isolate | --tty | --hostname | --umask | --nice | --cwd | --pass-fd | --namespace | -e | --env | --unset-env | --rlimit | --memory | --pids | --cpu | --io | --timeout | --grace | --on-exit | --overlay-size | --status-fd | --hold | --report) option=$word ;;
+                    -p | --profile | --replace | --optional | --require | -r | --read | -w | --write | --create | -x | --execute | --deny | --deny-write | --rule | --tmp | --home | --root | --proc | --dev | --overlay | --connect | --bind | --unix | --private | --family | --deny-endpoint | --syscall-default | --allow-syscall | --deny-syscall | --promise | --syscall-rule | --user | --group | --groups | --capability | --ambient | --securebits | --apparmor | --selinux | --isolate | --tty | --hostname | --umask | --nice | --cwd | --pass-fd | --namespace | -e | --env | --unset-env | --rlimit | --memory | --pids | --cpu | --io | --in | --out | --timeout | --grace | --on-exit | --overlay-size | --status-fd | --hold | --report) option=$word ;;
                     -*) ;;
                     *) at=$start; break ;;
                 esac
@@ -117,7 +117,7 @@ _sandrun() {
     elif [[ $word == --*=* ]]; then
         _sandrun_values "${word%%=*}" "${word#*=}"
     else
-        mapfile -t COMPREPLY < <(compgen -W '-p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --loopback --no-loopback --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --no-new-privs --no-no-new-privs --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --timeout --grace --on-exit --overlay-size --locked -n --dry-run --explain --json --status-fd --hold --report --exec -q --quiet -v --verbose --version -h --help' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W '-p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --loopback --no-loopback --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --no-new-privs --no-no-new-privs --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --in --out --timeout --grace --on-exit --overlay-size --locked -n --dry-run --explain --json --status-fd --hold --report --exec -q --quiet -v --verbose --version -h --help' -- "$cur")
     fi
 }
 
@@ -135,12 +135,12 @@ _sandrun_command() {
         else
             mapfile -t COMPREPLY < <(compgen -W "$(sandrun workspace list --ids 2>/dev/null)" -- "$cur")
         fi
-    elif ((at == 1 && COMP_CWORD > 1)) && [[ ' doctor learn lock report shrink trace why ' == *" ${COMP_WORDS[1]} "* ]]; then
+    elif ((at == 1 && COMP_CWORD > 1)) && [[ ' doctor learn lock report shrink trace up why ' == *" ${COMP_WORDS[1]} "* ]]; then
         _sandrun_verb "$cur"
     elif ((COMP_CWORD == at)); then
         mapfile -t COMPREPLY < <(compgen -c -- "$cur")
         if ((at == 1)); then
-            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'doctor learn lock profile report shrink trace why workspace' -- "$cur")
+            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'doctor learn lock profile report shrink trace up why workspace' -- "$cur")
         fi
         compopt -o filenames
         mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <([[ $cur == */* ]] && compgen -f -- "$cur")
@@ -169,6 +169,7 @@ _sandrun_verb() {
         report) options='--html --markdown -o --output' ;;
         shrink) options='--jobs -j --tries --timeout --state --inherited --below --repeat --check --json' ;;
         trace) options='--json' ;;
+        up) options='--json --dry-run -n' ;;
         why) options='--abi --json' ;;
     esac
     if [[ $cur == -* ]]; then

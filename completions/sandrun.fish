@@ -6,7 +6,7 @@ function __sandrun_command
     set -e tokens[1]
     while set -q tokens[1]
         switch $tokens[1]
-            case -p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --timeout --grace --on-exit --overlay-size --status-fd --hold --report
+            case -p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --in --out --timeout --grace --on-exit --overlay-size --status-fd --hold --report
                 set -e tokens[1]
                 set -e tokens[1]
             case --
@@ -29,7 +29,7 @@ function __sandrun_options
     set -e tokens[1]
     while set -q tokens[1]
         switch $tokens[1]
-            case -p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --timeout --grace --on-exit --overlay-size --status-fd --hold --report
+            case -p --profile --replace --optional --require -r --read -w --write --create -x --execute --deny --deny-write --rule --tmp --home --root --proc --dev --overlay --connect --bind --unix --private --family --deny-endpoint --syscall-default --allow-syscall --deny-syscall --promise --syscall-rule --user --group --groups --capability --ambient --securebits --apparmor --selinux --isolate --tty --hostname --umask --nice --cwd --pass-fd --namespace -e --env --unset-env --rlimit --memory --pids --cpu --io --in --out --timeout --grace --on-exit --overlay-size --status-fd --hold --report
                 set -e tokens[1]
                 set -e tokens[1]
             case --
@@ -53,7 +53,7 @@ end
 
 function __sandrun_verb
     set -l tokens (commandline -opc)
-    contains -- "$tokens[2]" profile workspace doctor learn lock report shrink trace why
+    contains -- "$tokens[2]" profile workspace doctor learn lock report shrink trace up why
 end
 
 # Whether the command line is of this verb, before the -- of its command.
@@ -85,7 +85,7 @@ end
 
 complete -c sandrun -f
 complete -c sandrun -n 'not __sandrun_verb' -x -a '(__sandrun_complete_command)'
-complete -c sandrun -n __sandrun_first -f -a 'doctor learn lock profile report shrink trace why workspace'
+complete -c sandrun -n __sandrun_first -f -a 'doctor learn lock profile report shrink trace up why workspace'
 complete -c sandrun -n '__sandrun_verb_is profile; and test (count (commandline -opc)) -eq 2' -f -a 'list show check schema diff audit'
 complete -c sandrun -n '__sandrun_verb_is profile; and test (count (commandline -opc)) -gt 2' -f -a '(__sandrun_profiles)'
 complete -c sandrun -n '__sandrun_verb_is workspace; and test (count (commandline -opc)) -eq 2' -f -a 'list diff commit discard'
@@ -120,12 +120,15 @@ complete -c sandrun -n '__sandrun_plain_verb shrink' -l check -d 'Change nothing
 complete -c sandrun -n '__sandrun_plain_verb shrink' -l json -d 'Print JSON.'
 complete -c sandrun -n '__sandrun_plain_verb trace' -F
 complete -c sandrun -n '__sandrun_plain_verb trace' -l json -d 'Print JSON, as one line.'
+complete -c sandrun -n '__sandrun_plain_verb up' -F
+complete -c sandrun -n '__sandrun_plain_verb up' -l json -d 'Write events to standard output, as JSON lines.'
+complete -c sandrun -n '__sandrun_plain_verb up' -l dry-run -s n -d 'Check FILE, print what would be started, and run nothing.'
 complete -c sandrun -n '__sandrun_plain_verb why' -F
 complete -c sandrun -n '__sandrun_plain_verb why' -l abi -r -d 'As if the kernel had Landlock ABI N.'
 complete -c sandrun -n '__sandrun_plain_verb why' -l json -d 'Print JSON.'
 complete -c sandrun -n __sandrun_options -s p -l profile -x -a '(__sandrun_profiles)' -d 'Start from this profile; repeatable. Without it: default. `none` is empty.'
-complete -c sandrun -n __sandrun_options -l replace -x -a 'filesystem.read filesystem.write filesystem.create filesystem.execute filesystem.deny filesystem.deny_write filesystem.rules filesystem.tmp filesystem.home filesystem.root filesystem.proc filesystem.dev filesystem.overlay network.connect network.bind network.unix network.loopback network.private network.families network.deny syscalls.default syscalls.allow syscalls.deny syscalls.promises syscalls.rules privileges.user privileges.group privileges.groups privileges.capabilities privileges.ambient privileges.no_new_privs privileges.securebits privileges.apparmor privileges.selinux process.isolate process.tty process.hostname process.umask process.nice process.cwd process.pass_fds process.namespaces environment.pass environment.set environment.unset rlimits resources.memory resources.pids resources.cpu resources.io time.timeout time.grace' -d 'Drop what the profiles say for KEY before the flags add to it.'
-complete -c sandrun -n __sandrun_options -l optional -x -a 'filesystem.read filesystem.write filesystem.create filesystem.execute filesystem.deny filesystem.deny_write filesystem.rules filesystem.tmp filesystem.home filesystem.root filesystem.proc filesystem.dev filesystem.overlay network.connect network.bind network.unix network.loopback network.private network.families network.deny syscalls.default syscalls.allow syscalls.deny syscalls.promises syscalls.rules privileges.user privileges.group privileges.groups privileges.capabilities privileges.ambient privileges.no_new_privs privileges.securebits privileges.apparmor privileges.selinux process.isolate process.tty process.hostname process.umask process.nice process.cwd process.pass_fds process.namespaces environment.pass environment.set environment.unset rlimits resources.memory resources.pids resources.cpu resources.io time.timeout time.grace' -d 'Run even where this kernel cannot keep the protection KEY.'
+complete -c sandrun -n __sandrun_options -l replace -x -a 'filesystem.read filesystem.write filesystem.create filesystem.execute filesystem.deny filesystem.deny_write filesystem.rules filesystem.tmp filesystem.home filesystem.root filesystem.proc filesystem.dev filesystem.overlay network.connect network.bind network.unix network.loopback network.private network.families network.deny syscalls.default syscalls.allow syscalls.deny syscalls.promises syscalls.rules privileges.user privileges.group privileges.groups privileges.capabilities privileges.ambient privileges.no_new_privs privileges.securebits privileges.apparmor privileges.selinux process.isolate process.tty process.hostname process.umask process.nice process.cwd process.pass_fds process.namespaces environment.pass environment.set environment.unset rlimits resources.memory resources.pids resources.cpu resources.io broker.input broker.output time.timeout time.grace' -d 'Drop what the profiles say for KEY before the flags add to it.'
+complete -c sandrun -n __sandrun_options -l optional -x -a 'filesystem.read filesystem.write filesystem.create filesystem.execute filesystem.deny filesystem.deny_write filesystem.rules filesystem.tmp filesystem.home filesystem.root filesystem.proc filesystem.dev filesystem.overlay network.connect network.bind network.unix network.loopback network.private network.families network.deny syscalls.default syscalls.allow syscalls.deny syscalls.promises syscalls.rules privileges.user privileges.group privileges.groups privileges.capabilities privileges.ambient privileges.no_new_privs privileges.securebits privileges.apparmor privileges.selinux process.isolate process.tty process.hostname process.umask process.nice process.cwd process.pass_fds process.namespaces environment.pass environment.set environment.unset rlimits resources.memory resources.pids resources.cpu resources.io broker.input broker.output time.timeout time.grace' -d 'Run even where this kernel cannot keep the protection KEY.'
 complete -c sandrun -n __sandrun_options -l require -x -d 'Refuse to run unless the doctor finds FACT, such as landlock>=4.'
 complete -c sandrun -n __sandrun_options -s r -l read -r -F -d 'Read files and list directories below PATH.'
 complete -c sandrun -n __sandrun_options -s w -l write -r -F -d 'Read and change everything below PATH.'
@@ -178,6 +181,8 @@ complete -c sandrun -n __sandrun_options -l memory -x -d 'Memory of the whole tr
 complete -c sandrun -n __sandrun_options -l pids -x -d 'Number of processes and threads.'
 complete -c sandrun -n __sandrun_options -l cpu -x -d 'Processor time, 100% is one processor.'
 complete -c sandrun -n __sandrun_options -l io -x -d 'Bytes read and written a second.'
+complete -c sandrun -n __sandrun_options -l in -x -d 'Pass a file to read, as input NAME.'
+complete -c sandrun -n __sandrun_options -l out -x -d 'Write output NAME to a file, once it is checked.'
 complete -c sandrun -n __sandrun_options -l timeout -x -d 'End the command after TIME (status 124).'
 complete -c sandrun -n __sandrun_options -l grace -x -d 'From TERM to KILL (default 2s).'
 complete -c sandrun -n __sandrun_options -l on-exit -x -a 'ask commit discard keep' -d 'What becomes of what was changed below --overlay (default: keep).'

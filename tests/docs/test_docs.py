@@ -21,8 +21,10 @@ from sandrun.cli.profile import profile
 from sandrun.cli.report import report
 from sandrun.cli.shrink import shrink
 from sandrun.cli.trace import trace
+from sandrun.cli.up import up
 from sandrun.cli.why import why
 from sandrun.cli.workspace import workspace
+from sandrun.group import reading
 from sandrun.plan import environment
 from sandrun.policy import families, promises, syscalls
 from sandrun.policy._syscalls import SETS
@@ -147,10 +149,10 @@ def test_every_exit_status_is_documented() -> None:
 
 def _verbs() -> dict[str, click.Command]:
     """Every verb, by its words."""
-    assert set(VERBS) == {"doctor", "learn", "lock", "profile", "report", "shrink", "trace", "why", "workspace"}
+    assert set(VERBS) == {"doctor", "learn", "lock", "profile", "report", "shrink", "trace", "up", "why", "workspace"}
     return (
         {"doctor": doctor, "learn": learn, "lock": lock, "report": report}
-        | {"shrink": shrink, "trace": trace, "why": why}
+        | {"shrink": shrink, "trace": trace, "up": up, "why": why}
         | {f"profile {name}": command for name, command in profile.commands.items()}
         | {f"workspace {name}": command for name, command in workspace.commands.items()}
     )
@@ -165,6 +167,22 @@ def test_a_verb_is_documented(verb: str) -> None:
     for parameter in _verbs()[verb].params:
         word = parameter.opts[0] if parameter.param_type_name == "option" else parameter.make_metavar(None)
         assert word.removesuffix("...") in tags[0]
+
+
+def test_the_keys_of_a_group_are_documented() -> None:
+    """Those of a command have an entry each, and the others are named."""
+    assert set(COMMANDS.tags("Groups")) == set(reading.COMMAND)
+    words = set(re.findall(r"\w+", COMMANDS.text("Groups")))
+    assert {*reading.TOP, *reading.PIPE, *reading.SOCKETPAIR} <= words
+
+
+def test_the_group_that_is_shown_is_one(tmp_path: Path) -> None:
+    """The example is read without a complaint."""
+    (block,) = COMMANDS.blocks("group")
+    (tmp_path / "group.toml").write_text(block.text)
+    (tmp_path / "group.toml").chmod(0o600)
+    group = reading.read_group(str(tmp_path / "group.toml"))
+    assert [command.name for command in group.commands] == ["server", "writer"]
 
 
 def test_no_verb_is_documented_that_does_not_exist() -> None:
