@@ -62,6 +62,8 @@ class Runner:
         for path in self.files.values():
             path.touch()
         self.path = with_sandrun(who, box / "bin")
+        self.inside: tuple[str, ...] = ()
+        """Words before those of a step, for a job in a container."""
         who.own(self.workspace, self.temp, *self.files.values())
 
     def env(self) -> dict[str, str]:
@@ -103,7 +105,7 @@ class Runner:
         outputs.write_text("")
         self.who.own(script, outputs)
         env = {name: fill(value, context) for name, value in step.get("env", {}).items()}
-        words = [*SHELLS[step["shell"]], str(script)]
+        words = [*self.inside, *SHELLS[step["shell"]], str(script)]
         where = fill(step.get("working-directory", str(self.workspace)), context)
         env = {**self.env(), "GITHUB_OUTPUT": str(outputs), **env}
         return self.who.popen(

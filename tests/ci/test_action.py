@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.ci.runner import ACTION, EXPRESSION, Runner, commands, fill, is_executable
-from tests.support import CHECKOUT, PATH, need_namespaces
+from tests.support import CHECKOUT, PATH, need_namespaces, need_program, need_userns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,6 +153,22 @@ def test_what_later_steps_believe_stays(runner: Runner) -> None:
     ended = runner.use(run=run)
     assert ended.status == 0, ended.output
     assert not (runner.workspace / ".git" / "hooks" / "post-checkout").exists()
+
+
+def test_without_namespaces_it_fails_closed(runner: Runner) -> None:
+    """Where .git cannot be kept the step does not run, and an option accepts the loss, which a warning names."""
+    need_userns()
+    if runner.who.is_root:
+        pytest.skip("root needs no user namespace")
+    runner.checkout()
+    runner.inside = (need_program("bwrap"), "--unshare-user", "--disable-userns", "--dev-bind", "/", "/")
+    ended = runner.use(run="echo ran")
+    assert ended.status == 125, ended.output
+    assert "ran\n" not in ended.output
+    assert "--optional filesystem.deny_write" in ended.output
+    ended = runner.use(run="echo ran", options="--optional filesystem.deny_write")
+    assert ended.status == 0, ended.output
+    assert "not enforced here: filesystem.deny_write" in ended.output
 
 
 def test_the_token_of_the_checkout_is_hidden(runner: Runner) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.ci.runner import is_executable
 from tests.docs.documents import commands, fenced, links, matches
-from tests.support import CHECKOUT, PATH, need, need_program
+from tests.support import CHECKOUT, PATH, need, need_program, need_userns
 
 if TYPE_CHECKING:
     from tests.support import Who
@@ -59,13 +59,27 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example(name: str, who: Who, clone: Path) -> None:
     """The one command of its README prints what the README shows, ends with 0, and leaves nothing."""
+    check(name, who, clone)
+
+
+@pytest.mark.parametrize("name", ["ci-job", "web-and-writer"])
+def test_an_example_without_namespaces(name: str, who: Who, clone: Path) -> None:
+    """Landlock and seccomp are enough for it."""
+    need_userns()
+    if who.is_root:
+        pytest.skip("root needs no user namespace")
+    check(name, who, clone, need_program("bwrap"), "--unshare-user", "--disable-userns", "--dev-bind", "/", "/")
+
+
+def check(name: str, who: Who, clone: Path, *inside: str) -> None:
+    """Run the example of this name, and compare."""
     for program in NEEDED.get(name, ()):
         need(shutil.which(program, path=PATH), f"the program {program} is not installed")
     env = installed(who)
     sessions = [line for block in fenced(HERE / name / "README.md", "console") for line in commands(block)]
     assert [session.words for session in sessions] == [f"examples/{name}/run"], "one command, without make"
     assert is_executable(HERE / name / "run")
-    done = who.run(["bash", "-c", sessions[0].words], env=env, cwd=clone, timeout=60)
+    done = who.run([*inside, "bash", "-c", sessions[0].words], env=env, cwd=clone, timeout=60)
     said = "".join(f"{line.rstrip()}\n" for line in (done.stdout + done.stderr).splitlines())
     assert matches(sessions[0].output, said), f"{said}\nREADME:\n{sessions[0].output}"
     assert done.returncode == 0
