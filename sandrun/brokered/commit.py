@@ -9,7 +9,8 @@ The journal, one file for each user, says what is being done, and is durable bef
 An exchange leaves what was there under the temporary name, so that it can be undone, and so that what is really replaced can
 be looked at: a link or fifo that somebody put there meanwhile gets its name back. An interrupted commit is found by its
 journal at the next launch with outputs: `committing` is brought to its end, or undone if that cannot be or somebody has
-changed a target since; the others are undone. Which of the two a file is, its inode tells.
+changed a target since; the others are undone. Which of the two a file is, its inode and its time of change tell: numbers of
+inodes are used again at once.
 
 A lock makes commits of one user wait for each other, so that no journal is older than what stands at its targets.
 """
@@ -43,7 +44,7 @@ _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 
 class Entry(NamedTuple):
-    """One output of a commit, as the journal has it. `directory` is without links; inodes are 0 for what is not there.
+    """One output of a commit, as the journal has it. `directory` is without links; `new` and `old` are of `_file`.
 
     Numbers of devices are not in it: after the next start of the machine they are those of others.
     """
@@ -52,9 +53,8 @@ class Entry(NamedTuple):
     inode: int
     name: str
     temporary: str
-    new: int = 0
-    old: int = 0
-    old_mtime: int = 0
+    new: str = ""
+    old: str = ""
     made: tuple[str, ...] = ()
 
 
@@ -122,18 +122,12 @@ def _commit(journal: int, contents: Sequence[tuple[Target, bytes]]) -> None:
     opened: list[_Open] = []
     try:
         try:
-            for target, _ in contents:
-                opened.append(_announced(target, journal, opened))
-            for index, (target, data) in enumerate(contents):
-                opened[index] = _staged(opened[index], target, data)
-            for each in opened:
-                os.fsync(each.fd)
-            _write(journal, COMMITTING, opened)
+            _stage(journal, contents, opened)
         except (OSError, RefusedError):
             with contextlib.suppress(OSError):  # what it says by now leads to the same, unless it is just `committing`
                 _write(journal, UNDOING, opened)
-            _undo(opened)
-            _end(journal)
+            if _undo(opened):
+                _end(journal)
             raise
         try:
             for (target, _), each in zip(contents, opened, strict=True):
@@ -141,14 +135,30 @@ def _commit(journal: int, contents: Sequence[tuple[Target, bytes]]) -> None:
                     _swap(each)
         except RefusedError:
             _write(journal, UNDOING, opened)
-            _undo(opened)
-            _end(journal)
+            if _undo(opened):
+                _end(journal)
             raise
-        _finish(opened)
-        _end(journal)
+        if _finish(opened):
+            _end(journal)
     finally:
         for each in opened:
             os.close(each.fd)
+
+
+def _stage(journal: int, contents: Sequence[tuple[Target, bytes]], opened: list[_Open]) -> None:
+    """Write everything beside the targets, and say so durably; `opened` is always what there is to undo."""
+    for target, _ in contents:
+        opened.append(_announced(target))
+    _write(journal, STAGING, opened)
+    if any(target.missing for target, _ in contents):
+        for index, (target, _) in enumerate(contents):
+            opened[index] = _in_made(opened[index], target)
+        _write(journal, STAGING, opened)
+    for index, (target, data) in enumerate(contents):
+        opened[index] = _staged(opened[index], target, data)
+    for each in opened:
+        os.fsync(each.fd)
+    _write(journal, COMMITTING, opened)
 
 
 @contextlib.contextmanager
@@ -163,33 +173,31 @@ def _about(target: Target) -> Iterator[None]:
         raise RefusedError(start + str(refused)) from None
 
 
-def _announced(target: Target, journal: int, before: Sequence[_Open]) -> _Open:
-    """The entry of a target, in the journal before anything of it is made."""
+def _announced(target: Target) -> _Open:
+    """The entry of a target, for the journal before anything of it is made."""
     with _about(target):
         if not targets.is_still_there(target):
             raise RefusedError("its directory is gone, or another one is in its place")
-        temporary = f".sandrun-output-{os.urandom(8).hex()}"
         made = tuple(path for path in targets.folders(target) if not os.path.lexists(path))
+        temporary = f".sandrun-output-{os.urandom(8).hex()}"
         entry = Entry(target.directory, os.fstat(target.fd).st_ino, target.name, temporary, made=made)
-        _write(journal, STAGING, [*before, _Open(entry, -1)])
-        fd, _ = targets.make_missing(target)
+        return _Open(entry, os.dup(target.fd))
+
+
+def _in_made(each: _Open, target: Target) -> _Open:
+    """The entry in the directory that is made for it."""
+    with _about(target):
+        fd = targets.make_missing(target)
+        os.close(each.fd)
         directory = os.path.dirname(target.path) or "/"
-        opened = _Open(entry._replace(directory=directory, inode=os.fstat(fd).st_ino), fd)
-        try:
-            _write(journal, STAGING, [*before, opened])
-        except OSError:
-            os.close(fd)
-            targets.remove_made(list(made))
-            raise
-        return opened
+        return _Open(each.entry._replace(directory=directory, inode=os.fstat(fd).st_ino), fd)
 
 
 def _staged(each: _Open, target: Target, data: bytes) -> _Open:
     with _about(target):
         old = targets.kind(target.name, each.fd)
         new = targets.create(target, each.fd, each.entry.temporary, data, old)
-        inode, mtime = (old.st_ino, old.st_mtime_ns) if old else (0, 0)
-        return each._replace(entry=each.entry._replace(new=new, old=inode, old_mtime=mtime))
+        return each._replace(entry=each.entry._replace(new=_named(new), old=_named(old) if old else ""))
 
 
 def _swap(each: _Open) -> None:
@@ -206,45 +214,54 @@ def _swap(each: _Open) -> None:
             raise
         # Such a filesystem has no undoing either; what is there is looked at right before.
         found = targets.kind(entry.name, fd)
-        if (found.st_ino if found else 0) != entry.old:
+        if (_named(found) if found else "") != entry.old:
             raise RefusedError("somebody else changed it meanwhile") from None
         os.rename(temporary, name, src_dir_fd=fd, dst_dir_fd=fd)
         return
-    if _inode(fd, entry.temporary) != entry.old:
+    if _file(fd, entry.temporary) != entry.old:
         libc.renameat2(fd, temporary, fd, name, libc.RENAME_EXCHANGE)
         raise RefusedError("somebody else changed it meanwhile")
 
 
-def _finish(opened: Sequence[_Open]) -> None:
-    """All are in place: make that durable, and remove what they replaced."""
+def _finish(opened: Sequence[_Open]) -> bool:
+    """All are in place: make that durable, and remove what they replaced. False if something of that is left."""
     for each in opened:
         os.fsync(each.fd)
+    is_done = True
     for entry, fd in opened:
-        with contextlib.suppress(OSError):
+        try:
             os.unlink(entry.temporary, dir_fd=fd)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            is_done = False
+    return is_done
 
 
-def _undo(opened: Sequence[_Open]) -> None:
-    """Give back what was replaced, and remove what was made. What cannot be given back is told."""
+def _undo(opened: Sequence[_Open]) -> bool:
+    """Give back what was replaced, and remove what was made. False, and told, if that cannot be."""
+    is_done = True
     for entry, fd in reversed(opened):
         if fd < 0:
             continue
         try:
-            if entry.new and _inode(fd, entry.name) == entry.new:
+            if entry.new and _file(fd, entry.name) == entry.new:
                 _give_back(entry, fd)
             os.unlink(entry.temporary, dir_fd=fd)
         except FileNotFoundError:
             pass
         except OSError as error:
             say([f"cannot undo: {entry.directory}/{entry.name}: {reason(error)}"])
+            is_done = False
         with contextlib.suppress(OSError):
             os.fsync(fd)
-        targets.remove_made(list(entry.made))
+        targets.remove_made(entry.made)
+    return is_done
 
 
 def _give_back(entry: Entry, fd: int) -> None:
     temporary, name = os.fsencode(entry.temporary), os.fsencode(entry.name)
-    if entry.old and _inode(fd, entry.temporary) == entry.old:
+    if entry.old and _file(fd, entry.temporary) == entry.old:
         libc.renameat2(fd, temporary, fd, name, libc.RENAME_EXCHANGE)
     elif not entry.old:
         os.rename(name, temporary, src_dir_fd=fd, dst_dir_fd=fd)
@@ -252,11 +269,16 @@ def _give_back(entry: Entry, fd: int) -> None:
         raise OSError(errno.ENOENT, "what it replaced is gone")
 
 
-def _inode(fd: int, name: str) -> int:
+def _file(fd: int, name: str) -> str:
+    """Which file this is, "" for none."""
     try:
-        return os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino
+        return _named(os.stat(name, dir_fd=fd, follow_symlinks=False))
     except FileNotFoundError:
-        return 0
+        return ""
+
+
+def _named(found: os.stat_result) -> str:
+    return f"{found.st_ino}-{stat.S_IFMT(found.st_mode):o}-{found.st_mtime_ns}"
 
 
 # --- the journal -----------------------------------------------------------------------------------------------------
@@ -298,12 +320,12 @@ def _read(journal: int) -> tuple[str, list[Entry]] | None:
 
 def _recover(journal: int) -> None:
     """Bring the commit that the journal tells of to its end, or undo it. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_NEW_JOURNAL, dir_fd=journal)
     try:
         found = _read(journal)
     except ValueError:
-        aside = f"journal.damaged-{os.urandom(4).hex()}"
-        os.rename(_JOURNAL, aside, src_dir_fd=journal, dst_dir_fd=journal)
-        say([f"warning: the journal of outputs is damaged, and kept as {aside}: an output may be half of its group"])
+        _put_aside(journal, "is damaged")
         return
     if found is None:
         return
@@ -314,19 +336,29 @@ def _recover(journal: int) -> None:
         if state == COMMITTING and _can_go_on(opened):
             try:
                 for each in opened:
-                    if _inode(each.fd, each.entry.temporary) == each.entry.new:
+                    if _file(each.fd, each.entry.temporary) == each.entry.new:
                         _swap(each)
-                _finish(opened)
+                is_done = _finish(opened)
             except (OSError, RefusedError):
                 _write(journal, UNDOING, opened)
-                _undo(opened)
+                is_done = _undo(opened)
         else:
-            _undo(opened)
+            is_done = _undo(opened)
     finally:
         for each in opened:
             if each.fd >= 0:
                 os.close(each.fd)
-    _end(journal)
+    if is_done:
+        _end(journal)
+    else:
+        _put_aside(journal, "cannot be followed to its end")
+
+
+def _put_aside(journal: int, why: str) -> None:
+    """Let nothing that nobody can mend stand in the way of every launch to come."""
+    aside = f"journal.kept-{os.urandom(4).hex()}"
+    os.rename(_JOURNAL, aside, src_dir_fd=journal, dst_dir_fd=journal)
+    say([f"warning: the journal of outputs {why}, and is kept as {aside}: outputs may be of different runs"])
 
 
 def _can_go_on(opened: Sequence[_Open]) -> bool:
@@ -334,14 +366,9 @@ def _can_go_on(opened: Sequence[_Open]) -> bool:
     for entry, fd in opened:
         if fd < 0:
             return False
-        if _inode(fd, entry.temporary) != entry.new:
+        if _file(fd, entry.temporary) != entry.new:
             continue  # it is in place
-        try:
-            found = os.stat(entry.name, dir_fd=fd, follow_symlinks=False)
-        except FileNotFoundError:
-            found = None
-        now = (found.st_ino, found.st_mtime_ns) if found else (0, 0)
-        if now != (entry.old, entry.old_mtime):
+        if _file(fd, entry.name) != entry.old:
             return False
     return True
 

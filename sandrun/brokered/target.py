@@ -15,6 +15,8 @@ from sandrun.errors import SandrunError
 from sandrun.report import reason
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sandrun.brokered.declared import Output
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -128,38 +130,31 @@ def folders(target: Target) -> list[str]:
     return [f"{base}/{'/'.join(target.missing[:count])}" for count in range(1, len(target.missing) + 1)]
 
 
-def make_missing(target: Target) -> tuple[int, list[str]]:
-    """Make the directories that lack: a descriptor of the last one, and the paths of those that were made.
-
-    Raises OSError; nothing is left then.
-    """
-    made: list[str] = []
-    fd, path = os.dup(target.fd), target.directory.rstrip("/")
+def make_missing(target: Target) -> int:
+    """Make the directories that lack: a descriptor of the last one. Raises OSError; `remove_made` undoes it."""
+    fd = os.dup(target.fd)
     try:
         for name in target.missing:
-            path = f"{path}/{name}"
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, _NEW_DIRECTORY, dir_fd=fd)
-                made.append(path)
             below = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
             os.close(fd)
             fd = below
     except OSError:
         os.close(fd)
-        remove_made(made)
         raise
-    return fd, made
+    return fd
 
 
-def remove_made(made: list[str]) -> None:
+def remove_made(made: Sequence[str]) -> None:
     """Remove directories that were made for an output that is not written; what somebody else put there stays."""
     for path in reversed(made):
         with contextlib.suppress(OSError):
             os.rmdir(path)
 
 
-def create(target: Target, fd: int, temporary: str, data: bytes, old: os.stat_result | None) -> int:
-    """Write the data to a new file beside the target, durably. Returns its inode. Raises OSError."""
+def create(target: Target, fd: int, temporary: str, data: bytes, old: os.stat_result | None) -> os.stat_result:
+    """Write the data to a new file beside the target, durably. Returns what it is. Raises OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     new = os.open(temporary, flags, 0o600, dir_fd=fd)
     try:
@@ -172,7 +167,7 @@ def create(target: Target, fd: int, temporary: str, data: bytes, old: os.stat_re
             mode = stat.S_IMODE(old.st_mode) & 0o777 if old else _NEW_FILE & ~_umask()
         os.fchmod(new, mode)
         os.fsync(new)
-        return os.fstat(new).st_ino
+        return os.fstat(new)
     finally:
         os.close(new)
 

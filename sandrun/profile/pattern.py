@@ -15,6 +15,8 @@ from sandrun.profile.bad import Bad, quoted
 MOST_STATES = 2000
 MOST_KEPT = 20_000
 """Transitions that are remembered; hostile text can make many, and then they are all forgotten."""
+_MOST_BUILT = 50_000
+"""Parts that are repeated: also what matches nothing costs time for each."""
 _LOOK_AT_CLOCK = 4096
 _REPEATS = 1000
 _LAST = 0x10FFFF
@@ -54,6 +56,7 @@ class Pattern:
         tree = _Parser(body, text).parse()
         anything: tuple[object, ...] = ("repeat", ("ranges", ((0, _LAST),)), 0, None)
         parts = [tree] if not search else [*([] if is_start else [anything]), tree, *([] if is_end else [anything])]
+        self._built = 0
         self._final = self._state()
         self._start = self._build(("and", parts), self._final)
         self._begin = self._closure((self._start,))
@@ -64,13 +67,19 @@ class Pattern:
 
     def _state(self, edge: _Edge | None = None, empty: tuple[int, ...] = ()) -> int:
         if len(self._edges) >= MOST_STATES:
-            raise Bad(f"too large a pattern: {quoted(self.text)}", "repeat less often")
+            raise self._too_large()
         self._edges.append(edge)
         self._empty.append(empty)
         return len(self._edges) - 1
 
+    def _too_large(self) -> Bad:
+        return Bad(f"too large a pattern: {quoted(self.text)}", "repeat less often")
+
     def _build(self, node: tuple[object, ...], to: int) -> int:
         """The first state of what matches `node` and then goes on at `to`."""
+        self._built += 1
+        if self._built > _MOST_BUILT:
+            raise self._too_large()
         kind = node[0]
         if kind == "ranges":
             return self._state(_Edge(node[1], to))  # type: ignore[arg-type]
