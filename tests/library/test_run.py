@@ -401,3 +401,15 @@ def test_words_are_paths(tmp_path: Path) -> None:
     program.chmod(0o755)
     assert sandrun.run([program, b"\xff-x"], stdout=-1, cwd=tmp_path).stdout == b"\xff-x"
     assert sandrun.run("/bin/pwd", stdout=-1, cwd=Path("/usr")).stdout == b"/usr\n"
+
+
+def test_readme(tmp_path: Path) -> None:
+    """The example of README.md runs as it stands."""
+    section = (CHECKOUT / "README.md").read_text().split("\n## From Python\n")[1].split("\n## ")[0]
+    (tmp_path / "example.py").write_text(section.split("```python\n")[1].split("```")[0])
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), "HOME": "/root", "SANDRUN_CACHE": "off"}
+    call = [sys.executable, "-B", "-X", "dev", "-W", "error", "example.py"]
+    done = subprocess.run(call, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "seccomp" in done.stdout
+    assert "open /etc/shadow for reading" in done.stdout
