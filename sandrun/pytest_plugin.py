@@ -5,6 +5,7 @@ pytest loads it in every session where sandrun is installed, so nothing heavy is
 
 from __future__ import annotations
 
+import mmap
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 MARKER = """sandbox(profile, /, **overrides): run the body of the test confined by a profile of sandrun, after its fixtures \
 were set up as usual; what it may do besides is said by overrides, as for sandrun.run"""
+EVENTS: pytest.StashKey[mmap.mmap] = pytest.StashKey()
 BODY: pytest.StashKey[Body] = pytest.StashKey()
 
 
@@ -47,8 +49,13 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker."""
+    """Declare the marker, and look out for what a confined session is refused."""
     config.addinivalue_line("markers", MARKER)
+    if config.getoption("sandbox"):
+        from sandrun.testing import told  # noqa: PLC0415 (few sessions need it)
+
+        config.stash[EVENTS] = mmap.mmap(-1, told.SIZE)
+        told.watch(config.stash[EVENTS])
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -108,15 +115,27 @@ def _done() -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """The report of the confined body in the place of our own."""
-    report = yield
+    """The report of the confined body in the place of our own; what a confined session was refused, in any."""
     body = item.stash.get(BODY, None)
+    denied = [] if body else _denied(item.config, call)  # before what pytest reads for its report
+    report = yield
+    if denied and report.failed:
+        report.sections.append(("sandbox: denied", "\n".join(denied)))
     if body is None or call.when != "call":
         return report
     if body.is_confined:
         body.finish(report, call.excinfo.value if call.excinfo else None)
     vars(item).pop("runtest", None)
     return report if call.excinfo else body.replaced(report)
+
+
+def _denied(config: pytest.Config, call: pytest.CallInfo[None]) -> list[str]:
+    events = config.stash.get(EVENTS, None)
+    if events is None or call.excinfo is None:
+        return []
+    from sandrun.testing import told  # noqa: PLC0415 (few sessions need it)
+
+    return told.plainly(told.refusals(call.excinfo.value, events), config.getoption("sandbox"))
 
 
 class Sandbox:

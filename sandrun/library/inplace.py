@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandrun import failure, libc, steps
 from sandrun.alone import Alone
 from sandrun.cli.options import parse
-from sandrun.cli.run import Prepared
 from sandrun.errors import Problem, SandrunError, StepError, UnsupportedError
 from sandrun.host import System
 from sandrun.kernel import Kernel, probe, with_landlock
@@ -26,10 +26,11 @@ from sandrun.primitives import fds, ids, landlock
 from sandrun.profile import load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from sandrun.library.words import Source
     from sandrun.plan.draft import Protection
+    from sandrun.plan.resolve import Resolution
     from sandrun.profile.model import Profile
 
 IN_PLACE = frozenset(
@@ -58,6 +59,15 @@ RUN_INSTEAD = "run that part of the program by sandrun.run or sandrun.call"
 BY_HALVES = "this process is confined in part, and not to be trusted with anything: end it"
 
 
+class Entry(NamedTuple):
+    """What is to be kept in this process, and how. `variables` are those that the profile brings with their values."""
+
+    profile: Profile
+    kernel: Kernel
+    resolution: Resolution
+    variables: Mapping[str, str] = MappingProxyType({})
+
+
 def enter(profile: Source | Iterable[Source] = "default", **overrides: Any) -> tuple[Enforcement, ...]:
     """Confine this process, all its threads and what it starts, from here on and for ever; the record of what is enforced.
 
@@ -73,7 +83,7 @@ def enter(profile: Source | Iterable[Source] = "default", **overrides: Any) -> t
     return confine(prepare(profile, overrides))
 
 
-def prepare(profile: Source | Iterable[Source], overrides: dict[str, Any], *, kept: bool = False) -> Prepared:
+def prepare(profile: Source | Iterable[Source], overrides: dict[str, Any], *, kept: bool = False) -> Entry:
     """What `confine` is to do, checked as far as can be. Raises SandrunError.
 
     `kept`: a process that is forked from this one is to be confined, and this one keeps the time and removes the private
@@ -81,6 +91,7 @@ def prepare(profile: Source | Iterable[Source], overrides: dict[str, Any], *, ke
     """
     start = Start([_program()], profile, overrides)
     before = dict(os.environ)
+    brought = {name: value for name, value in (start.environment or {}).items() if before.get(name) != value}
     try:
         request = parse([*start.options, "--", _program()])
         loaded = load(
@@ -90,26 +101,23 @@ def prepare(profile: Source | Iterable[Source], overrides: dict[str, Any], *, ke
             optional=request.optional,
             require=request.require,
         )
-        os.environ.update(start.environment or {})
-        prepared = _planned(
-            loaded, probe()._replace(namespace_reason=NO_NAMESPACES, broker=NO_BROKER), 1 if kept else _threads()
-        )
-        _check(prepared, kept=kept)
-    except BaseException:
-        _set_environ(before)
-        raise
+        os.environ.update(brought)  # which the plan passes on by their names
+        kernel = probe()._replace(namespace_reason=NO_NAMESPACES, broker=NO_BROKER)
+        entry = _planned(loaded, kernel, 1 if kept else _threads())._replace(variables=brought)
     finally:
+        _set_environ(before)
         start.close()
-    return prepared
+    _check(entry, kept=kept)
+    return entry
 
 
-def _planned(profile: Profile, kernel: Kernel, threads: int) -> Prepared:
+def _planned(profile: Profile, kernel: Kernel, threads: int) -> Entry:
     """The plan; where Landlock would miss some threads one that keeps all without it, if there is any."""
     if threads == 1 or not 0 < kernel.landlock_abi < TSYNC_ABI:
-        return Prepared(profile, kernel, resolve(profile, kernel, System(), (_program(),)))
+        return Entry(profile, kernel, resolve(profile, kernel, System(), (_program(),)))
     without = with_landlock(kernel, 0)
     try:
-        return Prepared(profile, without, resolve(profile, without, System(), (_program(),)))
+        return Entry(profile, without, resolve(profile, without, System(), (_program(),)))
     except UnsupportedError:
         resolve(profile, kernel, System(), (_program(),))  # what is wrong in any case is to be told first
         why = f"Landlock ABI {TSYNC_ABI} is needed for that, here {kernel.landlock_abi}"
@@ -121,15 +129,15 @@ def _not_all(threads: int, why: str) -> UnsupportedError:
     return UnsupportedError([Problem("", message, "call enter before the first thread is started")])
 
 
-def confine(prepared: Prepared, private: tuple[bytes, ...] = ()) -> tuple[Enforcement, ...]:
+def confine(entry: Entry, private: tuple[bytes, ...] = ()) -> tuple[Enforcement, ...]:
     """Take the steps in this process. `private` are the directories for the plan's `private_dirs`."""
-    plan = prepared.resolution.plan
-    threads = _check_threads(prepared)
+    plan = entry.resolution.plan
+    threads = _check_threads(entry)
     if threads > 1:
         plan = _for_all_threads(plan)
     opened: list[int] = []
     job = steps.Job(plan, Alone(), [], private, None, opened)
-    given = {**environment.values(prepared.profile, prepared.resolution.account)}
+    wanted = _wanted(entry, plan, private)
     try:
         for job.at, (name, step) in enumerate(steps.CHILD_STEPS):
             if name in IN_PLACE:
@@ -137,13 +145,8 @@ def confine(prepared: Prepared, private: tuple[bytes, ...] = ()) -> tuple[Enforc
     finally:
         for fd in opened:
             os.close(fd)
-    set_names = {os.fsdecode(name): os.fsdecode(given[name]) for name in plan.env_set}
-    set_names.update(
-        (os.fsdecode(name), os.fsdecode(path)) for name, path in zip(plan.private_dirs, private, strict=False)
-    )
-    passed = {name: os.environ[name] for name in map(os.fsdecode, plan.env_pass) if name in os.environ}
-    _set_environ({**passed, **set_names})
-    return tuple(_in_place(protection) for protection in prepared.resolution.enforcement)
+    _set_environ(wanted)
+    return tuple(_in_place(protection) for protection in entry.resolution.enforcement)
 
 
 def _take(job: steps.Job, name: str, step: Any, plan: Plan) -> None:
@@ -152,12 +155,25 @@ def _take(job: steps.Job, name: str, step: Any, plan: Plan) -> None:
         step(job)
     except OSError as error:
         failed = failure.step_failed(plan, name, error.errno or 0, job.argument)
-        raise StepError(name, error.errno or 0, failed.message, hint=failed.hint or BY_HALVES) from error
+        raise StepError(
+            name, error.errno or 0, failed.message, hint="; ".join(filter(None, (failed.hint, BY_HALVES)))
+        ) from error
 
 
 def _program() -> str:
     """This interpreter, for which `@runtime` is found."""
     return sys.executable or os.readlink("/proc/self/exe")
+
+
+def _wanted(entry: Entry, plan: Plan, private: tuple[bytes, ...]) -> dict[str, str]:
+    """The variables that stay: what the profile passes on, over it what it sets, over it the private directories."""
+    given = environment.values(entry.profile, entry.resolution.account)
+    here = {**os.environ, **entry.variables}
+    wanted = {name: here[name] for name in map(os.fsdecode, plan.env_pass) if name in here}
+    wanted |= {os.fsdecode(name): os.fsdecode(given[name]) for name in plan.env_set}
+    return wanted | {
+        os.fsdecode(name): os.fsdecode(path) for name, path in zip(plan.private_dirs, private, strict=True)
+    }
 
 
 def _set_environ(wanted: dict[str, str]) -> None:
@@ -176,9 +192,9 @@ def _in_place(protection: Protection) -> Enforcement:
     return Enforcement(key, state, mechanisms, requested, lost, notes)
 
 
-def _check(prepared: Prepared, *, kept: bool) -> None:
+def _check(entry: Entry, *, kept: bool) -> None:
     """Raise UnsupportedError with all that a process cannot have in place, by the keys that ask for it."""
-    plan = prepared.resolution.plan
+    plan = entry.resolution.plan
     share = "the caller can set it"
     asked = (
         (plan.tty in (TTY_NEW_SESSION, TTY_PTY), "process.tty", "another terminal", 'tty="protected"'),
@@ -205,7 +221,7 @@ def _check(prepared: Prepared, *, kept: bool) -> None:
         (plan.namespaces, "process.namespaces", "namespaces", f"{share}: os.unshare, or {RUN_INSTEAD}"),
     )
     problems = [
-        Problem(_origin(prepared, key), f"cannot be had in place: {what} ({key})", hint)
+        Problem(_origin(entry, key), f"cannot be had in place: {what} ({key})", hint)
         for is_asked, key, what, hint in asked
         if is_asked
     ]
@@ -215,8 +231,8 @@ def _check(prepared: Prepared, *, kept: bool) -> None:
     ids.check(plan)
 
 
-def _origin(prepared: Prepared, key: str) -> str:
-    return next(iter(prepared.profile.origins(key)), "")
+def _origin(entry: Entry, key: str) -> str:
+    return next(iter(entry.profile.origins(key)), "")
 
 
 def _threads() -> int:
@@ -228,12 +244,12 @@ def _threads() -> int:
         raise SandrunError(message, hint="call enter where /proc can be read") from None
 
 
-def _check_threads(prepared: Prepared) -> int:
+def _check_threads(entry: Entry) -> int:
     """How many threads there are. Raises UnsupportedError if the plan cannot reach them all."""
     threads = _threads()
-    plan = prepared.resolution.plan
-    if threads > 1 and plan.landlock_abi and prepared.kernel.landlock_abi < TSYNC_ABI:
-        raise _not_all(threads, f"Landlock ABI {TSYNC_ABI} is needed for that, here {prepared.kernel.landlock_abi}")
+    plan = entry.resolution.plan
+    if threads > 1 and plan.landlock_abi and entry.kernel.landlock_abi < TSYNC_ABI:
+        raise _not_all(threads, f"Landlock ABI {TSYNC_ABI} is needed for that, here {entry.kernel.landlock_abi}")
     if threads > 1 and _changes_credentials(plan):
         raise _not_all(threads, "ids, capabilities, securebits and the nice value are those of one thread")
     return threads

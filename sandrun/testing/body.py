@@ -17,18 +17,15 @@ import sys
 import tempfile
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
 from sandrun import libc, places
 from sandrun.errors import SandrunError
-from sandrun.library.inplace import confine, prepare
+from sandrun.library.inplace import Entry, confine, prepare
 from sandrun.primitives import private
 from sandrun.testing import covered, reports, told
-
-if TYPE_CHECKING:
-    from sandrun.cli.run import Prepared
 
 CHUNK = 1 << 16
 SETTLE = 5.0
@@ -38,7 +35,7 @@ SETTLE = 5.0
 class Body:
     """A confined body, seen from either side of the fork."""
 
-    def __init__(self, item: pytest.Item, prepared: Prepared) -> None:
+    def __init__(self, item: pytest.Item, prepared: Entry) -> None:
         self.item = item
         self.prepared = prepared
         self.is_confined = False
@@ -192,7 +189,11 @@ class Body:
             kind = getattr(builtins, category, None)
             known = kind if isinstance(kind, type) and issubclass(kind, Warning) else UserWarning
             # The filters had their say in the confined process.
-            warnings.showwarning(message if known is kind else f"{category}: {message}", known, filename, lineno)
+            text = message if known is kind else f"{category}: {message}"
+            place = (
+                (filename, lineno) if filename in _sources() else (str(self.item.path), 1)
+            )  # whose line will be shown
+            warnings.showwarning(text, known, *place)
         if "lines" in self.record:
             covered.merge(self.record)
 
@@ -273,16 +274,21 @@ def _end_all_but(before: set[int]) -> None:
 
 def _warm(item: pytest.Item) -> None:
     """Have what a report of a failure needs read while it can be: the sources, and the modules that pytest imports late."""
-    for module in list(sys.modules.values()):
-        path = getattr(module, "__file__", None)
-        if isinstance(path, str) and path.endswith(".py") and path not in linecache.cache and _is_ours(item, path):
+    for path in _sources():
+        if path.endswith(".py") and path not in linecache.cache and _is_ours(item, path):
             linecache.getlines(path)
     for left, right in (("a\nb", "a\nc"), ([1], [2]), ({"a": 1}, {"a": 2})):
         item.config.hook.pytest_assertrepr_compare(config=item.config, op="==", left=left, right=right)
-    try:
-        raise AssertionError
-    except AssertionError:
-        str(item.repr_failure(pytest.ExceptionInfo.from_current()))
+    if isinstance(item, pytest.Function):
+        try:
+            raise AssertionError
+        except AssertionError:
+            str(item.repr_failure(pytest.ExceptionInfo.from_current()))
+
+
+def _sources() -> set[str]:
+    """The files of the modules that this process has imported."""
+    return {path for module in list(sys.modules.values()) if isinstance(path := getattr(module, "__file__", None), str)}
 
 
 def _is_ours(item: pytest.Item, path: str) -> bool:

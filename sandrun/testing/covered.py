@@ -5,9 +5,11 @@ The confined process cannot write a file of data, and what it could send of one 
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
+MOST_LINES = 1_000_000
 OPTIONS = ("branch", "source", "source_pkgs", "include", "omit")
 """What a measurement is made with (coverage.py, [run])."""
 
@@ -43,9 +45,24 @@ def merge(record: dict[str, Any]) -> None:
         return
     data = current.get_data()
     if record["arcs"]:
-        data.add_arcs({name: {(start, end) for start, end in arcs} for name, arcs in record["arcs"]})
+        arcs = {
+            name: {(start, end) for start, end in arcs if _is_line(start) and _is_line(end)}
+            for name, arcs in record["arcs"]
+        }
+        data.add_arcs({name: pairs for name, pairs in arcs.items() if _is_source(name)})
     else:
-        data.add_lines({name: set(lines) for name, lines in record["lines"]})
+        lines = {name: set(filter(_is_line, lines)) for name, lines in record["lines"]}
+        data.add_lines({name: numbers for name, numbers in lines.items() if _is_source(name)})
+
+
+def _is_line(number: int) -> bool:
+    """Whether it is a line, or -1 times the first of a function; coverage.py keeps a bit for each up to the last."""
+    return -MOST_LINES < number < MOST_LINES
+
+
+def _is_source(name: str) -> bool:
+    """Whether it is a file that a report may open: neither a device nor a pipe, on which that would wait."""
+    return "\0" not in name and name.endswith(".py") and os.path.isfile(name)
 
 
 def _current() -> Any:

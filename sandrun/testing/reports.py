@@ -89,12 +89,24 @@ def decode(data: bytes) -> dict[str, Any]:
         record = json.loads(data)
         if not _fits(record, SHAPE):
             raise Malformed("it has not the shape of a report")
+        if "outcome" in record and not _agrees(record):
+            raise Malformed("its outcome and what it says of it do not agree")
     except RecursionError:
         raise Malformed("it is nested too deep") from None
     except ValueError as error:
         raise Malformed(str(error)) from None
     found: dict[str, Any] = record
     return found
+
+
+def _agrees(record: dict[str, Any]) -> bool:
+    """Whether the outcome has the representation that pytest takes for granted with it."""
+    is_skip = isinstance(record["longrepr"], list)
+    if record["wasxfail"] is not None:
+        return record["outcome"] in ("passed", "skipped") and not is_skip
+    if record["outcome"] == "failed":
+        return record["longrepr"] is not None and not is_skip
+    return is_skip if record["outcome"] == "skipped" else record["longrepr"] is None
 
 
 def _fits(value: Any, shape: Any) -> bool:

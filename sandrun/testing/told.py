@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     import mmap
     from collections.abc import Callable
 
-    from sandrun.cli.run import Prepared
+    from sandrun.library.inplace import Entry
     from sandrun.why.judge import Judge
 
 SIZE = 4096
@@ -98,7 +99,7 @@ def refusals(error: BaseException | None, memory: mmap.mmap) -> list[dict[str, A
     return found
 
 
-def explain(prepared: Prepared, denied: list[dict[str, Any]]) -> list[str]:
+def explain(prepared: Entry, denied: list[dict[str, Any]]) -> list[str]:
     """What the plan says of each refusal: one line, in the words of `sandrun why`."""
     if not denied:
         return []
@@ -107,6 +108,19 @@ def explain(prepared: Prepared, denied: list[dict[str, Any]]) -> list[str]:
 
     judge = Judge(prepared.profile, prepared.resolution, prepared.kernel, System())
     return list(dict.fromkeys(filter(None, (_line(judge, one) for one in denied[:DEEPEST]))))
+
+
+def plainly(denied: list[dict[str, Any]], profile: str) -> list[str]:
+    """As `explain`, from inside of a session, where nobody knows the plan."""
+    why = f"sandrun why -p {profile}"
+    lines = []
+    for one in denied[:DEEPEST]:
+        act = "write" if one["writes"] else "read"
+        if one["path"]:
+            lines.append(f"{act} {one['path']}: {one['error']}: ask {why} {act} {shlex.quote(one['path'])}")
+        elif one["event"]:
+            lines.append(f"{one['event']}: {one['error']}: the session is confined by {profile}")
+    return lines
 
 
 def _line(judge: Judge, attempt: dict[str, Any]) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import re
 import subprocess
 import sys
 import tomllib
-from typing import TYPE_CHECKING
+import types
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sandrun.testing import reports
+from sandrun.testing import covered, reports
 from tests.support import CHECKOUT, WHOS, Who, a_directory, a_who, need, need_landlock
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 BODIES = """
 import logging, os, socket, subprocess, time, unittest, warnings
 import pytest
+import sandrun
 
 strict = pytest.mark.sandbox("strict")
 
@@ -116,6 +120,13 @@ def test_private_directories():
 def test_unsupported():
     pass
 
+@pytest.mark.sandbox(sandrun.Profile("strict").env(BROUGHT="along"))
+def test_variables():
+    assert os.environ["BROUGHT"] == "along"
+
+def test_variables_stay_inside():
+    assert "BROUGHT" not in os.environ
+
 @pytest.mark.sandbox("stric")
 def test_misspelt():
     pass
@@ -209,6 +220,7 @@ def said(request: pytest.FixtureRequest) -> Iterator[Said]:
             "test_environment",
         ),
         *("test_private_directories", "TestOfUnittest::test_method", "test_ordinary"),
+        *("test_variables", "test_variables_stay_inside"),
     ],
 )
 def test_passes(said: Said, name: str) -> None:
@@ -376,6 +388,18 @@ def test_session(who: Who, box: Path, words: tuple[str, ...]) -> None:
     assert 'tests="3"' in (box / "out.xml").read_text()
 
 
+def test_session_says_what_was_denied(who: Who, box: Path) -> None:
+    """A failure in a confined session names what was refused, and how to ask why."""
+    need_landlock(1)
+    (box / "test_session.py").write_text(
+        "import socket\ndef test():\n    open('new', 'w')\ndef test_net():\n    socket.socket()\n"
+    )
+    done = pytest_as(who, box, "--sandbox=python")
+    assert "2 failed" in done.stdout
+    assert re.search(r"^write new: [A-Z]+: ask sandrun why -p python write new$", done.stdout, re.M), done.stdout
+    assert re.search(r"^socket.__new__.*the session is confined by python$", done.stdout, re.M), done.stdout
+
+
 def test_session_is_not_believed(who: Who, box: Path) -> None:
     """The variable that marks a confined session does not make one."""
     (box / "test_session.py").write_text("def test(): pass\n")
@@ -411,6 +435,56 @@ def test_plugin_is_light() -> None:
 def test_other_records(data: bytes) -> None:
     """What is no report, but may be sent."""
     assert reports.decode(data)
+
+
+REPORT: dict[str, Any] = {
+    "outcome": "passed",
+    "longrepr": None,
+    "wasxfail": None,
+    "sections": [],
+    "properties": [],
+    "warnings": [],
+    "denied": [],
+    "lines": [],
+    "arcs": [],
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outcome": "skipped"},
+        {"outcome": "skipped", "longrepr": "no place"},
+        {"outcome": "failed"},
+        {"outcome": "failed", "longrepr": ["file", 1, "a skip"]},
+        {"outcome": "passed", "longrepr": "text"},
+        {"outcome": "failed", "longrepr": "text", "wasxfail": "reason"},
+        {"outcome": "rerun"},
+        {"sections": [["one"]]},
+        {"properties": [["name", []]]},
+        {"more": 1},
+    ],
+)
+def test_reports_that_pytest_would_fall_over(change: dict[str, Any]) -> None:
+    """An outcome comes with what pytest takes for granted with it, or is refused."""
+    assert reports.decode(json.dumps(REPORT).encode())
+    with pytest.raises(reports.Malformed):
+        reports.decode(json.dumps(REPORT | change).encode())
+
+
+def test_forged_coverage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is said to be covered only lines of sources count: neither a pipe, on which a report would wait, nor a
+    number for which coverage.py would fill the memory."""
+    added: dict[str, set[int]] = {}
+    data = types.SimpleNamespace(add_lines=added.update)
+    monkeypatch.setattr(covered, "_current", lambda: types.SimpleNamespace(get_data=lambda: data))
+    source, pipe = tmp_path / "a.py", tmp_path / "b.py"
+    source.touch()
+    os.mkfifo(pipe)
+    covered.merge(
+        {"lines": [[str(source), [1, 10**12]], [str(pipe), [1]], ["/etc/shadow", [1]], ["\0.py", [1]]], "arcs": []}
+    )
+    assert added == {str(source): {1}}
 
 
 @pytest.mark.parametrize("data", [b'{"broken": [1]}', b'{"ended": "never", "reason": ""}', b"null", b"\xff", b"1e999"])
