@@ -10,8 +10,10 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from tests.ci.runner import ACTION, EXPRESSION, Runner, commands, fill, is_executable
+from tests.docs.documents import fenced
 from tests.support import CHECKOUT, PATH, need_namespaces, need_program, need_userns
 
 if TYPE_CHECKING:
@@ -59,6 +61,18 @@ def test_the_readme_has_every_input() -> None:
     readme = (CHECKOUT / "README.md").read_text()
     table = readme[readme.index("\n## In CI") :].split("\n## ")[1]
     assert set(re.findall(r"^\| `([\w-]+)` \|", table, re.MULTILINE)) == set(ACTION["inputs"])
+
+
+def test_the_workflows_shown_use_inputs_that_exist() -> None:
+    """The README's step and the example's job are YAML, and give the action nothing that it does not know."""
+    blocks = [yaml.safe_load(block.text) for block in fenced(CHECKOUT / "README.md", "yaml")]
+    job = yaml.safe_load((CHECKOUT / "examples" / "ci-job" / "workflow.yml").read_text())["jobs"]["test"]
+    steps = [step for block in [*blocks, job["steps"]] if isinstance(block, list) for step in block]
+    used = [step["with"] for step in steps if "sandrun@" in step["uses"]]
+    assert len(used) == 2
+    for given in used:
+        assert "run" in given
+        assert set(given) <= set(ACTION["inputs"])
 
 
 # --- a step --------------------------------------------------------------------------------------------------------
