@@ -93,6 +93,11 @@ def _leave_working_directory() -> None:
         del sys.path[0]
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if root not in sys.path:
+        # This very package and no other that is installed, and nothing else from here before what is.
+        sys.path.insert(0, root)
+        import sandrun  # noqa: F401, PLC0415 (see above)
+
+        del sys.path[0]
         sys.path.append(root + "/")
 
 
