@@ -15,7 +15,7 @@ import time
 from bench import machine
 from bench.timing import BUILD, RESULTS, TOP, rounded
 
-PARTS = ("startup", "inside", "syscalls", "scale", "cost", "relay", "observe", "overlay")
+PARTS = ("startup", "inside", "syscalls", "scale", "cost", "relay", "observe", "overlay", "library")
 
 
 def run(part: str, quick: bool) -> None:

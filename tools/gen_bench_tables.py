@@ -209,12 +209,40 @@ def relay(result: dict[str, Any]) -> str:
     )
 
 
+def library(result: dict[str, Any]) -> str:
+    """Launches from a Python program, for each user, with and without busy threads."""
+    users = result["results"][::-1]
+    columns = [(one, count) for one in users for count in one["threads"]]
+    who = ["root" if one["uid"] == 0 else "an ordinary user" for one in users]
+    head = [f"{name}, {count} busy threads" for name, one in zip(who, users, strict=True) for count in one["threads"]]
+    names = list(users[0]["threads"]["0"])
+    rows = []
+    for name in names:
+        cells = [one["threads"][count][name] for one, count in columns]
+        rows.append([name, *(f"{_number(1000 * cell['median'])} ms, {_spread(cell['ratio'])}" for cell in cells)])
+    text = _table(["launch of `true`, from Python", *head], rows)
+    text += "\nMilliseconds are medians; beside them how many times that of `subprocess.run`, with quartiles.\n\n"
+    goals = [
+        [f"{goal['arm']}, of {goal['of']}", f"{goal['goal']}", *(_kept(one["goals"][at]) for one in users)]
+        for at, goal in enumerate(users[0]["goals"])
+    ]
+    text += _table(["medians with busy threads", "wanted at most", *who], goals)
+    rounds = users[0]["threads"]["8"][names[0]]["rounds"]
+    left = {count for one in users for cell in one["left"].values() for count in cell.values()}
+    return f"{text}\n{rounds:,} launches each; descriptors and children left: {max(left) or 'none'}.\n"
+
+
+def _kept(goal: dict[str, Any]) -> str:
+    return f"{goal['ratio']:.2f}{'' if goal['ratio'] <= goal['goal'] else ' (missed)'}"
+
+
 TABLES = {
     "startup": startup,
     "syscalls": syscalls,
     "inside": inside,
     "scale": scale,
     "cost": cost,
+    "library": library,
     "overlay": overlay,
     "relay": relay,
 }
