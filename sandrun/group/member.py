@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 HIGH = 200
 """Descriptors of this process are from here on, so that none has the number that one of a command is to get."""
+LONGEST_NAME = 60
+"""Characters; memfd_create(2) takes 249 bytes."""
 FORCE_SECONDS = 2.0
 LOOK_SECONDS = 0.05
 IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU)
@@ -56,9 +58,9 @@ def full_pipe() -> tuple[int, int]:
     return reader, writer
 
 
-def sealed(text: str) -> int:
-    """A file without a name that has this content, and nobody can change."""
-    fd = high(os.memfd_create("sandrun-group", os.MFD_ALLOW_SEALING))
+def sealed(text: str, name: str) -> int:
+    """A file in no directory that has this content, and nobody can change. Messages about a profile in it have `name`."""
+    fd = high(os.memfd_create(name[-LONGEST_NAME:], os.MFD_ALLOW_SEALING))
     rest = memoryview(text.encode("utf-8", "surrogateescape"))
     while rest:
         rest = rest[os.write(fd, rest) :]
@@ -77,7 +79,7 @@ class Member:
         self.state = NEW
         self.pid = self.pidfd = -1
         self.status = 0
-        self.executed = self.been_ready = self.forced = False
+        self.executed = self.is_up = self.been_ready = self.forced = False
         self.restarts = 0
         self.began = 0.0
         self.deadline: float | None = None
@@ -98,13 +100,13 @@ class Member:
     def start(self, words: Sequence[str]) -> None:
         """Start the launch; its command waits. Raises OSError."""
         command = self.command
-        self.executed, self.forced, self.heard = False, False, b""
+        self.executed, self.is_up, self.forced, self.heard = False, False, False, b""
         self.before = _identity(command.ready.path)
         given = dict(self.ends)
         self.confined, confined = pipe()
         self.go, go = full_pipe()
         self.events, events = pipe()
-        opened = [confined, go, events, sealed(command.policy)]
+        opened = [confined, go, events, sealed(command.policy, command.source)]
         if command.ready.kind == "fd":
             self.told, given[command.ready.number] = pipe()
             opened.append(given[command.ready.number])
@@ -156,15 +158,21 @@ class Member:
     def is_ready(self) -> bool:
         """Look whether it is. Nothing is read that the command wrote."""
         ready = self.command.ready
-        if ready.kind == "fd" and self.told >= 0:
-            events = select.poll()
-            events.register(self.told, select.POLLIN)
-            return any(found & select.POLLIN for _, found in events.poll(0))
+        if ready.kind == "fd":
+            return self.told >= 0 and self._has_told()
         if ready.kind == "tcp":
             return any(_connects(family, address, ready.number) for family, address in _LOOPBACKS)
         if ready.kind == "file":
             return _identity(ready.path) not in ((), self.before)
         return not ready.kind and self.executed
+
+    def _has_told(self) -> bool:
+        events = select.poll()
+        events.register(self.told, select.POLLIN)
+        found = sum(found for _, found in events.poll(0))
+        if found and not found & select.POLLIN:
+            self._close("told")  # nobody is left who could
+        return bool(found & select.POLLIN)
 
     # --- the end ---
 

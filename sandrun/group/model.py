@@ -47,7 +47,7 @@ class Restart(NamedTuple):
 
 
 class Command(NamedTuple):
-    """One command of a group. `policy` is the TOML text of a profile, on top of the `profiles`.
+    """One command of a group. `policy` is the TOML text of a profile, on top of the `profiles`; messages call it `source`.
 
     `streams` says of the descriptors 0 to 2 that no link takes: null, inherit or log. `stop_signal` is a number.
     """
@@ -55,6 +55,7 @@ class Command(NamedTuple):
     name: str
     argv: tuple[str, ...]
     profiles: tuple[str, ...]
+    source: str
     policy: str
     streams: Mapping[int, str]
     ready: Ready

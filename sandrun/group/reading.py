@@ -162,6 +162,7 @@ class _Reader:
             name=name,
             argv=value["argv"] or (),
             profiles=value["profile"],
+            source=f"{self.source} [command.{name}]",
             policy=self.policy(place, table, value, ends, ready),
             streams=MappingProxyType({fd: value[stream] for fd, stream in enumerate(fields.STREAMS) if fd not in ends}),
             ready=ready,
@@ -210,7 +211,15 @@ class _Reader:
             process["pass_fds"] = sorted({*document.get("process", {}).get("pass_fds", ()), *fds})
         if process:
             document["process"] = {**document.get("process", {}), **process}
-        return "".join(f"{key} = {_toml(part)}\n" for key, part in document.items())
+        return self.text(place, document)
+
+    def text(self, place: Place, document: Mapping[str, object]) -> str:
+        """The document with each key on the line that it has in the file of the group, since messages tell lines."""
+        rows = sorted((self.lines.get((*place, key), 0), f"{key} = {_toml(part)}") for key, part in document.items())
+        text = ""
+        for line, row in rows:
+            text += "\n" * (line - text.count("\n") - 1) + row + "\n"
+        return text
 
     def environment(self, place: Place, raw: object) -> dict[str, str]:
         """The variables of `env`. No message shows a value."""

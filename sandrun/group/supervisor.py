@@ -167,7 +167,7 @@ class _Supervisor:
                     happens[one.events] = lambda one=one: self._heard(one)  # type: ignore[misc]
                 if one.state == STARTING and one.confined >= 0:
                     happens[one.confined] = lambda one=one: self._confined(one)  # type: ignore[misc]
-                if one.state == RUNNING and one.told >= 0 and not one.been_ready:
+                if one.state == RUNNING and one.told >= 0 and not one.is_up:
                     happens[one.told] = lambda one=one: self._look(one)  # type: ignore[misc]
         poll = select.poll()
         for fd in happens:
@@ -187,7 +187,7 @@ class _Supervisor:
 
     @staticmethod
     def _is_looked_at(one: Member) -> bool:
-        return one.state == RUNNING and not one.been_ready and one.command.ready.kind in ("tcp", "file")
+        return one.state == RUNNING and not one.is_up and one.command.ready.kind in ("tcp", "file")
 
     def _wake(self) -> None:
         os.read(self.wakeup, 1 << 10)
@@ -234,11 +234,9 @@ class _Supervisor:
 
     def _look(self, one: Member) -> None:
         """See whether it is ready, if it has still to be."""
-        if one.state == RUNNING and not one.been_ready and one.is_ready():
-            one.been_ready, one.deadline = True, None
+        if one.state == RUNNING and not one.is_up and one.is_ready():
+            one.is_up, one.been_ready, one.deadline = True, True, None
             self.tell("ready", one.name)
-        elif one.state == RUNNING and one.been_ready and one.deadline is not None and one.is_ready():
-            one.deadline = None
 
     def _ended(self, one: Member) -> None:
         was = one.state

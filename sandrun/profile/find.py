@@ -16,6 +16,7 @@ BUILTIN = "builtin:"
 NONE = "none"
 """The word for the empty profile."""
 SUFFIX = ".toml"
+HANDED_OVER = "/proc/self/fd/"
 SYSTEM_DIRECTORY = "/etc/sandrun/profiles"
 
 
@@ -73,7 +74,7 @@ def locate(word: str, base: str = "") -> Found:
         return Found(name, path, escaped(word))
     if "/" in word:
         path = os.path.join(os.path.dirname(base), word.removeprefix("./")) if base else word
-        return Found(word, path, escaped(path))
+        return Found(word, path, escaped(_name_of_memory(path) or path))
     for directory in directories() if _is_name(word) else ():
         path = os.path.join(directory, word + SUFFIX)
         if _exists(path):
@@ -82,6 +83,16 @@ def locate(word: str, base: str = "") -> Found:
     if _is_name(word) and os.path.lexists(path):
         return Found(word, path, escaped(BUILTIN + word))
     raise _unknown(word, [found.word for found in available()])
+
+
+def _name_of_memory(path: str) -> str:
+    """What the file of a descriptor is called if it is in no directory (memfd_create(2)); "" for all others."""
+    start, end = "/memfd:", " (deleted)"
+    try:
+        target = os.readlink(path) if path.startswith(HANDED_OVER) else ""
+    except OSError:
+        return ""
+    return target[len(start) : -len(end)] if target.startswith(start) and target.endswith(end) else ""
 
 
 def available() -> list[Found]:

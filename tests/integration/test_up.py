@@ -114,6 +114,12 @@ def status_of(pid: int) -> dict[str, str]:
         return dict(line.rstrip("\n").split(":\t", 1) for line in file)
 
 
+def ticks(pid: int) -> int:
+    """The processor time of a process, in hundredths of a second."""
+    with open(f"/proc/{pid}/stat") as file:
+        return sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
+
+
 def parent(pid: int) -> int:
     return int(status_of(pid)["PPid"])
 
@@ -183,6 +189,36 @@ def test_after_means_ready(up: Start, kind: str) -> None:
     assert group.end() == 0, group.said
     kinds = [(one["event"], one.get("command")) for one in group.events]
     assert kinds.index(("started", "a")) < kinds.index(("ready", "a")) < kinds.index(("started", "b"))
+
+
+def test_ready_again(up: Start) -> None:
+    """A command that starts again has to be ready again, and those that started after it go on."""
+    shell = "mkdir once && { echo >&$SANDRUN_READY_FD; sleep 0.2; exit 1; }; echo >&$SANDRUN_READY_FD; sleep 1"
+    more = "ready = 'fd'\nready_timeout = '2s'\nrestart = 'on-failure'\nrestart_delay = '10ms'\n"
+    group = up(command("a", shell, more) + command("b", "sleep 1", "after = ['a']\n"))
+    assert group.end() == 0, group.said
+    assert group.order("ready").count("a") == 2
+
+
+def test_nobody_is_left_to_be_ready(up: Start) -> None:
+    """A command that closes the descriptor is waited for, and nothing runs meanwhile."""
+    group = up(command("a", "exec 3>&-; sleep 60", "ready = 'fd'\nready_timeout = '1s'\n"))
+    group.wait_for("started", "a")
+    time.sleep(0.2)
+    before = ticks(group.process.pid)
+    time.sleep(0.5)
+    assert ticks(group.process.pid) - before <= 5
+    assert group.end() == 124, group.said
+    assert group.order("ready") == []
+
+
+def test_a_mistake_of_a_profile_is_told_by_the_file(up: Start) -> None:
+    """What can only be seen at the launch names the file of the group, the command and the line."""
+    group = up(
+        "[command.a]\nargv = ['true']\nstderr = 'null'\nprofile = 'none'\n[command.a.privileges]\nuser = 'nobody-here'\n"
+    )
+    assert group.end() == 125
+    assert "group.toml [command.a]:6: privileges.user" in group.said
 
 
 def test_never_ready(up: Start) -> None:
