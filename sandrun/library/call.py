@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pathlib
 import pickle
 import re
 import time
@@ -74,10 +75,12 @@ def call(
     `sandrun.run`; the interpreter and what is in `sys.path` are readable in addition, except directories that hold more than
     modules (a home, `/tmp`). The function is sent by its name, so it is defined at the top of a module, which the worker
     imports; one of a script is found by running the script as `__mp_main__`, as `multiprocessing` does. Arguments are pickled.
-    Standard output and error are the caller's; standard input is empty.
+    Standard output and error are the caller's, unless `stdout` or `stderr` are given as for `sandrun.Popen`; standard input is
+    empty. A profile that grants writing where modules of the caller lie, as `default` does for the current directory, lets the
+    function change what the caller imports later.
 
     What comes back is read as an attacker's: None, bool, int, float, complex, str, bytes, list, tuple, dict, set,
-    frozenset, date, time, datetime, timedelta, Decimal and Path, up to `max_size` bytes, and nothing that has to be imported.
+    frozenset (not within sets and keys), date, time, datetime, timedelta, Decimal and Path, up to `max_size` bytes, and nothing that has to be imported.
     A built-in exception is raised as itself, with the worker's traceback as a note; its arguments are the worker's words, with
     what a terminal could act on escaped. Any other becomes RemoteError.
 
@@ -103,7 +106,7 @@ def call(
     except Exception as error:
         if denials:
             refused = (f"{one.what}: {one.reason}" + (f" ({one.remedy})" if one.remedy else "") for one in denials)
-            error.add_note(shown("\n".join(["refused by the profile:", *refused])))
+            error.add_note(wire.shown("\n".join(["refused by the profile:", *refused])))
         raise
 
 
@@ -152,7 +155,7 @@ def exception(told: Any) -> Exception:
     module, name, args, message, lines = _fields(told, (str, str, (tuple, type(None)), str, str))
     if len(module) + len(name) > _LONGEST_NAME or not _NAME.fullmatch(f"{module}.{name}"):
         raise WireError("cannot use what the worker wrote: malformed: no name of a type")
-    message, lines = shown(message), shown(lines)
+    message, lines = wire.shown(message), wire.shown(lines)
     error = _rebuild(name, args) if module == "builtins" else None
     if error is None:
         full = name if module == "builtins" else f"{module}.{name}"
@@ -167,8 +170,10 @@ def _rebuild(name: str, args: Any) -> Exception | None:
     kind = REBUILT.get(name)
     if kind is None or args is None:
         return None
+    if any(isinstance(arg, pathlib.PurePath) and wire.shown(str(arg)) != str(arg) for arg in args):
+        return None
     try:
-        error = kind(*(shown(arg) if isinstance(arg, str) else arg for arg in args))
+        error = kind(*(wire.shown(arg) if isinstance(arg, str) else arg for arg in args))
     except (TypeError, ValueError):
         return None  # arguments that this type does not take
     # OSError makes another type of itself by its number: one of the list, since these are all.
@@ -179,9 +184,9 @@ def refusal(told: Any) -> Exception:
     """Why a worker has no result to tell, in its own words. Raises WireError."""
     if not isinstance(told, tuple) or not 2 <= len(told) <= 3 or not all(isinstance(text, str) for text in told):
         raise WireError("cannot use what the worker wrote: malformed: no reason")
-    why, text = told[0], shown(told[1])
+    why, text = told[0], wire.shown(told[1])
     if why == sent.RESULT:
-        return SendError(text, hint=shown(told[2]) if told[2:] and told[2] else None)
+        return SendError(text, hint=wire.shown(told[2]) if told[2:] and told[2] else None)
     if why == sent.LINGERS:
         return WorkerDiedError(
             "cannot use the result: the function left processes behind: they have been killed",
@@ -200,8 +205,3 @@ def _fields(told: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
     if not isinstance(told, tuple) or len(told) != len(kinds) or not all(map(isinstance, told, kinds)):
         raise WireError("cannot use what the worker wrote: malformed: no exception")
     return told
-
-
-def shown(text: str) -> str:
-    """A worker's text with everything escaped that a terminal could act on, but for new lines and tabs."""
-    return "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)

@@ -221,7 +221,7 @@ class Worker:
         if returncode == -signal.SIGSYS:
             hint = "its filter killed it for a system call that the profile does not allow; explain=True tells which"
         if self.denials:
-            hint = "it was refused: " + "; ".join(f"{one.what}: {one.reason}" for one in self.denials)
+            hint = wire.shown("it was refused: " + "; ".join(f"{one.what}: {one.reason}" for one in self.denials))
         return WorkerDiedError(
             f"no result: the worker {how}{part}", hint=hint, returncode=returncode, denials=self.denials
         )

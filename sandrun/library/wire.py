@@ -33,6 +33,9 @@ MAX_WEIGHT = 4_000_000
 CONTAINER_WEIGHT = 4
 MAX_SAME_HASH = 64
 """Keys of one dict or set with the same hash. Those of numbers can be chosen to be the same, and each key is compared with all before it."""
+NO_KEYS = (b"z", b"C")
+"""Tags that are not read where values are compared with each other, as keys and in sets: sets within sets made to share
+hashes take the square of their size, and a Decimal is compared with an int by a conversion that takes the square of its length."""
 
 MAGIC = b"SRW1"
 HEADER = struct.Struct(">4scQ")
@@ -77,9 +80,10 @@ def encode(value: object, max_size: int = MAX_SIZE) -> bytes:
 class _Writer:
     """Appends values, and gives up where the reader would."""
 
-    __slots__ = ("max_size", "out", "weight")
+    __slots__ = ("hashed", "max_size", "out", "weight")
 
     def __init__(self, max_size: int) -> None:
+        self.hashed = 0
         self.max_size = max_size
         self.out = bytearray()
         self.weight = 0
@@ -91,6 +95,8 @@ class _Writer:
             raise SendError(
                 f"cannot send the result: more than {MAX_DEPTH} levels deep, or it holds itself: at {_short(where)}"
             )
+        if self.hashed and kind in (frozenset, decimal.Decimal):
+            raise _unknown(f"{_name(kind)} as a key or in a set", where)
         if kind in _SIMPLE:
             tag, text = _SIMPLE[kind]
             self._sized(tag, text(value), where)
@@ -111,14 +117,18 @@ class _Writer:
     def _container(self, value: Any, where: str, depth: int) -> None:
         self._weigh(CONTAINER_WEIGHT, where)
         self.out += _CONTAINERS[type(value)] + _COUNT.pack(len(value))
+        self.hashed += isinstance(value, (set, frozenset))
         for number, item in enumerate(value):
             self.put(item, f"{where}[{number}]" if isinstance(value, (list, tuple)) else f"{where}{{...}}", depth + 1)
+        self.hashed -= isinstance(value, (set, frozenset))
 
     def _dict(self, value: Any, where: str, depth: int) -> None:
         self._weigh(CONTAINER_WEIGHT, where)
         self.out += b"d" + _COUNT.pack(len(value))
         for key, item in value.items():
+            self.hashed += 1
             self.put(key, f"{where} key", depth + 1)
+            self.hashed -= 1
             self.put(item, f"{where}[{_key(key)}]", depth + 1)
 
     def _other(self, value: object, where: str) -> None:
@@ -194,6 +204,11 @@ _TIMES: dict[type, bytes] = {datetime.datetime: b"D", datetime.time: b"M"}
 _CONTAINERS: dict[type, bytes] = {list: b"l", tuple: b"t", set: b"e", frozenset: b"z"}
 
 
+def shown(text: str) -> str:
+    """A worker's text with everything escaped that a terminal could act on, but for new lines and tabs."""
+    return "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
+
+
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
@@ -213,10 +228,11 @@ def decode(data: bytes) -> Any:
 class _Reader:
     """Takes values from the front. Nothing is allocated for a count before that many bytes are known to be there."""
 
-    __slots__ = ("at", "data", "weight")
+    __slots__ = ("at", "data", "hashed", "weight")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
+        self.hashed = 0
         self.at = 0
         self.weight = 0
 
@@ -225,6 +241,8 @@ class _Reader:
             raise WireError(f"cannot use what the worker wrote: more than {MAX_DEPTH} levels deep")
         self._weigh(1)
         tag = self._take(1)
+        if self.hashed and tag in NO_KEYS:
+            raise WireError("cannot use what the worker wrote: malformed: no key")
         if tag in _CONSTANTS:
             return _CONSTANTS[tag]
         if tag in _TEXTS:
@@ -236,11 +254,24 @@ class _Reader:
         if tag not in _MAKERS:
             raise WireError("cannot use what the worker wrote: malformed: unknown tag")
         self._weigh(CONTAINER_WEIGHT)
-        make, each = _MAKERS[tag]
-        count = self._count() * each
+        count = self._count()
         if count > len(self.data) - self.at:
             raise WireError("cannot use what the worker wrote: broken off")
-        return make([self.get(depth + 1) for _ in range(count)])
+        if tag == b"d":
+            return self._pairs(count, depth + 1)
+        self.hashed += tag in _HASHING
+        items = [self.get(depth + 1) for _ in range(count)]
+        self.hashed -= tag in _HASHING
+        return _MAKERS[tag](items)
+
+    def _pairs(self, count: int, depth: int) -> dict[Any, Any]:
+        keys, values = [], []
+        for _ in range(count):
+            self.hashed += 1
+            keys.append(self.get(depth))
+            self.hashed -= 1
+            values.append(self.get(depth))
+        return dict(zip(_distinct(keys), values, strict=True))
 
     def _count(self) -> int:
         return int(_COUNT.unpack(self._take(_COUNT.size))[0])
@@ -275,10 +306,6 @@ def _set(items: list[Any]) -> set[Any]:
 
 def _frozenset(items: list[Any]) -> frozenset[Any]:
     return frozenset(_distinct(items))
-
-
-def _mapping(items: list[Any]) -> dict[Any, Any]:
-    return dict(zip(_distinct(items[::2]), items[1::2], strict=True))
 
 
 def _int(data: bytes) -> int:
@@ -323,10 +350,5 @@ _TEXTS: dict[bytes, Callable[[bytes], Any]] = {
     b"P": lambda data: pathlib.PosixPath(_text(data)),
     b"Q": lambda data: pathlib.PurePosixPath(_text(data)),
 }
-_MAKERS: dict[bytes, tuple[Callable[[list[Any]], Any], int]] = {
-    b"l": (list, 1),
-    b"t": (tuple, 1),
-    b"e": (_set, 1),
-    b"z": (_frozenset, 1),
-    b"d": (_mapping, 2),
-}
+_HASHING = (b"e", b"z")
+_MAKERS: dict[bytes, Callable[[list[Any]], Any]] = {b"l": list, b"t": tuple, b"e": _set, b"z": _frozenset, b"d": dict}

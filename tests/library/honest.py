@@ -48,7 +48,7 @@ PLAIN = [
     ((),),
     {"a": {1: {2.5: None}}, (1, 2): b""},
     {1, "a"},
-    frozenset([frozenset([1])]),
+    [frozenset([1, (2, "b")])],
     datetime.date(2024, 2, 29),
     datetime.datetime(2024, 2, 29, 1, 2, 3, 4, datetime.timezone(datetime.timedelta(hours=5, minutes=30))),
     datetime.time(1, 2),

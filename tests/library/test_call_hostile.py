@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,6 @@ from tests.library import honest, hostile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 FAST = 20.0
 
@@ -65,6 +65,15 @@ def test_exceptions_that_are_not_rebuilt(name: str) -> None:
     """What ends a program or a loop, and what is no exception, is a RemoteError."""
     with pytest.raises(sandrun.RemoteError, match=name):
         sandrun.call(hostile.named_exception, name)
+
+
+def test_exceptions_that_a_terminal_would_act_on() -> None:
+    """The text of an exception is escaped, wherever it comes from."""
+    with pytest.raises(ValueError, match="0;x") as raised:
+        sandrun.call(hostile.named_exception, "ValueError", "\x1b]0;x\x07")
+    assert str(raised.value) == "\\x1b]0;x\\x07"
+    with pytest.raises(sandrun.RemoteError):
+        sandrun.call(hostile.named_exception, "ValueError", Path("\x1b"))
 
 
 def test_exceptions_with_wrong_arguments() -> None:
