@@ -123,6 +123,8 @@ def pytest_runtest_makereport(
         report.sections.append(("sandbox: denied", "\n".join(denied)))
     if body is None or call.when != "call":
         return report
+    if body.is_confined and body.is_running:
+        return report
     if body.is_confined:
         body.finish(report, call.excinfo.value if call.excinfo else None)
     vars(item).pop("runtest", None)

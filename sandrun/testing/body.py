@@ -32,6 +32,31 @@ SETTLE = 5.0
 """Seconds for what a body left running to die."""
 
 
+class Parts:
+    """The reports of subtests, which pytest logs while the body runs, and nobody outside would hear of."""
+
+    def __init__(self) -> None:
+        self.failed: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what a failed one says."""
+        if report.failed:
+            self.failed.append(f"{report.head_line}\n{report.longreprtext}")
+
+    def within(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The record of a body: it fails where a part of it has failed."""
+        if not self.failed:
+            return record
+        text = "\n\n".join(self.failed)
+        if record["outcome"] == "failed":
+            return record | {"sections": [*record["sections"], ("failed subtests", text)]}
+        return record | {
+            "outcome": "failed",
+            "wasxfail": None,
+            "longrepr": f"{len(self.failed)} failed subtests\n\n{text}",
+        }
+
+
 class Body:
     """A confined body, seen from either side of the fork."""
 
@@ -39,12 +64,15 @@ class Body:
         self.item = item
         self.prepared = prepared
         self.is_confined = False
+        self.is_running = False
+        """In the confined process: what is reported now is a part of the test, and not the test."""
         self.record: dict[str, Any] = {}
         """What came out; empty if nothing did, and then `why` says why."""
         self.why = ""
         self._memory = mmap.mmap(-1, told.SIZE)
         self._measured: Any = None
         self._warned: list[warnings.WarningMessage] = []
+        self._parts = Parts()
         self._scope = contextlib.ExitStack()
         self._writer = -1
 
@@ -84,14 +112,17 @@ class Body:
             self._send({"broken": [f"cannot confine the body: {error!r}"]})
         if "recwarn" not in getattr(self.item, "fixturenames", ()):
             self._warned = self._scope.enter_context(warnings.catch_warnings(record=True))
+        self.item.config.pluginmanager.register(self._parts)
         body, end = self.item.runtest, told.watch(self._memory)
 
         def runtest() -> None:
             __tracebackhide__ = True
+            self.is_running = True
             try:
                 body()
             finally:
                 end()  # what a report reads is not the test's
+                self.is_running = False
 
         self.item.runtest = runtest  # type: ignore[method-assign]
 
@@ -101,7 +132,7 @@ class Body:
         try:
             self._scope.close()
             data = config.hook.pytest_report_to_serializable(config=config, report=report)
-            record = reports.of(report, data)
+            record = self._parts.within(reports.of(report, data))
             record["denied"] = told.refusals(error, self._memory) if report.outcome == "failed" else []
             record["warnings"] = [
                 (one.category.__name__, str(one.message), one.filename, one.lineno) for one in self._warned

@@ -140,6 +140,11 @@ class TestOfUnittest(unittest.TestCase):
     def test_method_fails(self):
         self.assertEqual(1, 2)
 
+    def test_part_fails(self):
+        for n in range(3):
+            with self.subTest(n=n):
+                self.assertNotEqual(n, 1)
+
 def test_ordinary():
     open("secret").close()
 """
@@ -243,6 +248,7 @@ def test_passes(said: Said, name: str) -> None:
         ("test_leaves", ["ended with status 3 before it had a report"]),
         ("test_unsupported", ["cannot confine the test", "takes a pid namespace", "hint: "]),
         ("test_misspelt", ["no such profile", 'did you mean "strict"']),
+        ("TestOfUnittest.test_part_fails", ["(n=1)", "AssertionError: 1 == 1"]),
         ("TestOfUnittest.test_method_fails", ["AssertionError: 1 != 2"]),
     ],
 )
