@@ -151,8 +151,8 @@ async def _through(work: Coroutine[Any, Any, T]) -> tuple[T, asyncio.CancelledEr
     return task.result(), cancelled
 
 
-async def _decided(status: Status) -> None:
-    """Wait until the command runs, or never will."""
+async def _decided(status: Status, launcher: asyncio.subprocess.Process) -> None:
+    """Wait until the command runs, or never will. As `Status.wait`, the end of the launcher counts by itself."""
     loop = asyncio.get_running_loop()
     known = loop.create_future()
 
@@ -162,10 +162,12 @@ async def _decided(status: Status) -> None:
 
     os.set_blocking(status.fd, False)
     loop.add_reader(status.fd, read)
+    ended = asyncio.ensure_future(launcher.wait())
     try:
-        await known
+        await asyncio.wait([known, ended], return_when=asyncio.FIRST_COMPLETED)
     finally:
         loop.remove_reader(status.fd)
+        ended.cancel()
 
 
 async def create_subprocess_exec(
@@ -217,10 +219,12 @@ async def create_subprocess_exec(
     try:
         if cancelled:
             raise cancelled
-        await _decided(status)
+        await _decided(status, launcher)
     except BaseException:
         await process.end()
         raise
+    if launcher.returncode is not None:
+        status.finish()
     if not status.started:
         await launcher.communicate()  # which closes all pipes
         raise status.error(await process.wait())

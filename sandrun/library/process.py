@@ -82,7 +82,7 @@ class Popen(subprocess.Popen[Any]):
             start.close()
         self.args = args
         try:
-            self._status.wait()
+            self._status.wait(self.pid)
         except BaseException:
             self._abandon()
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,9 +25,15 @@ if TYPE_CHECKING:
 
 _CHUNK = 65536
 _HELPER_SECONDS = 5.0
-_MOST = 16 * 1024 * 1024
-"""More than any launcher says; a pipe that never ends must not fill the memory."""
+_LOOK_MS = 500
 _HINT = "hint: "
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True  # somebody else has waited for it
 
 
 class Enforcement(NamedTuple):
@@ -85,7 +92,7 @@ class Status:
 
     def feed(self, data: bytes) -> None:
         """Take in what was read."""
-        *lines, self._rest = (self._rest + data[:_MOST]).split(b"\n")
+        *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             name = line.partition(b'"event": "')[2].partition(b'"')[0]
             self._events[name.decode("ascii", "replace")] = line
@@ -103,10 +110,20 @@ class Status:
         self.feed(data)
         return bool(data) and not self.is_decided()
 
-    def wait(self) -> None:
-        """Block until it is decided, or nobody is left to tell."""
-        while self.read():
-            pass
+    def wait(self, pid: int) -> None:
+        """Block until it is decided, or the launcher `pid`, a child of this process, has ended.
+
+        The end of the pipe does not tell that alone: a process that another thread forked may hold it open.
+        """
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        while True:
+            if poll.poll(_LOOK_MS):
+                if not self.read():
+                    return
+            elif _has_ended(pid):
+                self._read_rest()
+                return
 
     def keep_reading(self) -> None:
         """Read by a thread of its own what may be more than a pipe holds."""
@@ -229,7 +246,8 @@ class Status:
         lines = event.get("lines") or ([event["message"]] if event.get("message") else [])
         if not lines:
             how = f"signal {-status}" if status < 0 else f"status {status}"
-            return SandrunError(f"the launcher ended before the command was started: {how}")
+            hint = "what it had to say is on standard error"
+            return SandrunError(f"the launcher ended before the command was started: {how}", hint=hint)
         told = event.get("status")
         return rebuilt(str(event.get("kind", "")), list(map(str, lines)), told if isinstance(told, int) else status)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import os
 import pickle
@@ -18,7 +19,7 @@ import pytest
 import sandrun
 from sandrun.library import launcher
 from tests.library.leaks import nothing_left
-from tests.support import CHECKOUT, Who, descendants, in_child, need_landlock
+from tests.support import CHECKOUT, Who, descendants, in_child, need_landlock, reap_orphans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -413,3 +414,20 @@ def test_readme(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "seccomp" in done.stdout
     assert "open /etc/shadow for reading" in done.stdout
+
+
+def test_a_launcher_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that ends without a word is no hang, even if somebody else holds its descriptors open."""
+    holders: list[Any] = []
+
+    def words() -> tuple[str, ...]:
+        return "/bin/sh", "-c", "sleep 3 & exit 125", "sh"
+
+    monkeypatch.setattr(launcher, "words", words)
+    for start in (lambda: sandrun.Popen(["true"]), lambda: asyncio.run(sandrun.create_subprocess_exec("true"))):
+        began = time.monotonic()
+        with pytest.raises(sandrun.SandrunError, match="before the command was started: status 125"):
+            holders.append(start())
+        assert time.monotonic() - began < 2.5
+    time.sleep(3)
+    reap_orphans()
