@@ -198,7 +198,6 @@ _SIMPLE: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
     datetime.timedelta: (b"L", _delta_bytes),
     decimal.Decimal: (b"C", lambda value: str(value).encode()),
     pathlib.PosixPath: (b"P", lambda value: str(value).encode("utf-8", "surrogatepass")),
-    pathlib.PurePosixPath: (b"Q", lambda value: str(value).encode("utf-8", "surrogatepass")),
 }
 _TIMES: dict[type, bytes] = {datetime.datetime: b"D", datetime.time: b"M"}
 _CONTAINERS: dict[type, bytes] = {list: b"l", tuple: b"t", set: b"e", frozenset: b"z"}
@@ -300,14 +299,6 @@ def _distinct(keys: list[Any]) -> list[Any]:
     return keys
 
 
-def _set(items: list[Any]) -> set[Any]:
-    return set(_distinct(items))
-
-
-def _frozenset(items: list[Any]) -> frozenset[Any]:
-    return frozenset(_distinct(items))
-
-
 def _int(data: bytes) -> int:
     return int.from_bytes(data, "big", signed=True)
 
@@ -348,7 +339,12 @@ _TEXTS: dict[bytes, Callable[[bytes], Any]] = {
     b"L": _ascii(_delta),
     b"C": _ascii(decimal.Decimal),
     b"P": lambda data: pathlib.PosixPath(_text(data)),
-    b"Q": lambda data: pathlib.PurePosixPath(_text(data)),
 }
 _HASHING = (b"e", b"z")
-_MAKERS: dict[bytes, Callable[[list[Any]], Any]] = {b"l": list, b"t": tuple, b"e": _set, b"z": _frozenset, b"d": dict}
+_MAKERS: dict[bytes, Callable[[list[Any]], Any]] = {
+    b"l": list,
+    b"t": tuple,
+    b"e": lambda items: set(_distinct(items)),
+    b"z": lambda items: frozenset(_distinct(items)),
+    b"d": dict,
+}

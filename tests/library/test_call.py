@@ -16,7 +16,7 @@ import pytest
 import sandrun
 from sandrun.library import call_errors, interpreter, sent
 from tests.library import honest
-from tests.support import a_directory
+from tests.support import CHECKOUT, a_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -296,3 +296,16 @@ def test_explain(tmp_path: Path) -> None:
     notes = "\n".join(raised.value.__notes__)
     assert "refused by the profile:\n" in notes
     assert f"--read {file}" in notes
+
+
+def test_readme(who: Who, box: Path) -> None:
+    """The example of the README runs as it stands there."""
+    text = (CHECKOUT / "README.md").read_text().partition("\n### Functions\n")[2]
+    code = text.partition("```python\n")[2].partition("```")[0]
+    program = who.sandrun
+    path = "" if program[2] == "-m" else "; ".join(program[3].split("; ")[:2])
+    (box / "script.py").write_text(f"{path}\n{code}")
+    done = who.run([program[0], "script.py"], cwd=box)
+    assert done.returncode == 0, done.stderr
+    assert "Permission denied: '/etc/hostname'" in done.stdout
+    assert "in look\n" in done.stdout

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import subprocess
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -218,3 +220,51 @@ def test_results_up_to_the_limit() -> None:
     assert sandrun.call(honest.same, data, max_size=size) == [data, {}]
     with pytest.raises(sandrun.SendError, match="more than"):
         sandrun.call(honest.same, data + b"x", max_size=size)
+
+
+SCRIPT = """
+    import os, sys
+    {path}
+    import hostile, sandrun
+    if __name__ == "__main__":
+        made = os.path.abspath("made")
+        for attack, *args in (
+            (hostile.malicious_pickle, made), (hostile.half,), (hostile.flood_of_value,), (hostile.twice,),
+            (hostile.linger_and_leave, os.path.abspath("here")),
+        ):
+            options = {{"profile": "default"}} if "linger" in attack.__name__ else {{}}
+            try:
+                print(sandrun.call(attack, *args, **options))
+            except sandrun.CallError as error:
+                print(type(error).__name__)
+        print(os.path.exists(made))
+"""
+
+
+def test_as_root_and_as_a_user(who: support.Who, box: Path) -> None:
+    """The worst of it for each user who may call."""
+    program = who.sandrun
+    path = "" if program[2] == "-m" else "; ".join(program[3].split("; ")[:2])
+    (box / "script.py").write_text(textwrap.dedent(SCRIPT.format(path=path)))
+    (box / "hostile.py").write_text(Path(hostile.__file__).read_text())
+    done = who.run([program[0], "script.py"], cwd=box)
+    assert done.stderr == ""
+    assert done.stdout.split() == ["WireError", "WorkerDiedError", "WireError", "WireError", "WorkerDiedError", "False"]
+
+
+def test_interrupt(who: support.Who, box: Path) -> None:
+    """KeyboardInterrupt in the caller ends the worker as well."""
+    program = who.sandrun
+    path = "" if program[2] == "-m" else "; ".join(program[3].split("; ")[:2])
+    (box / "job.py").write_text("import time\n\ndef job():\n    print('runs', flush=True)\n    time.sleep(1000)\n")
+    code = f"{path}\nimport job, sandrun\nsandrun.call(job.job)"
+    (box / "script.py").write_text(textwrap.dedent(code))
+    with who.popen(
+        [program[0], "script.py"], cwd=box, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "runs\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert "KeyboardInterrupt" in err
+    assert process.returncode == -signal.SIGINT
