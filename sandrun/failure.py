@@ -64,6 +64,7 @@ _SIGNALS = {
     31: "SIGSYS",
 }
 _SIGSYS = 31
+_SIGPIPE = 13
 _CLD_EXITED = 1
 
 
@@ -85,6 +86,8 @@ def step_failed(plan: Plan, step: str, number: int, argument: int) -> StepError:
 def died(plan: Plan, end: tuple[int, int]) -> StepError:
     """The child ended without a word and without having executed anything. `end`: waitid(2)'s code and status."""
     code, status = end
+    if plan.hold and code != _CLD_EXITED and status == _SIGPIPE:
+        return StepError("execute", 0, f"cannot execute {os.fsdecode(plan.executable)}: nobody let it go (--hold)")
     what = f"status {status}" if code == _CLD_EXITED else _SIGNALS.get(status, f"signal {status}")
     hint = None
     if code != _CLD_EXITED and status == _SIGSYS and plan.seccomp:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import select
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -107,7 +108,14 @@ def test_it_waits_confined(start: Start, executor: str) -> None:
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_the_command_has_neither_descriptor(start: Start, executor: str) -> None:
     """What the command inherits is what it would inherit without --hold."""
-    held = start(*OPEN, "--", "/bin/sh", "-c", "exec 2>&-; for fd in 3 4 5 6 7 8 9; do (true >&$fd) && echo $fd; done; echo end", executor=executor)
+    held = start(
+        *OPEN,
+        "--",
+        "/bin/sh",
+        "-c",
+        "exec 2>&-; for fd in 3 4 5 6 7 8 9; do (true >&$fd) && echo $fd; done; echo end",
+        executor=executor,
+    )
     assert held.is_ready()
     os.read(held.go, 1 << 20)
     assert held.process.wait(SECONDS) == 0
@@ -121,8 +129,43 @@ def test_nobody_lets_it_go(start: Start, executor: str) -> None:
     assert held.is_ready()
     os.close(held.go)
     assert held.process.wait(SECONDS) == 125
-    assert held.output.read_text().startswith("sandrun: cannot execute ")
-    assert "ran" not in held.output.read_text().split()
+    assert held.output.read_text() == "sandrun: cannot execute /bin/echo: nobody let it go (--hold)\n"
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_its_caller_is_gone(who: Who, executor: str) -> None:
+    """A launch that was held ends with the process that started it, and with it all that its command started."""
+    script = """
+import fcntl, os, subprocess, sys
+ready, told = os.pipe()
+go, full = os.pipe()
+fcntl.fcntl(full, fcntl.F_SETPIPE_SZ, 4096)
+os.write(full, bytes(fcntl.fcntl(full, fcntl.F_GETPIPE_SZ)))
+subprocess.Popen([*sys.argv[1:]][:-5] + ["--hold", f"{told}:{full}"] + sys.argv[-5:], pass_fds=(told, full))
+os.read(ready, 1)
+os.read(go, 1 << 20)
+sys.stdin.read()
+"""
+    file = who.home / "caller.py"
+    file.write_text(script)
+    who.own(file)
+    words = [*who.sandrun, *OPEN, "--", "/bin/sh", "-c", "setsid sleep 300 & echo $!; wait"]
+    env = who.env | ({"SANDRUN_EXECUTOR": executor} if executor else {})
+    # The words of the command are the last five.
+    caller = who.popen(
+        [who.sandrun[0], file, *words, "x"], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert caller.stdout
+    pid = int(caller.stdout.readline())
+    caller.kill()
+    caller.wait()
+    until = time.monotonic() + SECONDS
+    while os.path.exists(f"/proc/{pid}") and status_of(pid)["State"][0] != "Z" and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not os.path.exists(f"/proc/{pid}") or status_of(pid)["State"][0] == "Z"
+    caller.stdout.close()
+    assert caller.stdin
+    caller.stdin.close()
 
 
 @pytest.mark.parametrize(

@@ -324,6 +324,21 @@ def test_killed(up: Start, who: Who) -> None:
     assert gone(marker)
 
 
+def test_killed_at_any_moment(up: Start) -> None:
+    """Wherever the start has come to, nothing is left of it."""
+    marker = f"sandrun-test-{os.getpid()}-{time.monotonic_ns()}"
+    more = f"env = {{M = '{marker}'}}\n"
+    text = command("a", "setsid sleep 60 & wait", more) + command(
+        "b", "setsid sleep 60 & wait", more + "after = ['a']\n"
+    )
+    for at in range(8):
+        group = up(text)
+        time.sleep(at * 0.07)
+        group.process.kill()
+        group.process.wait()
+        assert gone(marker)
+
+
 def test_killed_while_they_wait(up: Start) -> None:
     """A group that is killed before it lets its commands go never runs them."""
     group = up(command("a", "echo ran >ran", "after = ['b']\n") + command("b", "sleep 60", "ready = 'fd'\n"))
