@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.packaging.installing import build, environment
+from tests.packaging.installing import build, checked, environment
 from tests.support import CHECKOUT, PATH, need_landlock
 
 if TYPE_CHECKING:
@@ -61,8 +61,9 @@ def test_wheel_holds_everything(built: Path) -> None:
             assert archive.read(f"{data}/data/{target}") == (CHECKOUT / source).read_bytes()
     expected = {str(path.relative_to(CHECKOUT)) for path in (CHECKOUT / "sandrun").rglob("*.py")}
     expected |= {f"sandrun/profiles/{path.name}" for path in (CHECKOUT / "profiles").iterdir()} | {"sandrun/py.typed"}
+    expected |= {"sandrun/__init__.pyi"}
     expected |= {f"{data}/data/{target}" for target in SHARED}
-    expected |= {f"{info}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "licenses/LICENSE")}
+    expected |= {f"{info}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")}
     expected |= {"sandrun/native/sandrun-exec", f"{info.removesuffix('.dist-info')}.data/scripts/sandrun"}
     expected |= {f"{info.removesuffix('.dist-info')}.data/scripts/sandrun-python"}
     assert names == expected
@@ -103,6 +104,15 @@ def test_installed_program_runs(installed: Path, tmp_path: Path) -> None:
     assert json.loads(planned.stdout)["profile"]["name"] == "strict"
     need_landlock(1)
     assert run(installed, "-q", "-p", "strict", "--", "sh", "-c", "exit 7", cwd=tmp_path).returncode == 7
+
+
+def test_programs_in_python_launch_from_there(installed: Path, tmp_path: Path) -> None:
+    """The library of an installed package starts what was installed with it, whatever PATH and the environment say."""
+    code = "import sandrun; print(sandrun.run(['/bin/echo', 'x'], profile='strict', stdout=-1).stdout)"
+    for variables in ({}, {"PYTHONPATH": "/nowhere", "PYTHONHOME": ""}, {"SANDRUN_EXECUTOR": "python"}):
+        env = {"PATH": "/nowhere", "HOME": str(tmp_path), **variables}
+        done = checked(installed / "bin" / "python", "-c", code, env=env, cwd=tmp_path)
+        assert done == "b'x\\n'\n"
 
 
 def test_shared_files_are_installed(installed: Path) -> None:
