@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,8 +39,15 @@ def enter(config: pytest.Config) -> None:
     """Become the launcher with this session as its command, unless that has been done. Raises pytest.UsageError."""
     if os.environ.get(INSIDE):
         _check()
+        # What pytest-cov gathers is reported by this session; beside the project it could not be kept.
+        os.environ.setdefault("COVERAGE_FILE", os.path.join(tempfile.gettempdir(), ".coverage"))
         return
-    words = [*launcher.words(), *options(config), "--", *_python(), "-m", "pytest", "-o", CACHE]
+    if "coverage" in sys.modules and not getattr(config.known_args_namespace, "cov_source", None):
+        raise pytest.UsageError(
+            "--sandbox: coverage.py measures a process that the session leaves: use --cov of pytest-cov"
+        )
+    words = [*launcher.words(), *options(config), "--", *_python(), "-m", "pytest"]
+    words += ["-o", CACHE] if config.pluginmanager.hasplugin("cacheprovider") else []
     words += map(os.fspath, config.invocation_params.args)
     environment = {**os.environ, INSIDE: "1", "PYTHONDONTWRITEBYTECODE": "1"}
     for stream in (sys.stdout, sys.stderr):

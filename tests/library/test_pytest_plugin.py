@@ -185,7 +185,8 @@ def pytest_as(who: Who, box: Path, *words: str, **variables: str) -> subprocess.
         "PYTHONDONTWRITEBYTECODE": "1",
         **variables,
     }
-    argv = [python, "-m", "pytest", "-p", "sandrun.pytest_plugin", "-p", "no:cacheprovider", *words]
+    cache = [] if "cacheprovider" in words else ["-p", "no:cacheprovider"]
+    argv = [python, "-m", "pytest", "-p", "sandrun.pytest_plugin", *cache, *words]
     return who.run(argv, cwd=box, env={**who.env, "COLUMNS": "200", **variables}, timeout=60)
 
 
@@ -412,6 +413,33 @@ def test_session_is_not_believed(who: Who, box: Path) -> None:
     done = pytest_as(who, box, "--sandbox=python", SANDRUN_PYTEST="1")
     assert done.returncode == 4
     assert "the session is not confined" in done.stderr
+
+
+def test_session_is_not_measured_from_outside(tmp_path: Path) -> None:
+    """A measurement that would end with the process, and nobody would miss, is an error."""
+    need(importlib.util.find_spec("coverage"), "coverage is not installed")
+    (tmp_path / "test_session.py").write_text("def test(): pass\n")
+    run = [sys.executable, "-m", "coverage", "run", "-m", "pytest", "-p", "sandrun.pytest_plugin", "--sandbox=python"]
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(CHECKOUT),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "HOME": str(tmp_path),
+    }
+    done = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 4
+    assert "--cov of pytest-cov" in done.stderr
+
+
+def test_session_has_its_cache_elsewhere(who: Who, box: Path) -> None:
+    """pytest's cache does not come into the project, and settings are strict as ever."""
+    need_landlock(1)
+    (box / "pytest.ini").write_text("[pytest]\naddopts = --strict-config\nfilterwarnings = error\n")
+    for words in (("-p", "cacheprovider"), ()):
+        (box / "test_session.py").write_text("def test():\n    pass\n")
+        done = pytest_as(who, box, "--sandbox=python", *words)
+        assert "1 passed" in done.stdout, done.stdout + done.stderr
+    assert sorted(path.name for path in box.iterdir()) == ["pytest.ini", "test_session.py"]
 
 
 def test_session_of_no_profile(who: Who, box: Path) -> None:
