@@ -68,6 +68,10 @@ class Up:
         return [one["command"] for one in self.events if one["event"] == event]
 
 
+as_user = pytest.mark.parametrize("who", ["user"], indirect=True)
+"""For what is about the order of things, and not about who may do them."""
+
+
 @pytest.fixture
 def up(who: Who) -> Iterator[Start]:
     """Starts a group, which is gone when the test is over."""
@@ -191,6 +195,7 @@ def test_after_means_ready(up: Start, kind: str) -> None:
     assert kinds.index(("started", "a")) < kinds.index(("ready", "a")) < kinds.index(("started", "b"))
 
 
+@as_user
 def test_ready_again(up: Start) -> None:
     """A command that starts again has to be ready again, and those that started after it go on."""
     shell = "mkdir once && { echo >&$SANDRUN_READY_FD; sleep 0.2; exit 1; }; echo >&$SANDRUN_READY_FD; sleep 1"
@@ -200,6 +205,7 @@ def test_ready_again(up: Start) -> None:
     assert group.order("ready").count("a") == 2
 
 
+@as_user
 def test_nobody_is_left_to_be_ready(up: Start) -> None:
     """A command that closes the descriptor is waited for, and nothing runs meanwhile."""
     group = up(command("a", "exec 3>&-; sleep 60", "ready = 'fd'\nready_timeout = '1s'\n"))
@@ -212,6 +218,7 @@ def test_nobody_is_left_to_be_ready(up: Start) -> None:
     assert group.order("ready") == []
 
 
+@as_user
 def test_a_mistake_of_a_profile_is_told_by_the_file(up: Start) -> None:
     """What can only be seen at the launch names the file of the group, the command and the line."""
     group = up(
@@ -221,6 +228,7 @@ def test_a_mistake_of_a_profile_is_told_by_the_file(up: Start) -> None:
     assert "group.toml [command.a]:6: privileges.user" in group.said
 
 
+@as_user
 def test_never_ready(up: Start) -> None:
     """After its time the group is stopped, with the status of a timeout."""
     group = up(command("a", "sleep 60", "ready = 'fd'\nready_timeout = '200ms'\n") + command("b", "sleep 60"))
@@ -239,6 +247,7 @@ def test_a_required_one_dies(up: Start) -> None:
     assert group.order("ended") == ["a", "b"]
 
 
+@as_user
 def test_one_that_is_not_required(up: Start) -> None:
     """The others go on."""
     group = up(command("a", "exit 7", "required = false\n") + command("b", "sleep 0.5; exit 0"))
@@ -246,6 +255,7 @@ def test_one_that_is_not_required(up: Start) -> None:
     assert group.order("stopping") == []
 
 
+@as_user
 def test_status_of_one(up: Start) -> None:
     """The end of the command that gives the status is the end of the group."""
     group = up("status = 'b'\n" + command("a", "sleep 60") + command("b", "sleep 0.2; exit 4"))
@@ -253,6 +263,7 @@ def test_status_of_one(up: Start) -> None:
     assert group.order("stopping") == ["a"]
 
 
+@as_user
 def test_restart(up: Start) -> None:
     """What failed starts again, later each time, until it has done so often enough."""
     text = command("a", "echo try; exit 5", "restart = 'on-failure'\nmax_restarts = 3\nrestart_delay = '50ms'\n")
@@ -263,6 +274,7 @@ def test_restart(up: Start) -> None:
     assert delays == [0.05, 0.1, 0.2]
 
 
+@as_user
 def test_restart_until_it_works(up: Start) -> None:
     """The links are still there at the second start."""
     text = command("a", "mkdir once && exit 1; echo again", "restart = 'on-failure'\nrestart_delay = '50ms'\n")
@@ -284,6 +296,7 @@ def test_ordered_shutdown(up: Start, name: str) -> None:
     assert last == [(event, name) for name in "cba" for event in ("stopping", "ended")]
 
 
+@as_user
 def test_one_that_does_not_listen(up: Start) -> None:
     """After its time it is killed, with all that it started."""
     text = command("a", "trap '' TERM; sleep 60 & echo up; while :; do sleep 60; done", "stop_timeout = '300ms'\n")
@@ -296,6 +309,7 @@ def test_one_that_does_not_listen(up: Start) -> None:
     assert time.monotonic() - began < 5
 
 
+@as_user
 def test_a_second_interrupt(up: Start) -> None:
     """It does not wait for anybody."""
     group = up(command("a", "trap '' TERM INT; while :; do sleep 60; done", "stop_timeout = '60s'\n"))
@@ -339,6 +353,7 @@ def test_killed_at_any_moment(up: Start) -> None:
         assert gone(marker)
 
 
+@as_user
 def test_killed_while_they_wait(up: Start) -> None:
     """A group that is killed before it lets its commands go never runs them."""
     group = up(command("a", "echo ran >ran", "after = ['b']\n") + command("b", "sleep 60", "ready = 'fd'\n"))
@@ -352,6 +367,7 @@ def test_killed_while_they_wait(up: Start) -> None:
 # --- the log ---------------------------------------------------------------------------------------------------------
 
 
+@as_user
 def test_the_log(up: Start) -> None:
     """Names of one width, hostile bytes as text, the last line without its end, lines that are too long in parts."""
     text = command("a", r"printf '\033[2J\377\n'; head -c 5000 /dev/zero | tr '\0' x; echo; printf end >&2")
@@ -504,6 +520,7 @@ to = "writer:stdin"
     assert not (place / "stolen").exists()
 
 
+@as_user
 def test_wrong_words(who: Who) -> None:
     """A mistake in the file is told as one of a profile is, and nothing is started."""
     file = who.home / "group.toml"
@@ -518,6 +535,7 @@ def test_wrong_words(who: Who) -> None:
     ]
 
 
+@as_user
 def test_dry_run(who: Who) -> None:
     """The commands in the order of their start."""
     file = who.home / "group.toml"
