@@ -115,7 +115,7 @@ def commit(base: str, contents: Sequence[tuple[Target, bytes]]) -> None:
             _recover(journal)
             _commit(journal, contents)
     except OSError as error:
-        raise RefusedError(f"cannot use the journal: {base}: {reason(error)}") from None
+        raise RefusedError(f"outputs: cannot use the journal: {base}: {reason(error)}") from None
 
 
 def _commit(journal: int, contents: Sequence[tuple[Target, bytes]]) -> None:

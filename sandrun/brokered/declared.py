@@ -9,7 +9,7 @@ from sandrun.errors import Problem, ProfileError
 from sandrun.host import System, home_of
 from sandrun.profile.bad import Bad, quoted
 from sandrun.profile.json_schema import Schema, parse
-from sandrun.profile.model import BrokerOutput, Origin, PathEntry, Value
+from sandrun.profile.model import Origin, PathEntry, Value
 from sandrun.profile.paths import PROFILE_DIR, expand
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class Declared(NamedTuple):
 def declared(profile: Profile) -> Declared:
     """What the profile says, with paths as they are here and the schemas read. Raises ProfileError with all problems."""
     problems: list[Problem] = []
-    inputs = [_input(name, members, problems) for name, members in _united(profile.items(INPUT)).items()]
-    outputs = [_output(name, members, problems) for name, members in _united(profile.items(OUTPUT)).items()]
+    inputs = [_input(members, problems) for members in _united(profile.items(INPUT)).values()]
+    outputs = [_output(members, problems) for members in _united(profile.items(OUTPUT)).values()]
     _check_names(outputs, problems)
     if problems:
         raise ProfileError(problems)
@@ -87,14 +87,14 @@ def _key(name: str) -> str:
     return name.upper().replace("-", "_")
 
 
-def _input(key: str, members: _Members, problems: list[Problem]) -> Input | None:
+def _input(members: _Members, problems: list[Problem]) -> Input | None:
     name = str(members["name"].value)
     path = _path(name, members, "--in", problems)
     optional = "optional" in members and bool(members["optional"].value)
     return Input(name, path, optional, members.get("path", members["name"]).origin) if path else None
 
 
-def _output(key: str, members: _Members, problems: list[Problem]) -> Output | None:
+def _output(members: _Members, problems: list[Problem]) -> Output | None:
     name = str(members["name"].value)
     origin = members.get("path", members["name"]).origin
     path = _path(name, members, "--out", problems)
@@ -187,11 +187,3 @@ def _check_names(outputs: Iterable[Output | None], problems: list[Problem]) -> N
             message = f"outputs {seen[path].name} and {output.name} have the same target: {quoted(output.path)}"
             problems.append(Problem(str(output.origin), message))
         seen[path] = output
-
-
-def described(output: BrokerOutput) -> str:
-    """What an entry asks, for the dry run: no paths of the machine but those that are written."""
-    checks = [key for key in ("utf8", "line", "json_schema", "validator") if getattr(output, key)]
-    target = output.path.text if output.path else "its target"
-    size = f"at most {output.max_size} bytes" if output.max_size else ""
-    return f"{output.name} to {target}: " + ", ".join(part for part in (size, *checks, "all outputs or none") if part)

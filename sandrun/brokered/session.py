@@ -65,7 +65,7 @@ class Session:
         self.profile = _with(profile, given)
 
     def check(self, resolution: Resolution, kernel: Kernel) -> None:
-        """Raise UnsupportedError if the command could write a target itself: no check would mean anything then."""
+        """Raise UnsupportedError if the command could write a target, or its validator: no check would mean anything."""
         questions = Questions(resolution, kernel, System())
         problems = []
         for target in self._targets:
@@ -74,6 +74,12 @@ class Session:
                 message = f"the command may itself write the target of output {target.output.name}: {place}"
                 hint = "grant it less, or name a target elsewhere: it needs no right to write"
                 problems.append(Problem(str(target.output.origin), message, hint))
+            for part in validator.files(target.output):
+                if not questions.against_write(part):
+                    message = f"the command may write what judges output {target.output.name}: {part}"
+                    problems.append(
+                        Problem(str(target.output.origin), message, "grant it less, or keep that elsewhere")
+                    )
         if problems:
             raise UnsupportedError(problems)
 
@@ -94,16 +100,12 @@ class Session:
             return self._refused(problems)
         try:
             if validator.is_asked_to_end():
-                raise RefusedError("sandrun was asked to end")
+                raise RefusedError("outputs: sandrun was asked to end")
             commit.commit(self._base, contents)
         except (RefusedError, SandrunError) as error:
             for target in self._targets:
                 self._tell(target, NOT_WRITTEN, str(error))
-            report.say(
-                [f"cannot write {error}; no output is written", *error.lines()[1:]]
-                if isinstance(error, SandrunError)
-                else [f"cannot write {error}", *self._others()]
-            )
+            report.say([f"cannot write {error}", *self._others()])
             return EXIT_LATER_CHECK
         for target, data in contents:
             self._tell(target, WRITTEN, "", len(data))

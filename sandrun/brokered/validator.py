@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from sandrun.brokered.checks import RefusedError
 from sandrun.errors import EXIT_SANDRUN, EXIT_TIMEOUT
+from sandrun.plan.environment import DEFAULT_PATH
 from sandrun.report import printable
 
 if TYPE_CHECKING:
@@ -35,7 +37,18 @@ ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.S
 
 def is_asked_to_end() -> bool:
     """Whether somebody wants the launcher to end rather than to write anything."""
-    return not signal.sigpending().isdisjoint(ENDING)
+    # A blocked signal is pending even where it is ignored, as under nohup(1).
+    return any(signal.getsignal(number) != signal.SIG_IGN for number in signal.sigpending().intersection(ENDING))
+
+
+def files(output: Output) -> list[str]:
+    """The files that the validator is made of, as far as its words and grants name them."""
+    if not output.validator:
+        return []
+    program = shutil.which(output.validator[0], path=DEFAULT_PATH)
+    words = [word for word in output.validator if "/" in word and os.path.exists(word)]
+    read = [path for path in output.validator_read if path.startswith("/") and os.path.isfile(path)]
+    return list(dict.fromkeys(os.path.abspath(path) for path in (*([program] if program else []), *words, *read)))
 
 
 def validate(output: Output, data: bytes) -> None:

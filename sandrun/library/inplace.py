@@ -218,6 +218,8 @@ def _check(entry: Entry, *, kept: bool) -> None:
         (plan.id_helpers or plan.dynamic, "privileges.user", "a user of its own", RUN_INSTEAD),
         (plan.apparmor, "privileges.apparmor", "a label that comes with execve(2)", RUN_INSTEAD),
         (plan.selinux, "privileges.selinux", "a label that comes with execve(2)", RUN_INSTEAD),
+        (entry.profile.items("broker.input"), "broker.input", "inputs of a broker", "open, and pass on what is needed"),
+        (entry.profile.items("broker.output"), "broker.output", "outputs that somebody checks", RUN_INSTEAD),
         (plan.namespaces, "process.namespaces", "namespaces", f"{share}: os.unshare, or {RUN_INSTEAD}"),
     )
     problems = [

@@ -12,6 +12,7 @@ from sandrun.plan.namespaces import missing, use
 from sandrun.policy import guards
 from sandrun.primitives import landlock
 from sandrun.primitives.namespaces import KINDS, names
+from sandrun.profile.model import BrokerInput, BrokerOutput
 from sandrun.profile.paths import expand
 
 TYPE_CHECKING = False
@@ -43,6 +44,14 @@ def resolve_process(draft: Draft, kernel: Kernel, host: Host, account: Account |
         if isinstance(value.value, int) and host.fd_stat(value.value) is None:
             draft.refuse(value.origin, f"file descriptor {value.value} is not open")
     draft.record("process.pass_fds", "close_range")
+    # Both are the supervisor's work; what is recorded here is that it is asked of it.
+    if inputs := profile.items("broker.input"):
+        called = [value.value.name for value in inputs if isinstance(value.value, BrokerInput)]
+        draft.record("broker.input", "supervisor", notes=tuple(dict.fromkeys(called)))
+    if outputs := profile.items("broker.output"):
+        called = [value.value.name for value in outputs if isinstance(value.value, BrokerOutput)]
+        notes = (*dict.fromkeys(called), "checked and written after the command, all or none")
+        draft.record("broker.output", "supervisor", notes=notes)
     _resolve_cwd(draft, host, account)
 
 

@@ -237,6 +237,35 @@ def test_a_target_that_the_command_could_write(area: Area) -> None:
     assert area.left() == {}
 
 
+def test_a_validator_that_the_command_could_write(area: Area) -> None:
+    """Neither would its judgment mean anything."""
+    (area.box / "judge").mkdir()
+    (area.box / "judge/check.sh").write_text("exit 0")
+    area.who.own(area.box / "judge", area.box / "judge/check.sh")
+    area.profile(validator=["sh", "${PROFILE_DIR}/judge/check.sh"], validator_read=["judge/check.sh"])
+    assert area.run(LEAVE_A, "x").returncode == 0
+    done = area.run(LEAVE_A, "y", options=("-w", "judge"))
+    assert done.returncode == FAILED
+    assert f"the command may write what judges output a: {area.box}/judge/check.sh" in done.stderr
+    assert area.left() == {"a": "x"}
+
+
+def test_asked_to_end_while_a_validator_runs(area: Area) -> None:
+    """Nothing is written then, and the validator is not waited for; a signal that is ignored asks nothing."""
+    area.profile(validator=["sh", "-c", "while :; do :; done"], validator_timeout="20s")
+    words = [*area.who.sandrun, "-p", "./p.toml", "--", "sh", "-c", "echo x >&$SANDRUN_OUT_A; echo go"]
+    start = time.monotonic()
+    with area.who.popen(words, cwd=area.box, env=area.env, stdin=-1, stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout.readline() == "go\n"
+        time.sleep(0.5)
+        process.terminate()
+        _, stderr = process.communicate(timeout=15)
+    assert time.monotonic() - start < 15
+    assert process.returncode == REFUSED
+    assert "sandrun was asked to end" in stderr
+    assert area.left() == {}
+
+
 @pytest.mark.parametrize("how", ["removed", "exchanged", "link", "closed"])
 def test_a_directory_that_changes_meanwhile(area: Area, how: str) -> None:
     """A target whose directory vanished, or is another one by now, is not written, wherever it would go."""
@@ -382,4 +411,6 @@ def test_a_dry_run_makes_nothing(area: Area) -> None:
     area.profile(path="no/where/a")
     done = area.run("echo ran", options=("--dry-run", "--in", "b=missing"))
     assert done.returncode == 0, done.stderr
+    assert "broker.output" in done.stdout
+    assert "checked and written after the command, all or none" in done.stdout
     assert not (area.box / "state").exists()

@@ -442,6 +442,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "sandrun.audit.questions",
             "sandrun.broker",
             "sandrun.host",
+            "sandrun.plan.environment",
             "sandrun.profile.*",
             "sandrun.report",
             "sandrun.workspace",
