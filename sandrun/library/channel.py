@@ -84,7 +84,12 @@ class Worker:
         allowed = (wire.RAISED, wire.REFUSED, wire.PICKLED if job.pickled else wire.VALUE)
         if kind not in allowed:
             raise WireError("cannot use what the worker wrote: it is no result")
+        self._nothing_more()
         return kind, body
+
+    def is_ready(self) -> bool:
+        """Whether it waits for a job: it lives, and has written nothing that nobody asked for."""
+        return not self._read and self._take() is None and not self._leaves(0)
 
     def finish(self) -> None:
         """Tell it that there are no more jobs and see it leave. Raises what `ask` does, for one that does not leave in order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -61,6 +62,8 @@ class SandboxExecutor(Executor):
         self._broken: str | None = None
         self._is_over = False
         self._is_killed = False
+        # For an executor that nobody shuts down, also at the end of the interpreter, when its threads have ended.
+        weakref.finalize(self, _end, self._idle)
         self._threads = ThreadPoolExecutor(max_workers or os.cpu_count() or 1, "sandrun")
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
@@ -116,10 +119,10 @@ class SandboxExecutor(Executor):
             found = self._idle.pop() if self._idle else None
             if found:
                 self._busy.add(found)
-        if found and set(paths) <= set(found.paths):
+        if found and found.is_ready() and set(paths) <= set(found.paths):
             return found
         if found:
-            self._fire(found)  # made before this job's module was on the path
+            self._fire(found)  # gone since, or made before this job's module was on the path
         profile, overrides = self._options
         worker = Worker(profile, overrides, paths, self._max_size)
         with self._lock:
@@ -148,9 +151,9 @@ class SandboxExecutor(Executor):
 
     def _dismiss(self) -> None:
         with self._lock:
-            idle, self._idle = self._idle, []
-        for worker in idle:
-            worker.end()
+            idle = self._idle[:]
+            self._idle.clear()
+        _end(idle)
 
     def _check(self, *, waiting: bool = False) -> None:
         if self._broken:
@@ -164,6 +167,11 @@ class SandboxExecutor(Executor):
         return sent.make(
             function, args, kwargs, max_size=self._max_size, pickled=self._pickle and not discarded, discarded=discarded
         )
+
+
+def _end(workers: list[Worker]) -> None:
+    for worker in workers:
+        worker.end()
 
 
 class BrokenSandboxError(BrokenExecutor):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import os
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -14,7 +17,8 @@ from tests import support
 from tests.library import honest, hostile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -54,9 +58,17 @@ def test_reuse() -> None:
         assert executor.submit(honest.counted).result() == 1
         with pytest.raises(sandrun.WireError):
             executor.submit(hostile.twice).result()
-            executor.submit(honest.counted).result()
         assert executor.submit(honest.counted).result() == 1
         assert [executor.submit(honest.decorated, 1).result()[0] for _ in range(2)] == [1, 1]
+
+
+@pytest.mark.parametrize("after", [hostile.leave_later, hostile.tell_later])
+def test_workers_that_spoil_between_jobs(after: Callable[[], int]) -> None:
+    """A reused worker that dies or writes while it has no job is not the next job's failure."""
+    with sandrun.SandboxExecutor(1, reuse=True) as executor:
+        assert executor.submit(after).result() == 1
+        time.sleep(1)
+        assert executor.submit(honest.counted).result() == 1
 
 
 @pytest.mark.parametrize("reuse", [False, True])
@@ -129,3 +141,27 @@ def test_many() -> None:
         with sandrun.SandboxExecutor(4, reuse=reuse) as executor:
             assert sorted(executor.map(abs, range(12))) == list(range(12))
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_in_an_event_loop() -> None:
+    """`loop.run_in_executor` takes it."""
+
+    async def many() -> list[int]:
+        loop = asyncio.get_running_loop()
+        with sandrun.SandboxExecutor(2) as executor:
+            return await asyncio.gather(*(loop.run_in_executor(executor, abs, -number) for number in range(4)))
+
+    assert asyncio.run(many()) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("reuse", ["False", "True"])
+def test_without_shutdown(reuse: str, tmp_path: Path) -> None:
+    """A program that ends without `shutdown` ends, and says nothing; its workers go with it."""
+    (tmp_path / "script.py").write_text(
+        f"import sys; sys.path.append({os.getcwd()!r})\nimport sandrun\n"
+        f"if __name__ == '__main__':\n    executor = sandrun.SandboxExecutor(2, reuse={reuse})\n"
+        "    print(executor.submit(abs, -1).result())\n"
+    )
+    words = [sys.executable, "-W", "error", str(tmp_path / "script.py")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("1\n", "", 0)
