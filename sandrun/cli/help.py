@@ -21,6 +21,7 @@ TABLE_TITLES = {
     "privileges": "Privileges",
     "process": "Process",
     "environment": "Environment",
+    "broker": "Broker",
     "rlimits": "Resource limits",
     "resources": "Resource limits",
     "time": "Time",
