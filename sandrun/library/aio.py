@@ -8,7 +8,7 @@ import signal
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from sandrun.library.process import END, EXPLAIN, LAUNCHER_SECONDS
-from sandrun.library.start import Start
+from sandrun.library.start import Start, pipe
 from sandrun.library.status import Status
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ async def create_subprocess_exec(
     launched.
     """
     start = Start([program, *args], profile, overrides, env, pass_fds, EXPLAIN[:explain])
-    read, write = os.pipe()
+    read, write = pipe()
     status = Status(read)
     try:
         launcher, cancelled = await _through(

@@ -7,7 +7,7 @@ import signal
 import subprocess
 from typing import IO, TYPE_CHECKING, Any
 
-from sandrun.library.start import Start
+from sandrun.library.start import Start, pipe
 from sandrun.library.status import Status
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Popen(subprocess.Popen[Any]):
     ) -> None:
         self._raw: int | None = None
         start = Start(args, profile, overrides, env, pass_fds, (*_extra, *EXPLAIN[:explain]))
-        read, write = os.pipe()
+        read, write = pipe()
         self._status = Status(read)
         try:
             super().__init__(

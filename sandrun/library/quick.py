@@ -40,6 +40,8 @@ def run(start: Start) -> tuple[int, bytes] | None:
     if events < 0:
         events = os.memfd_create("sandrun-events")  # which says what is wrong
     try:
+        if events <= launcher.STANDARD:
+            return None  # this process has closed its own, and the launcher would put a device in the place
         kept = start.fds(events)
         words = start.words(events, launcher.front(kept))
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sandrun.errors import UsageError
 from sandrun.library import launcher, toml
+from sandrun.library.launcher import STANDARD
 from sandrun.library.words import DEFAULT, asked, inherited
 
 if TYPE_CHECKING:
@@ -19,6 +20,22 @@ if TYPE_CHECKING:
 
 NOBODYS = "SANDRUN_EXECUTOR"
 """The variable that no command ever gets. A list of it alone passes nothing on; an empty one would be the default list."""
+
+
+def pipe() -> tuple[int, int]:
+    """A pipe for events, which may not be in the place of a standard descriptor that this process has closed."""
+    read, write = os.pipe()
+    return above_standard(read), above_standard(write)
+
+
+def above_standard(fd: int) -> int:
+    """The descriptor, or a copy in its stead that is above 2."""
+    if fd > STANDARD:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, STANDARD + 1)
+    finally:
+        os.close(fd)
 
 
 class Start:
@@ -66,7 +83,7 @@ class Start:
 
     def _document(self, table: Table) -> str:
         """A sealed file of this text, by the name that it has in the launcher."""
-        fd = os.memfd_create("profile", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        fd = above_standard(os.memfd_create("profile", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
         self.documents.append(fd)
         with open(fd, "wb", closefd=False) as file:
             file.write(toml.text(table).encode())

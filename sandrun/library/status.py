@@ -186,10 +186,15 @@ class Status:
         return "exit" in self._events
 
     def returncode(self, status: int) -> int:
-        """The command's exit status as subprocess has it; `status` is the launcher's own."""
+        """The command's exit status as subprocess has it; `status` is the launcher's own.
+
+        That is 0 where somebody else has waited for the launcher, or nobody can (SIGCHLD is ignored), as in subprocess.
+        """
         event = self.event("exit")
-        signal = event.get("signal")
-        return -signal if isinstance(signal, int) and signal and event.get("how") != "timeout" else status
+        signal, told = event.get("signal"), event.get("status")
+        if isinstance(signal, int) and signal and event.get("how") != "timeout":
+            return -signal
+        return status or (told if isinstance(told, int) else 0)
 
     def command_pid(self) -> int | None:
         """The command's process id."""

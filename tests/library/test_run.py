@@ -431,3 +431,41 @@ def test_a_launcher_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert time.monotonic() - began < 2.5
     time.sleep(3)
     reap_orphans()
+
+
+def test_closed_standard_descriptors() -> None:
+    """A program without descriptors 0 to 2 launches, and its pipes do not get into their place."""
+
+    def launches() -> tuple[Any, ...]:
+        for fd in range(3):
+            os.close(fd)
+        rule = {"path": "/etc/hostname", "access": ["read_file"]}
+        done = sandrun.run(["/bin/echo", "x"], profile="strict", rule=[rule], stdout=subprocess.PIPE)
+        return done.stdout, sandrun.run(["true"], profile="strict").returncode
+
+    assert in_child(launches) == (b"x\n", 0)
+
+
+def test_ignored_children(executor: str, tmp_path: Path) -> None:
+    """Where SIGCHLD is ignored nobody can wait for the launcher; the status is known all the same."""
+
+    def launches() -> tuple[int, ...]:
+        os.chdir(tmp_path)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        return (
+            sandrun.run(["sh", "-c", "exit 3"]).returncode,
+            sandrun.run(["sh", "-c", "exit 4"], stdout=-1).returncode,
+            sandrun.run(["sh", "-c", "kill -9 $$"], stdout=-1).returncode,
+        )
+
+    assert in_child(launches) == (3, 4, -9)
+
+
+def test_mistakes_in_a_dict() -> None:
+    """Are named by their key: there is no file."""
+    with pytest.raises(sandrun.ProfileError) as caught:
+        sandrun.run(["true"], profile={"filesystem": {"raed": ["/"]}})
+    (problem,) = caught.value.problems
+    assert problem.message.startswith("profile:")
+    assert problem.message.endswith(': filesystem.raed: unknown key "raed"')
+    assert problem.hint == 'did you mean "read"?'
