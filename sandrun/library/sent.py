@@ -10,12 +10,14 @@ import os
 import pickle
 import struct
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandrun.library.call_errors import SendError
+from sandrun.named import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
 LENGTH = struct.Struct(">Q")
 """Before each message to a worker: how many bytes follow."""

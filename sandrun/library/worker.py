@@ -10,17 +10,19 @@ import contextlib
 import importlib
 import os
 import pickle
-import runpy
 import signal
 import sys
 import traceback
 import types
 from io import BytesIO
-from typing import Any, NoReturn
 
 from sandrun import libc
 from sandrun.library import sent, wire
 from sandrun.library.call_errors import SendError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 LONGEST_TRACEBACK = 64 * 1024
 _CHUNK = 1 << 20
@@ -144,6 +146,8 @@ def _load_main(how: str, where: str) -> types.ModuleType:
     """The caller's `__main__`, as `multiprocessing` has it: `__mp_main__` is the name that programs know to stand for it."""
     if "__mp_main__" in sys.modules:
         return sys.modules["__mp_main__"]
+    import runpy  # noqa: PLC0415 (each worker pays for what it imports, and few need this)
+
     module = types.ModuleType("__mp_main__")
     if how == "name":
         module.__dict__.update(runpy.run_module(where, run_name="__mp_main__", alter_sys=True))
