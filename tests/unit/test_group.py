@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import tomli
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandrun.errors import ProfileError
-from sandrun.group import log
+from sandrun.group import log, reading
 from sandrun.group.model import End, Group, Link
 from sandrun.group.order import last
 from sandrun.group.reading import read_group
@@ -195,6 +195,33 @@ def test_no_value_of_a_variable_is_shown(tmp_path: Path) -> None:
     with pytest.raises(ProfileError) as caught:
         read('[command.a]\nargv = ["a"]\nenv = {"B=" = "hunter2"}\n', tmp_path)
     assert "hunter2" not in "".join(caught.value.lines())
+
+
+KEYS = st.sampled_from(
+    [*reading.TOP, *reading.COMMAND, *reading.POLICY, *reading.PIPE, "between", "type", "set", "x y"]
+)
+WORDS = st.sampled_from(["a", "b:stdin", "a:3", "fd", "tcp:80", "log", "none", "strict", "", "\0", "\u20ac"])
+VALUES = st.recursive(
+    WORDS | st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(document=st.dictionaries(KEYS, VALUES, max_size=4), command=st.dictionaries(KEYS, VALUES, max_size=4))
+def test_whatever_stands_in_it(document: dict[str, object], command: dict[str, object], tmp_path: Path) -> None:
+    """A file is a group or has problems, and what a command says itself is TOML again."""
+    document = {"command": {"a": {"argv": ["a"]} | command, "b": {"argv": ["b"]}}} | document
+    text = "".join(
+        f"{reading._toml(key)} = {reading._toml(value)}\n" for key, value in document.items() if key != "schema"
+    )
+    try:
+        group = read(text, tmp_path)
+    except ProfileError:
+        return
+    for one in group.commands:
+        assert tomli.loads(one.policy)["schema"] == 1
 
 
 @given(st.lists(st.binary(max_size=6000), max_size=6))
