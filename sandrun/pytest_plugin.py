@@ -141,15 +141,11 @@ def _denied(config: pytest.Config, call: pytest.CallInfo[None]) -> list[str]:
 
 
 class Sandbox:
-    """Commands with a profile, in the test's `tmp_path`, which they may write.
+    """Commands that start in `path`, the test's `tmp_path`, and may write it, under `profile` unless they say another."""
 
-    The marker `sandbox` says which profile, else the setting `sandbox_profile`.
-    """
-
-    def __init__(self, tmp_path: Path, profile: Any, overrides: dict[str, Any]) -> None:
-        self.path = tmp_path
+    def __init__(self, path: Path, profile: Any) -> None:
+        self.path = path
         self.profile = profile
-        self.overrides = overrides
 
     def run(self, argv: Any, **options: Any) -> Any:
         """As `sandrun.run`."""
@@ -164,7 +160,7 @@ class Sandbox:
         return sandrun.Popen(argv, **self._with(options))
 
     def _with(self, options: dict[str, Any]) -> dict[str, Any]:
-        made = {"profile": self.profile, "cwd": self.path, **self.overrides, **options}
+        made = {"profile": self.profile, "cwd": self.path, **options}
         given = made.get("write", ())
         made["write"] = [*([given] if isinstance(given, str | os.PathLike) else given), str(self.path)]
         return made
@@ -173,4 +169,4 @@ class Sandbox:
 @pytest.fixture
 def sandbox(request: pytest.FixtureRequest, tmp_path: Path) -> Sandbox:
     """Run commands confined: `sandbox.run(["make"])`, `sandbox.Popen([...])`. They may write `tmp_path` and start there."""
-    return Sandbox(tmp_path, request.config.getini("sandbox_profile"), {})
+    return Sandbox(tmp_path, request.config.getini("sandbox_profile"))

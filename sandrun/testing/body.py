@@ -89,6 +89,8 @@ class Body:
             return
         try:
             os.close(self._writer)
+            if pid < 0:
+                raise SandrunError("cannot start a process for the body")
             self._wait(pid, reader)
         finally:
             os.close(reader)
@@ -243,12 +245,16 @@ def begin(item: pytest.Item, marker: pytest.Mark) -> Body:
 
 
 def _fork() -> int:
+    """fork(2); -1 if there can be no more processes."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     with warnings.catch_warnings():
         # Whatever threads there are, the forked process runs the body as this one would, and waits for none of them.
         warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
+        try:
+            return os.fork()
+        except OSError:
+            return -1
 
 
 def _read(reader: int, pidfd: int, deadline_ms: int) -> tuple[bytes, str]:
