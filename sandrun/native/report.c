@@ -72,35 +72,32 @@ const char *reason(int number, char room[128])
 
 /* --- --status-fd -------------------------------------------------------------------------------------------------------------- */
 
-/* A line with events. A reader that went away is warned of, once; the command is not harmed by it. */
-static void send_line(const struct launch *launch, const char *line, size_t size)
+/* One or two events at once: a reader in a program with busy threads waits for its turn each time. A reader that went away
+ * is warned of, once; the command is not harmed by it. */
+static void send_event(const struct launch *launch, struct bytes before, const char *event, const char *values)
 {
     static bool warned;
     char room[128];
-    int number = write_all(launch->status_fd, line, size);
+    char *lines = NULL;
+    if (launch->status_fd < 0)
+        return;
+    int size = asprintf(&lines, "%s{\"sandrun\": %d, \"event\": \"%s\", %s}\n", before.size ? before.data : "", SCHEMA,
+                        event, values);
+    if (size < 0)
+        out_of_memory();
+    int number = write_all(launch->status_fd, lines, (size_t)size);
+    free(lines);
     if (number != 0 && !warned) {
         say("warning: cannot write: --status-fd %d: %s", launch->status_fd, reason(number, room));
         warned = true;
     }
 }
 
-static void send_event(const struct launch *launch, const char *event, const char *values)
-{
-    char line[512];
-    if (launch->status_fd < 0)
-        return;
-    int size = snprintf(line, sizeof line, "{\"sandrun\": %d, \"event\": \"%s\", %s}\n", SCHEMA, event, values);
-    if (size > 0 && (size_t)size < sizeof line)
-        send_line(launch, line, (size_t)size);
-}
-
 void report_event_started(const struct launch *launch, pid_t pid)
 {
     char values[32];
-    if (launch->status_fd >= 0 && launch->planned.size > 0)
-        send_line(launch, launch->planned.data, launch->planned.size);
     (void)snprintf(values, sizeof values, "\"pid\": %d", pid);
-    send_event(launch, "exec", values);
+    send_event(launch, launch->planned, "exec", values);
 }
 
 /* --- --report ------------------------------------------------------------------------------------------------------------------- */
@@ -212,7 +209,7 @@ int report_ended(const struct launch *launch, const struct outcome *outcome)
                    "\"max_rss\": %" PRIu64 ", \"killed\": %d, \"resources\": null",
                    status, outcome->signal, how(outcome), outcome->wall, outcome->user, outcome->system,
                    outcome->max_rss, outcome->killed);
-    send_event(launch, "exit", values);
+    send_event(launch, (struct bytes){0}, "exit", values);
     if (launch->report_directory < 0)
         return status;
     int number = write_report(launch, outcome);
