@@ -15,7 +15,7 @@ from bench.timing import PYTHON, TOP, as_user, compare, environment, kept, users
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROUNDS, QUICK = {"0": 200, "8": 1000}, {"0": 3, "8": 3}
+ROUNDS, QUICK = {"0": 100, "8": 1000}, {"0": 3, "8": 3}
 """By the number of busy threads."""
 BASE = "subprocess.run"
 GOALS = (("sandrun.run", "subprocess.run, bwrap", 0.8), ("sandrun.run", BASE, 4.0))
