@@ -141,6 +141,10 @@ class Member:
 
     # --- what it tells ---
 
+    def has_events(self) -> bool:
+        """Whether there is something to hear, if only that nothing more will come."""
+        return self.events >= 0 and bool(_events_of(self.events))
+
     def hear(self) -> bool:
         """Read the events of the launch, which the command cannot write; whether the command has just been executed."""
         data = os.read(self.events, 1 << 16)
@@ -167,9 +171,7 @@ class Member:
         return not ready.kind and self.executed
 
     def _has_told(self) -> bool:
-        events = select.poll()
-        events.register(self.told, select.POLLIN)
-        found = sum(found for _, found in events.poll(0))
+        found = _events_of(self.told)
         if found and not found & select.POLLIN:
             self._close("told")  # nobody is left who could
         return bool(found & select.POLLIN)
@@ -195,7 +197,7 @@ class Member:
         end = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
         assert end is not None  # noqa: S101 (without WNOHANG there is one)
         self.status = end.si_status if end.si_code == os.CLD_EXITED else 128 + end.si_status
-        for name in ("confined", "go", "told", "pidfd"):
+        for name in ("confined", "go", "events", "told", "pidfd"):
             self._close(name)
         self.deadline = None
 
@@ -219,6 +221,13 @@ class Member:
 
 
 _LOOPBACKS = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+
+
+def _events_of(fd: int) -> int:
+    """What poll(2) says now of a descriptor that is read from."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return sum(found for _, found in poll.poll(0))
 
 
 def _connects(family: int, address: str, port: int) -> bool:

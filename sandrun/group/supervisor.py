@@ -41,8 +41,8 @@ _PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py
 
 def supervise(group: Group, words: Sequence[str], *, as_json: bool) -> int:
     """Run the group until its end, and return its exit status. `words` execute sandrun. Raises SandrunError."""
-    os.chdir(group.directory)
     try:
+        os.chdir(group.directory)
         ends, logged = _ends(group)
         supervisor = _Supervisor(group, words, ends, as_json=as_json)
         if logged:
@@ -224,7 +224,7 @@ class _Supervisor:
             one.confined = -1
 
     def _heard(self, one: Member) -> None:
-        if one.events >= 0 and one.hear():
+        if one.has_events() and one.hear():
             self.tell("started", one.name)
             self._look(one)
         if one.failure and one.command.streams.get(2) != "log":
@@ -240,7 +240,7 @@ class _Supervisor:
 
     def _ended(self, one: Member) -> None:
         was = one.state
-        while one.events >= 0:
+        while one.has_events():
             self._heard(one)
         self._look(one)
         one.reap()
