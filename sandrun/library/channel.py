@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 END_SECONDS = 5.0
 """How long a worker that has told its result, or has closed its end, may take to leave by itself."""
 _CHUNK = 1 << 18
+_LONGEST_WAIT = 1_000_000.0
+"""Seconds of one poll(2), which takes milliseconds in an int."""
 _SPIN_SECONDS = 0.01
 """Between looks at a socket that is readable without data: urgent bytes make it so (unix(7), MSG_OOB)."""
 
@@ -194,10 +196,12 @@ class Worker:
         poll = select.poll()
         poll.register(self._socket, events | select.POLLIN)
         poll.register(self._pidfd, select.POLLIN)
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        found = dict(poll.poll(None if left is None else left * 1000))
-        if not found:
-            raise CallTimeoutError("the function took too long: it has been killed")
+        found: dict[int, int] = {}
+        while not found:
+            left = _LONGEST_WAIT if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                raise CallTimeoutError("the function took too long: it has been killed")
+            found = dict(poll.poll(min(left, _LONGEST_WAIT) * 1000))
         return found.get(self._socket.fileno(), 0)
 
     def _leaves(self, limit: float) -> bool:

@@ -88,6 +88,8 @@ def _value(value: object, job: sent.Job) -> tuple[bytes, bytes]:
         return wire.VALUE, wire.encode(value, job.max_size)
     except SendError as error:
         return _refused(sent.RESULT, error.message, error.hint or "")
+    except Exception as error:  # noqa: BLE001 (threads of the function may change the value meanwhile)
+        return _refused(sent.RESULT, f"cannot send the result: {type(error).__qualname__}: {_text(error)}")
 
 
 def _refused(why: str, *texts: str) -> tuple[bytes, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -177,6 +178,31 @@ def test_timeout() -> None:
     with pytest.raises(TimeoutError, match="took too long") as raised:
         sandrun.call(honest.wait, 1000, timeout=1)
     assert isinstance(raised.value, sandrun.CallTimeoutError)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("inf"), 1e12])
+def test_odd_timeouts(timeout: float) -> None:
+    """None at all, and more than the kernel waits."""
+    if timeout > 0:
+        assert sandrun.call(abs, -1, timeout=timeout) == 1
+    else:
+        with pytest.raises(sandrun.CallTimeoutError):
+            sandrun.call(abs, -1, timeout=timeout)
+
+
+def test_errors_travel() -> None:
+    """The errors themselves can be pickled, as a pool of processes does with what its jobs raise."""
+    remote = sandrun.RemoteError("m", type_name="a.B", remote_message="x", traceback="t")
+    died = sandrun.WorkerDiedError("m", hint="h", returncode=-9)
+    for error in (
+        remote,
+        died,
+        sandrun.CallTimeoutError("m"),
+        sandrun.SendError("m", hint="h"),
+        sandrun.WireError("m"),
+    ):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again), vars(again)) == (type(error), "m", vars(error))
 
 
 def test_threads_that_never_end() -> None:
