@@ -31,8 +31,8 @@ def serves(environment: object) -> bool:
     return environment is None and native.VARIABLE not in os.environ and hasattr(ctypes.pythonapi, "memfd_create")
 
 
-def run(start: Start) -> tuple[int, bytes] | None:
-    """Launch, and wait for the end: the launcher's status as `subprocess` has it, and all its events.
+def run(start: Start) -> tuple[int | None, bytes] | None:
+    """Launch, and wait for the end: the launcher's status as `subprocess` has it (None: nobody knows), and all its events.
 
     None if there is no native front. Raises OSError, and what interrupts the wait once nothing is left.
     """
@@ -61,11 +61,11 @@ def run(start: Start) -> tuple[int, bytes] | None:
             os.close(events)
 
 
-def _ended(pid: int) -> int:
+def _ended(pid: int) -> int | None:
     try:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     except ChildProcessError:
-        return 0  # somebody else has waited for it, as in subprocess; how the command ended is in the events
+        return None  # somebody else has waited for it, or the kernel, where SIGCHLD is ignored
     except BaseException:
         _end(pid)
         raise

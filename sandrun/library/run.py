@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from typing import IO, TYPE_CHECKING, Any
 
+from sandrun.errors import EXIT_SANDRUN
 from sandrun.library import quick
 from sandrun.library.process import Popen
 from sandrun.library.start import Start
@@ -167,6 +168,8 @@ def _quickly(argv: Any, profile: Any, overrides: Any, env: Any, pass_fds: Iterab
     raw, events = ended
     status = Status(-1)
     status.feed(events)
+    if raw is None:
+        raw = int(status.event("exit").get("status", EXIT_SANDRUN))
     if not status.started:
         raise status.error(raw)
     return _completed(argv, status.returncode(raw), status)

@@ -132,3 +132,37 @@ thread.join()
 print(json.dumps(ended))
 """
     assert ran(who, box, program) == [0]
+
+
+def test_who_ignores_the_end_of_children(who: Who, box: Path) -> None:
+    """With SIGCHLD ignored the kernel throws the launcher's status away: the events have it."""
+    program = """
+import json, signal
+import sandrun
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+print(json.dumps([sandrun.run(["sh", "-c", end]).returncode for end in ("exit 3", "kill -9 $$", "exit 0")]))
+"""
+    assert ran(who, box, program) == [3, -9, 0]
+
+
+def test_an_interrupt(who: Who, box: Path) -> None:
+    """What interrupts the wait finds nothing left of the launch."""
+    program = """
+import json, os, signal, time
+import sandrun
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+signal.setitimer(signal.ITIMER_REAL, 2)
+began = time.monotonic()
+try:
+    sandrun.run(["sh", "-c", "touch runs; sleep 60 & sleep 60"])
+except KeyboardInterrupt:
+    pass
+with open(f"/proc/self/task/{os.getpid()}/children") as file:
+    print(json.dumps([file.read(), time.monotonic() - began < 30]))
+"""
+    assert ran(who, box, program) == ["", True]
+    assert (box / "runs").exists()
