@@ -24,11 +24,16 @@ if TYPE_CHECKING:
 FAST = 20.0
 
 
+@pytest.fixture(scope="module", autouse=True)
+def warm() -> None:
+    """What a process opens once, for good."""
+    sandrun.call(honest.pid)
+
+
 @pytest.fixture(autouse=True)
 def nothing_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No process, zombie, descriptor or time is left behind by any of these."""
-    monkeypatch.setattr(channel, "END_SECONDS", 1.0)
-    sandrun.call(honest.pid)  # what is opened once, for good
+    monkeypatch.setattr(channel, "END_SECONDS", 2.0)
     support.become_subreaper()
     support.reap_orphans()
     before, open_before, children = support.descendants(), os.listdir("/proc/self/fd"), support.children(os.getpid())
