@@ -21,7 +21,11 @@ if command -v apt-get >/dev/null; then
 fi
 # Outside of the workspace, which the step may change.
 place=$RUNNER_TEMP/sandrun-program
-python3 -m venv "$place"
-"$place/bin/python" -m pip -q install --require-hashes -r "$GITHUB_ACTION_PATH/requirements/run.txt"
-"$place/bin/python" -m pip -q install --no-deps "$GITHUB_ACTION_PATH"
-echo "$place/bin" >>"$GITHUB_PATH"
+# -I: else the first place where Python looks for a module is the workspace, which may be anybody's pull request.
+python3 -I -m venv "$place"
+"$place/bin/python" -I -m pip -q install --require-hashes -r "$GITHUB_ACTION_PATH/requirements/run.txt"
+"$place/bin/python" -I -m pip -q install --no-deps "$GITHUB_ACTION_PATH"
+# A directory with nothing else in it: the job's own python stays the first on PATH.
+mkdir "$place/program"
+ln -s ../bin/sandrun "$place/program/sandrun"
+echo "$place/program" >>"$GITHUB_PATH"

@@ -28,7 +28,10 @@ FILES = ("GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_PATH", "GITHUB_STATE", "GITHUB_S
 """The runner's files by their variables: what stands in there is believed by it, and by the steps that come after."""
 TOKEN = re.compile(rb"extraheader\s*=\s*authorization|://[^/\s]*:[^/\s]*@", re.IGNORECASE)
 """How a checkout leaves its token in the settings of git."""
+WILD = re.compile(r"[$*?[]")
+"""The characters that mean something in a path that sandrun is given; in brackets each is itself."""
 USAGE = 2
+CHUNK = 1 << 16
 
 
 def main() -> int:
@@ -43,7 +46,7 @@ def main() -> int:
         print(f"sandrun: {error}", file=sys.stderr)
         return USAGE
     for file in (hidden := tokens()):
-        words[1:1] = ["--deny", file]
+        words[1:1] = ["--deny", literal(file)]
     if hidden:
         tell_of(hidden)
     status = run(words)
@@ -71,9 +74,14 @@ def launch(inputs: dict[str, str], script: str, report: str) -> list[str]:
         words += ["--deny-write", f"{name}?"]
     for name in FILES:
         if os.environ.get(name):
-            words += ["--deny", f"{os.environ[name]}?"]
-    words += ["--read", script, "--report", report, *options, "--"]
+            words += ["--deny", f"{literal(os.environ[name])}?"]
+    words += ["--read", literal(script), "--report", report, *options, "--"]
     return words + [word.replace("{0}", script) for word in template]
+
+
+def literal(path: str) -> str:
+    """A path that means itself and nothing else. Names below .git/modules are those of whoever made the repository."""
+    return WILD.sub(r"[\g<0>]", path)
 
 
 def tokens() -> list[str]:
@@ -98,14 +106,18 @@ def run(words: list[str]) -> int:
     """Start it, pass on the signals that end a job, and return the status.
 
     The runner takes commands from what a step prints, so it is told to ignore them until a word that the step cannot
-    know. It reads standard output and error apart, so both go to one, where that word comes last.
+    know. It reads standard output and error apart, so both go to one, where that word comes last; and they come through
+    a pipe of the step's own, since who may write into a pipe may read what others wrote (/proc/self/fd of proc(5)).
     """
     word = secrets.token_hex(32)
     print(f"::stop-commands::{word}", flush=True)
     try:
-        with subprocess.Popen(words, stderr=sys.stdout) as process:
+        with subprocess.Popen(words, bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, lambda got, _: process.send_signal(got))
+            while process.stdout and (part := process.stdout.read(CHUNK)):
+                sys.stdout.buffer.write(part)
+                sys.stdout.buffer.flush()
             status = process.wait()
     except OSError as error:
         print(f"sandrun: cannot start sandrun: {error.strerror}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import shutil
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -27,6 +29,20 @@ printf '::add-mask::x\\n::stop-commands::mine\\n##[add-path]/tmp\\n::warning::pl
 printf '::mine::\\n::error::planted\\n' >&2
 printf 'no end of line' >&2
 """
+
+
+LISTENING = """
+import os
+pipe = os.open("/proc/self/fd/1", os.O_RDONLY | os.O_NONBLOCK)
+try:
+    heard = os.read(pipe, 1000)
+except BlockingIOError:
+    heard = b""
+with open("new", "w") as file:
+    file.write(repr(heard))
+os.rename("new", "heard")
+"""
+PYTHON = shutil.which("python3", path=PATH) or "python3"
 
 
 @pytest.fixture
@@ -195,6 +211,34 @@ def test_the_token_of_the_checkout_is_hidden(runner: Runner) -> None:
     assert "persist-credentials: false" in ended.output
 
 
+def test_names_of_submodules_hide_no_token(runner: Runner) -> None:
+    """A submodule has any name that its repository gives it, and its token is hidden under that name."""
+    need_namespaces(runner.who)
+    runner.checkout()
+    for name in ("a[b]", "ab", "c*$d"):
+        folder = runner.workspace / ".git" / "modules" / name
+        folder.mkdir(parents=True)
+        (folder / "config").write_text("[http]\n\textraheader = AUTHORIZATION: basic c2VjcmV0\n")
+        runner.who.own(folder.parent, folder, folder / "config")
+    ended = runner.use(run="ls .git/modules; if grep -r c2VjcmV0 .; then exit 1; fi")
+    assert ended.status == 0, ended.output
+    assert "c*$d" in ended.output
+
+
+def test_the_word_to_listen_again_cannot_be_read(runner: Runner) -> None:
+    """The pipe to the runner, in which the word may still be, is none that the step could read from."""
+    context = {"inputs.run": f"{PYTHON} -I -c '{LISTENING}'", "inputs.profile": "ci-test", "inputs.shell": "sh"}
+    context |= {"inputs.working-directory": str(runner.workspace)}
+    process, _ = runner.start(STEPS[1], context)
+    with process:
+        deadline = time.monotonic() + 30
+        while not (runner.workspace / "heard").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)  # a runner that is busy
+        output, _ = process.communicate(timeout=30)
+    assert (runner.workspace / "heard").read_text() == "b''"
+    assert output.startswith("::stop-commands::")
+
+
 @pytest.mark.parametrize(
     ("shell", "run"),
     [
@@ -257,7 +301,10 @@ def test_a_cancelled_job_leaves_nothing(runner: Runner) -> None:
 
 
 def test_installing(who: Who, box: Path) -> None:
-    """It takes sandrun from the action's own checkout by hashes, into a place that no step can change; once."""
+    """It takes sandrun from the action's own checkout by hashes, into a place that no step can change; once.
+
+    Nothing that lies in the workspace is executed for that.
+    """
     runner = Runner(who, box)
     fake, log = box / "fake", box / "log"
     fake.mkdir()
@@ -265,24 +312,30 @@ def test_installing(who: Who, box: Path) -> None:
     who.own(log)
     for name in ("sudo", "apt-get", "python3", "id"):
         said = "echo 1001" if name == "id" else f'echo {name} "$*" >>{log}'
-        made = 'mkdir -p "$3/bin"; cp "$0" "$3/bin/python"' if name == "python3" else ":"
-        (fake / name).write_text(f'#!/bin/sh\n{said}\n[ "$2" != venv ] || {{ {made}; }}\n')
+        made = f'[ "$3" != venv ] || {{ mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; }}; {PYTHON} "$@" --help >&2'
+        (fake / name).write_text(f"#!/bin/sh\n{said}\n{made if name == 'python3' else ':'}\n")
         (fake / name).chmod(0o755)
+    for name in ("venv", "pip", "runpy", "argparse"):
+        (runner.workspace / f"{name}.py").write_text("raise SystemExit('planted')")
+    control = who.run([PYTHON, "-m", "venv", "--help"], cwd=runner.workspace)
+    assert "planted" in control.stderr
     knob = box / "knob"
     knob.write_text("1\n")
     place = runner.temp / "sandrun-program"
     env = {**runner.env(), "PATH": f"{fake}:{PATH}", "STEP_USERNS": "true", "STEP_KNOB": str(knob)}
-    done = who.run([runner.action / "ci" / "install.sh"], env=env)
+    done = who.run([runner.action / "ci" / "install.sh"], env=env, cwd=runner.workspace)
     assert done.returncode == 0, done.stderr
+    assert "planted" not in done.stderr
     lines = log.read_text().splitlines()
     assert lines[0] == "sudo -n sysctl -q -w kernel.apparmor_restrict_unprivileged_userns=0"
     assert lines[1] == "sudo -n apt-get -qq update"
     assert lines[-3:] == [
-        f"python3 -m venv {place}",
-        f"python3 -m pip -q install --require-hashes -r {runner.action}/requirements/run.txt",
-        f"python3 -m pip -q install --no-deps {runner.action}",
+        f"python3 -I -m venv {place}",
+        f"python3 -I -m pip -q install --require-hashes -r {runner.action}/requirements/run.txt",
+        f"python3 -I -m pip -q install --no-deps {runner.action}",
     ]
-    assert runner.files["GITHUB_PATH"].read_text() == f"{place}/bin\n"
+    assert runner.files["GITHUB_PATH"].read_text() == f"{place}/program\n"
+    assert os.listdir(place / "program") == ["sandrun"], "the job keeps its own python"
     log.write_text("")
     done = who.run(
         [runner.action / "ci" / "install.sh"], env={**env, "PATH": f"{fake}:{runner.path}", "STEP_USERNS": ""}
