@@ -48,6 +48,7 @@ class Output(NamedTuple):
     mode: int | None
     owner: str
     mkdir: bool
+    schema_file: str = ""
 
 
 class Declared(NamedTuple):
@@ -103,9 +104,11 @@ def _output(members: _Members, problems: list[Problem]) -> Output | None:
         return members[key].value if key in members else otherwise
 
     schema: Schema | None = None
+    schema_file = ""
     read: tuple[str, ...] = ()
     try:
-        schema = _schema(members["json_schema"]) if "json_schema" in members else None
+        if "json_schema" in members:
+            schema, schema_file = _schema(members["json_schema"])
         read = tuple(_place(each, members["validator_read"].origin) for each in member("validator_read", ()))
     except ProfileError as error:
         problems += error.problems
@@ -128,6 +131,7 @@ def _output(members: _Members, problems: list[Problem]) -> Output | None:
         mode=member("mode", None),
         owner=member("owner", ""),
         mkdir=member("mkdir", otherwise=False),
+        schema_file=schema_file,
     )
 
 
@@ -154,9 +158,10 @@ def _place(entry: Any, origin: Origin) -> str:
     return expand(Value(entry, origin), host, home_of(host, host.account(host.uid)))[0]
 
 
-def _schema(value: Value) -> Schema:
-    """The schema of a file, or of the profile. Raises ProfileError."""
+def _schema(value: Value) -> tuple[Schema, str]:
+    """The schema, and its file, "" if it stands in the profile. Raises ProfileError."""
     text = value.value
+    path = ""
     where = str(value.origin)
     try:
         if isinstance(text, PathEntry):
@@ -167,7 +172,7 @@ def _schema(value: Value) -> Schema:
             if len(data) > _MOST_SCHEMA:
                 raise Bad("a schema has at most 1M")
             text = data.decode()
-        return Schema(parse(str(text)))
+        return Schema(parse(str(text))), path
     except Bad as bad:
         raise ProfileError([Problem(f"{where}{bad.at}", bad.message, bad.hint)]) from None
     except OSError as error:

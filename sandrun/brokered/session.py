@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from sandrun import report
 from sandrun.audit.questions import Questions
 from sandrun.broker import INPUT, OUTPUT, variable
-from sandrun.brokered import commit, validator
+from sandrun.brokered import commit, reach, validator
 from sandrun.brokered import target as targets
 from sandrun.brokered.checks import RefusedError, check, copy
 from sandrun.brokered.declared import declared
-from sandrun.errors import EXIT_LATER_CHECK, Problem, SandrunError, UnsupportedError, UsageError
+from sandrun.errors import EXIT_LATER_CHECK, SandrunError, UnsupportedError, UsageError
 from sandrun.host import System
 from sandrun.profile.model import Hidden, Origin, Value
 
@@ -48,6 +48,7 @@ class Session:
     def __init__(self, profile: Profile, found: Declared, base: str) -> None:
         """Open everything. Raises SandrunError; what was opened then ends with the process."""
         self._base = base
+        self._inputs = found.inputs
         self._files: dict[str, int] = {}
         """Our own descriptor of each output; that of the command's goes while it is supervised."""
         self.results: dict[str, dict[str, Any]] = {}
@@ -65,21 +66,9 @@ class Session:
         self.profile = _with(profile, given)
 
     def check(self, resolution: Resolution, kernel: Kernel) -> None:
-        """Raise UnsupportedError if the command could write a target, or its validator: no check would mean anything."""
-        questions = Questions(resolution, kernel, System())
-        problems = []
-        for target in self._targets:
-            place = target.directory if target.missing else target.path
-            if not questions.against_write(place):
-                message = f"the command may itself write the target of output {target.output.name}: {place}"
-                hint = "grant it less, or name a target elsewhere: it needs no right to write"
-                problems.append(Problem(str(target.output.origin), message, hint))
-            for part in validator.files(target.output):
-                if not questions.against_write(part):
-                    message = f"the command may write what judges output {target.output.name}: {part}"
-                    problems.append(
-                        Problem(str(target.output.origin), message, "grant it less, or keep that elsewhere")
-                    )
+        """Raise UnsupportedError if the command could change what inputs and outputs rest on: no check would mean anything."""
+        ask = Questions(resolution, kernel, System())
+        problems = reach.problems(self._inputs, self._targets, ask)
         if problems:
             raise UnsupportedError(problems)
 

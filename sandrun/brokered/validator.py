@@ -41,14 +41,13 @@ def is_asked_to_end() -> bool:
     return any(signal.getsignal(number) != signal.SIG_IGN for number in signal.sigpending().intersection(ENDING))
 
 
-def files(output: Output) -> list[str]:
-    """The files that the validator is made of, as far as its words and grants name them."""
-    if not output.validator:
-        return []
-    program = shutil.which(output.validator[0], path=DEFAULT_PATH)
-    words = [word for word in output.validator if "/" in word and os.path.exists(word)]
-    read = [path for path in output.validator_read if path.startswith("/") and os.path.isfile(path)]
-    return list(dict.fromkeys(os.path.abspath(path) for path in (*([program] if program else []), *words, *read)))
+def parts(output: Output) -> list[str]:
+    """The files and directories that the judgment rests on, as far as the words and the grants of the validator name them."""
+    program = shutil.which(output.validator[0], path=DEFAULT_PATH) if output.validator else None
+    words = (word for word in output.validator if "/" in word and os.path.exists(word))
+    read = (path for path in output.validator_read if path.startswith("/"))
+    named = (*([program] if program else []), *words, *read, *([output.schema_file] if output.schema_file else []))
+    return list(dict.fromkeys(os.path.join(os.getcwd(), path) for path in named))
 
 
 def validate(output: Output, data: bytes) -> None:

@@ -250,6 +250,56 @@ def test_a_validator_that_the_command_could_write(area: Area) -> None:
     assert area.left() == {"a": "x"}
 
 
+def test_rules_that_the_command_could_write(area: Area) -> None:
+    """Nor where they are in a directory that the validator may read, behind a link, or in the file of a schema."""
+    (area.box / "rules").mkdir()
+    (area.box / "rules/list").write_text("good\n")
+    (area.box / "fixed").write_text("good\n")
+    (area.box / "rules/link").symlink_to("../fixed")
+    (area.box / "rules/schema.json").write_text('{"const": "good"}')
+    area.who.own(area.box / "rules")
+    cases: tuple[tuple[str, dict[str, object]], ...] = (
+        ("rules", {"validator": ["grep", "-qxf${PROFILE_DIR}/rules/list"], "validator_read": ["rules"]}),
+        ("rules/link", {"validator": ["grep", "-qxf", "${PROFILE_DIR}/rules/link"], "validator_read": ["rules/link"]}),
+        ("rules/schema.json", {"json_schema": "rules/schema.json"}),
+    )
+    for part, members in cases:
+        area.profile(**members)
+        good = '"good"' if "json_schema" in members else "good\n"
+        assert area.run(LEAVE_A, good).returncode == 0
+        (area.out / "a").unlink()
+        done = area.run(LEAVE_A, good, options=("-w", "rules"))
+        assert done.returncode == FAILED
+        assert f"the command may write what judges output a: {area.box}/{part}\n" in done.stderr
+        assert area.left() == {}
+
+
+def test_a_link_that_the_command_left(area: Area) -> None:
+    """It leads neither an input to what the caller may read, nor an output to where the caller may write."""
+    work = area.box / "work"
+    work.mkdir()
+    (work / "in").write_text("hers")
+    (work / "out").mkdir()
+    (area.box / "secret").write_text("secret")
+    (area.box / "way").symlink_to("work")
+    area.who.own(work, work / "in", work / "out")
+    area.profile()
+    into = ("--out", "a=work/out/a")
+    again = ("-w", "work", "--in", "b=way/in")
+    copy = "cat <&$SANDRUN_IN_B >&$SANDRUN_OUT_A"
+    plant = "rm -r work/in work/out; ln -s ../secret work/in; ln -s ../out work/out"
+    assert area.run(f"{copy}; {plant}", options=again).returncode == 0
+    assert area.left() == {"a": "hers"}
+    done = area.run(copy, options=again)
+    assert (done.returncode, area.left()) == (FAILED, {"a": "hers"})
+    assert f"input b: {work}/in is a link that a command in this sandbox could have made\n" in done.stderr
+    done = area.run(LEAVE_A, "x", options=("-w", "work", *into))
+    assert (done.returncode, area.left()) == (FAILED, {"a": "hers"})
+    assert f"output a: {work}/out is a link that a command in this sandbox could have made\n" in done.stderr
+    assert area.run(LEAVE_A, "x", options=into).returncode == 0
+    assert area.left() == {"a": "x"}
+
+
 def test_asked_to_end_while_a_validator_runs(area: Area) -> None:
     """Nothing is written then, and the validator is not waited for; a signal that is ignored asks nothing."""
     area.profile(validator=["sh", "-c", "while :; do :; done"], validator_timeout="20s")
