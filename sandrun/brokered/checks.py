@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sandrun.brokered.declared import Output
 
 MOST_SECONDS = 30.0
-"""For the lines of one output."""
+"""For the lines and the schema of one output."""
 _CHUNK = 1 << 20
 
 
@@ -46,28 +46,27 @@ def check(output: Output, data: bytes) -> None:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise RefusedError(f"byte {error.start} is not UTF-8") from None
-    if output.line:
-        _check_lines(Pattern(output.line), text)
-    if output.schema:
-        try:
-            output.schema.check(parse(text))
-        except MismatchError as mismatch:
-            raise RefusedError(f"not what its schema says: {mismatch}") from None
-        except ValueError as error:
-            raise RefusedError(f"not JSON: {error}") from None
+    deadline = time.monotonic() + MOST_SECONDS
+    try:
+        if output.line:
+            _check_lines(Pattern(output.line), text, deadline)
+        if output.schema:
+            output.schema.check(parse(text), deadline)
+    except TooSlowError:
+        raise RefusedError(f"it takes more than {MOST_SECONDS:.0f} seconds to read") from None
+    except MismatchError as mismatch:
+        raise RefusedError(f"not what its schema says: {mismatch}") from None
+    except ValueError as error:
+        raise RefusedError(f"not JSON: {error}") from None
 
 
-def _check_lines(pattern: Pattern, text: str) -> None:
+def _check_lines(pattern: Pattern, text: str, deadline: float) -> None:
     """Lines end with a line feed and nothing else: what other programs take for one must be allowed by the pattern."""
     if not text:
         return
-    deadline = time.monotonic() + MOST_SECONDS
     lines = text.split("\n")
     if lines.pop():
         raise RefusedError(f"line {len(lines) + 1} has no end")
-    try:
-        for number, line in enumerate(lines, 1):
-            if not pattern.matches(line, deadline):
-                raise RefusedError(f"line {number} does not match the pattern")
-    except TooSlowError:
-        raise RefusedError(f"its lines take more than {MOST_SECONDS:.0f} seconds to read") from None
+    for number, line in enumerate(lines, 1):
+        if not pattern.matches(line, deadline):
+            raise RefusedError(f"line {number} does not match the pattern")

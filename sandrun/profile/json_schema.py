@@ -132,27 +132,38 @@ class Schema:
 
     # --- holding a document to it ------------------------------------------------------------------------------------
 
-    def check(self, value: object) -> None:
-        """Raise MismatchError unless the value, as `parse` gives it, is what the schema says."""
+    def check(self, value: object, deadline: float | None = None) -> None:
+        """Raise MismatchError unless the value, as `parse` gives it, is what the schema says.
+
+        `deadline` is of time.monotonic(): texts may be long and patterns large. Raises TooSlowError after it.
+        """
         try:
-            _Check(self._definitions, self._patterns).hold(self._document, value, "")
+            _Check(self._definitions, self._patterns, deadline).hold(self._document, value, "")
         except RecursionError:
             raise MismatchError("it is nested too deeply") from None
+        except _TooLongError:
+            raise MismatchError("it takes too long to compare with the schema") from None
+
+
+class _TooLongError(Exception):
+    """A document takes more steps than any may."""
 
 
 class _Check:
     """One document against one schema."""
 
-    def __init__(self, definitions: Mapping[str, Any], patterns: Mapping[str, Pattern]) -> None:
+    def __init__(self, definitions: Mapping[str, Any], patterns: Mapping[str, Pattern], deadline: float | None) -> None:
         self._definitions = definitions
         self._patterns = patterns
+        self._deadline = deadline
         self._steps = 0
 
     def hold(self, schema: Any, value: Any, place: str) -> None:
         """Raise MismatchError if the value at this place is not what the schema says."""
         self._steps += 1
         if self._steps > _MOST_STEPS:
-            raise MismatchError("it takes too long to compare with the schema")
+            # No mismatch, which would be one for `not` and `oneOf` to be content with.
+            raise _TooLongError
         if isinstance(schema, bool):
             if not schema:
                 raise _mismatch(place, "nothing may be here")
@@ -191,7 +202,7 @@ class _Check:
 
     def _text(self, schema: Any, value: str, place: str) -> None:
         _amount(schema, "Length", len(value), place)
-        if "pattern" in schema and not self._patterns[schema["pattern"]].matches(value):
+        if "pattern" in schema and not self._patterns[schema["pattern"]].matches(value, self._deadline):
             raise _mismatch(place, "does not match the pattern")
 
     def _table(self, schema: Any, value: dict[str, Any], place: str) -> None:

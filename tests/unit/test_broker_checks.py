@@ -13,10 +13,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandrun.brokered import checks
+from sandrun.brokered.declared import Output
+from sandrun.profile import json_schema
 from sandrun.profile.bad import Bad
 from sandrun.profile.json_schema import MismatchError, Schema, parse
+from sandrun.profile.model import Origin
 from sandrun.profile.pattern import Pattern, TooSlowError
 
+OUTPUT = Output(
+    name="x",
+    path="/x",
+    origin=Origin("p", "broker.output[0]"),
+    max_size=1 << 20,
+    utf8=False,
+    line="",
+    schema=None,
+    validator=(),
+    validator_read=(),
+    validator_timeout=1,
+    mode=None,
+    owner="",
+    mkdir=False,
+)
 PATTERNS = ["a*b", "(a|b)+c?", "[a-c]{2,3}1", r"\d+\.\d+", "[^a]b", "(?:ab|c1){2}", "^abc$", r"a\$", "", "a{0}b"]
 PATTERNS += ["(a*)*b", "[]a]+", "[a-]+", "1{2,}", r"[\dab]*", r"\W", "a|", "(?:)", r"\x61+", ".b"]
 
@@ -131,6 +149,30 @@ def test_a_schema_that_refers_to_itself_ends() -> None:
     twice = {"anyOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}]}
     with pytest.raises(MismatchError):
         Schema({"$defs": {"a": {"items": twice, "maxItems": 1}}, "$ref": "#/$defs/a"}).check(nested(200))
+
+
+@pytest.mark.parametrize("around", ["not", "oneOf"])
+def test_what_takes_too_long_is_refused(around: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A document that is long enough for the comparison to be given up is not what must not be here, nor just one thing."""
+    monkeypatch.setattr(json_schema, "_MOST_STEPS", 100)
+    banned = {"items": {"const": 1}}
+    schema = Schema({"not": banned} if around == "not" else {"oneOf": [{"type": "array"}, banned]})
+    for count in (10, 101):
+        with pytest.raises(MismatchError):
+            schema.check([1] * count)
+    schema.check([1, 2])
+
+
+def test_texts_of_a_document_are_compared_in_bounded_time() -> None:
+    """A large pattern and a long text are refused after a while, as lines are."""
+    with pytest.raises(TooSlowError):
+        Schema({"items": {"pattern": "^(?:a?[^b]?){200}$"}}).check(["b" * 5000], time.monotonic() - 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checks, "MOST_SECONDS", -1.0)
+        output = OUTPUT._replace(schema=Schema({"pattern": "^a*$"}))
+        with pytest.raises(checks.RefusedError, match="seconds to read"):
+            checks.check(output, b'"aa"')
+    checks.check(output, b'"aa"')
 
 
 def nested(depth: int) -> list[Any]:
