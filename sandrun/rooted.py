@@ -179,6 +179,20 @@ def canonical(path: str, readlink: Callable[[str], str | None]) -> str | None:
     return done
 
 
+def links_on(path: str, readlink: Callable[[str], str | None]) -> list[str]:
+    """The links on the way to an absolute path, those on the way of links too, each by its name without links above it."""
+    found: list[str] = []
+
+    def look(at: str) -> str | None:
+        target = readlink(at)
+        if target is not None:
+            found.append(at)
+        return target
+
+    canonical(path, look)
+    return found
+
+
 def _is_below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 

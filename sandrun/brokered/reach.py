@@ -12,6 +12,7 @@ from sandrun.brokered import validator
 from sandrun.errors import Problem
 from sandrun.plan.siblings import is_below
 from sandrun.primitives.view import VIEW_OVERLAY
+from sandrun.rooted import links_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from sandrun.audit.questions import Questions
     from sandrun.brokered.declared import Input
     from sandrun.brokered.target import Target
-
-_MOST_LINKS = 40
-"""As path_resolution(7)."""
 
 
 def problems(inputs: Iterable[Input], targets: Iterable[Target], ask: Questions) -> list[Problem]:
@@ -59,36 +57,10 @@ def _through_link(what: str, link: str, origin: str) -> Problem:
 
 def _planted(path: str, ask: Questions) -> str:
     """A link on the way to a path, or at its end, that the command may make or exchange; "" if there is none."""
-    return next((link for link in _links(path) if _may_make(os.path.dirname(link), ask)), "")
+    return next((link for link in links_on(path, ask.host.readlink) if _may_make(os.path.dirname(link), ask)), "")
 
 
 def _may_make(directory: str, ask: Questions) -> bool:
     # What is made in an overlay is there once that is committed.
     overlays = (os.fsdecode(at) for operation, _, at, _ in ask.plan.view if operation == VIEW_OVERLAY)
     return not ask.against_write(directory) or any(is_below(directory, at) for at in overlays)
-
-
-def _links(path: str) -> Iterator[str]:
-    """The links on the way to an absolute path, those in links too, each by its name in a directory without links."""
-    left = path.split("/")[::-1]
-    at = "/"
-    links = 0
-    while left and links < _MOST_LINKS:
-        name = left.pop()
-        if name == "..":
-            at = os.path.dirname(at)
-        elif name not in ("", "."):
-            target = _target(os.path.join(at, name))
-            if target:
-                links += 1
-                yield os.path.join(at, name)
-                left += target.split("/")[::-1]
-            at = "/" if target.startswith("/") else at if target else os.path.join(at, name)
-
-
-def _target(path: str) -> str:
-    """Where a link leads; "" for what is none."""
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""

@@ -11,6 +11,7 @@ from sandrun.plan.siblings import READ, is_below
 from sandrun.plan.view import CHANGE_FILES
 from sandrun.primitives.landlock import FILE_RIGHTS, FS
 from sandrun.primitives.view import VIEW_OVERLAY
+from sandrun.rooted import links_on
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,15 +130,13 @@ def judge_links(request: Request) -> None:
     certain = [grant for grant in writable if grant not in linked]
     for ask, path, grant in request.asked:
         # A target that the command can write anyway gives it nothing.
-        at = "/" if path == grant.path or _covers(certain, grant.path) else path
-        while at != "/":
-            found = host.lstat(at)
-            is_link = found is not None and stat.S_ISLNK(found.mode)
-            if is_link and _covers(writable, host.realpath(posixpath.dirname(at))):
-                message = f"{at} is a link to {grant.path} that a command in this sandbox could have made"
-                request.refuse(ask, message, f"grant its target by name if it is meant: {grant.path}")
-                break
-            at = posixpath.dirname(at)
+        if path == grant.path or _covers(certain, grant.path):
+            continue
+        planted = (at for at in links_on(path, host.readlink) if _covers(writable, posixpath.dirname(at)))
+        for at in planted:
+            message = f"{at} is a link to {grant.path} that a command in this sandbox could have made"
+            request.refuse(ask, message, f"grant its target by name if it is meant: {grant.path}")
+            break
 
 
 def _covers(grants: list[Grant], path: str) -> bool:

@@ -15,12 +15,13 @@ from sandrun.host import home_of
 from sandrun.plan.groups import DEVICES
 from sandrun.plan.namespaces import missing
 from sandrun.plan.requests import GRANTING, is_magic
+from sandrun.plan.siblings import is_below
 from sandrun.primitives import caps
 from sandrun.primitives.namespaces import KINDS
 from sandrun.primitives.view import VIEW_CHROOT
 from sandrun.profile.model import AccessRule
 from sandrun.profile.paths import expand
-from sandrun.rooted import RootedHost
+from sandrun.rooted import RootedHost, links_on
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,14 +107,10 @@ def _shown(draft: Draft, host: Host, top: str, home: str) -> dict[str, str]:
 
 
 def _planted_link(path: str, reachable: tuple[str, ...], host: Host) -> str:
-    """The part of a path that is a symbolic link in one of the trees that the command may write; "" if none is."""
-    at = path
-    while at != "/":
-        if host.readlink(at) is not None:
-            folder = host.realpath(posixpath.dirname(at)).rstrip("/") + "/"
-            if any(folder.startswith(tree.rstrip("/") + "/") for tree in reachable):
-                return at
-        at = posixpath.dirname(at)
+    """The first link on the way of a path that is in one of the trees that the command may write; "" if none is."""
+    for at in links_on(path, host.readlink):
+        if any(is_below(posixpath.dirname(at), tree) for tree in reachable):
+            return at
     return ""
 
 

@@ -323,6 +323,11 @@ def test_a_planted_link_does_not_choose_a_grant() -> None:
     assert "could have made" in messages(resolved(host, write=["."], read=["data/id_ed25519?"]))
     assert not resolved(host, write=["."], read=["s"]).problems
     assert not resolved(host, read=["data", "."]).problems
+    # Nor behind a link of the caller's own.
+    behind = debian_host(tree={f"{PROJECT}/data": link("../.ssh"), "/srv/now": link(f"{PROJECT}/data")})
+    planted = f"{PROJECT}/data is a link to /home/alice/.ssh that a command in this sandbox could have made"
+    assert planted in messages(resolved(behind, write=[PROJECT], read=["/srv/now"]))
+    assert not resolved(behind, write=["src"], read=["/srv/now"]).problems
 
 
 # --- places --------------------------------------------------------------------------------------------------------
