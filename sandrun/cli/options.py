@@ -195,6 +195,8 @@ def _request(given: Iterable[tuple[Option, str]], command: tuple[str, ...]) -> R
             overrides.append(Override(option.key, text, option.name))
         elif name in lists:
             lists[name].append(text)
+        elif option.metavar and not text:
+            raise UsageError(f"{option.name} needs a value: it is an empty word")
         else:
             plain[name] = text
     return Request(

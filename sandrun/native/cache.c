@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { VERSION = 4, MOST_WORDS = 64, MOST_GROUPS = 4096, MOST_BYTES = 1 << 23, MOST_ACCOUNTS = 1 << 22, SALT = 16 };
+enum { VERSION = 5, MOST_WORDS = 64, MOST_GROUPS = 4096, MOST_BYTES = 1 << 23, MOST_ACCOUNTS = 1 << 22, SALT = 16 };
 enum { DIGEST_RECORD, SALT_RECORD, FACTS_RECORD, PLAN_RECORD, VALUES_RECORD, FLAGS_RECORD, PLANNED_RECORD };
 
 static const char MAGIC[8] = "SRCACHE";
@@ -279,7 +279,7 @@ static void put_words(struct launch *launch, char *const words[])
 
 /* The number in `--status-fd NUMBER`, if the words begin with it: there it is an option for sure. -1: they do not.
  *
- * It is no part of the key, where FD stands for it: programs have another one each time. */
+ * It is no part of the key: programs have another one each time. */
 static int status_fd_of(char *const words[])
 {
     const size_t most = 9; /* digits, below INT_MAX */
@@ -311,8 +311,7 @@ bool cache_find(const char *program, char *const words[], struct launch *launch)
     size_t at = 0;
     if (place >= 0 && begin_digest(&hash, program)) {
         if (status_fd >= 0) {
-            add_text(&hash, STATUS_FD, strlen(STATUS_FD));
-            add_text(&hash, "FD", 2);
+            add_text(&hash, STATUS_FD, sizeof STATUS_FD); /* with its NUL, so that no word is taken for it */
             at = 2;
         }
         for (; words[at] && at < MOST_WORDS && !found; at++) {

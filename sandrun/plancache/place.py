@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CACHE_VARIABLE, CACHE_BELOW = "SANDRUN_CACHE", ".local/state/sandrun/plans"
 """Plans are kept where the first says, if that is absolute, else there below the home of passwd(5), whatever HOME is."""
 MAGIC = b"SRCACHE\0"
-VERSION = 4
+VERSION = 5
 MOST_BYTES = 1 << 23
 """Of one entry: room for 20,000 paths."""
 ACCOUNTS, MOST_ACCOUNTS = "/etc/passwd", 1 << 22
@@ -96,7 +96,7 @@ def key(program: str, words: Sequence[str]) -> str:
         return ""
     groups = os.getgroups()
     if status_fd(words):
-        words = (STATUS_FD, "FD", *words[2:])
+        words = (f"{STATUS_FD}\0", *words[2:])  # with a NUL, so that no word is taken for it
     parts = [
         MAGIC + WORD.pack(VERSION) + WORD.pack(plan_format.VERSION),
         _text(os.fsencode(program)),

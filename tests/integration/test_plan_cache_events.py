@@ -127,6 +127,15 @@ def test_the_last_number_counts(front: Front, last: str) -> None:
             assert [event["event"] for event in events.read()] == ["planned", "exec", "exit"]
 
 
+@pytest.mark.parametrize("word", ["FD", "", "-1", "+37"])
+def test_a_word_that_is_no_number(front: Front, word: str) -> None:
+    """It is refused, also where a launch with a number is kept: nothing runs without the events that were asked for."""
+    warmed(front, ONE, *TRUE)
+    done = front.run("--status-fd", word, *TRUE)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "--status-fd" in done.stderr
+
+
 def told_both(front: Front, more: tuple[str, ...]) -> tuple[bool, Any, list[dict[str, Any]]]:
     with Events(ONE) as events:
         warm, done = front.is_warm("--status-fd", str(ONE), *more, *TRUE, pass_fds=[ONE, OTHER])
