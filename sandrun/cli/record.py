@@ -228,12 +228,22 @@ class Record:
             told=self._told(outcome, explained),
             plan=self.plan_document(),
         )
+        return status if self._written(document) else status or EXIT_LATER_CHECK
+
+    def _written(self, document: Mapping[str, Any]) -> bool:
+        """Write the report, if one was asked for: whether all is well.
+
+        It is told of by an event: a command that can write around the file could keep the report away and put its own there.
+        """
+        failure: SandrunError | None = None
         try:
             self.file.write(document)
         except SandrunError as error:
+            failure = error
             report.say(error.lines())
-            return status or EXIT_LATER_CHECK
-        return status
+        if self.file.path:
+            self.events.send("report", written=failure is None)
+        return failure is None
 
     def _told(self, outcome: Outcome, explained: Explained | Traced | None) -> dict[str, Any]:
         """The members of the report about a run that was observed."""
@@ -258,7 +268,4 @@ class Record:
             plan=self.plan_document(),
             lines=error.lines(),
         )
-        try:
-            self.file.write(document)
-        except SandrunError as second:
-            report.say(second.lines())
+        self._written(document)

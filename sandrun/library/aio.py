@@ -191,7 +191,7 @@ async def create_subprocess_exec(
     Arguments are those of `asyncio.create_subprocess_exec` and of `sandrun.run`. Raises SandrunError if it cannot be
     launched.
     """
-    start = Start([program, *args], profile, overrides, env, pass_fds, EXPLAIN[:explain])
+    start = Start([program, *args], profile, overrides, env, pass_fds, EXPLAIN if explain else ())
     read, write = pipe()
     status = Status(read)
     try:

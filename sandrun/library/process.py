@@ -55,7 +55,7 @@ class Popen(subprocess.Popen[Any]):
         **overrides: Any,
     ) -> None:
         self._raw: int | None = None
-        start = Start(args, profile, overrides, env, pass_fds, (*_extra, *EXPLAIN[:explain]))
+        start = Start(args, profile, overrides, env, pass_fds, (*_extra, *(EXPLAIN if explain else ())))
         read, write = pipe()
         self._status = Status(read)
         try:

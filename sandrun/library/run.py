@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from typing import IO, TYPE_CHECKING, Any
@@ -105,7 +106,8 @@ def run(
     `optional` and `require` are those of the command line.
 
     `env` names all variables that the command gets, besides those that the profile sets, and their values; without it
-    the profile chooses among those of this process. The launcher itself runs with the environment of this process.
+    the profile chooses among those of this process. The launcher itself runs with the environment of this process; but a
+    `${NAME}` in the paths of a profile is the value that the command gets, so who chooses names there chooses what it opens.
 
     The other arguments are those of `subprocess.run`. `timeout` seconds after the start the command and all that it
     started are killed and `subprocess.TimeoutExpired` is raised; a timeout of the profile asks with SIGTERM first, and
@@ -153,7 +155,9 @@ def run(
         except BaseException:
             process.end()
             raise
-        completed = _completed(argv, process.wait(), process._status, out, err, record.read() if record else None)
+        returncode = process.wait()
+        told = record.read() if record and process._status.has_reported() else None
+        completed = _completed(argv, returncode, process._status, out, err, told)
     if check:
         completed.check_returncode()
     return completed
@@ -201,14 +205,16 @@ class _Report:
     """A directory for the launcher's report. It is read by descriptor: the command may be able to write around it."""
 
     def __enter__(self) -> _Report:
-        self._directory = tempfile.TemporaryDirectory(prefix="sandrun-report-")
-        self._fd = os.open(self._directory.name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.words = (f"--report={self._directory.name}/{_NAME}",)
+        self._directory = os.path.abspath(tempfile.mkdtemp(prefix="sandrun-report-"))
+        self._fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.words = (f"--report={self._directory}/{_NAME}",)
         return self
 
     def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            os.fchmod(self._fd, 0o700)  # by descriptor, as the name may be a link by now
         os.close(self._fd)
-        self._directory.cleanup()
+        shutil.rmtree(self._directory, ignore_errors=True)
 
     def read(self) -> Mapping[str, Any] | None:
         """The report; None if there is none, or no JSON object."""

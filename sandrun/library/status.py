@@ -196,6 +196,10 @@ class Status:
             return -signal
         return status or (told if isinstance(told, int) else 0)
 
+    def has_reported(self) -> bool:
+        """Whether the launcher put its report in place: what lies there else may be the command's."""
+        return self.event("report").get("written") is True
+
     def command_pid(self) -> int | None:
         """The command's process id."""
         pid = self.event("exec").get("pid")

@@ -28,9 +28,10 @@ TAKEN = frozenset(("argv", "input", "timeout", "env", "cwd", "pass_fds", "report
 _LISTS = {"extends": "--profile", "replace": "--replace", "optional": "--optional", "require": "--require"}
 _READ_BY_LAUNCHER = (
     *("COVERAGE_", "DBUS_", "GCONV_", "GETCONF_", "GLIBC_", "HOME", "HOSTALIASES", "LD_", "LOC", "MALLOC_", "NIS_"),
-    *("NLSPATH", "NOTIFY_", "PYTHON", "RES", "SANDRUN", "TMPDIR", "TZDIR", "XDG_"),
+    *("NLSPATH", "NOTIFY_", "OPENSSL", "PYTHON", "RES", "SANDRUN", "SYSTEMD_", "TMPDIR", "TZDIR", "XDG_"),
+    *("CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "SSL_CERT_"),
 )
-"""How the names of variables begin that change what the launcher itself does, before anything is confined."""
+"""How the names of variables begin that change what the launcher itself does, or what it grants."""
 
 
 class UnknownKeyError(UsageError, AttributeError):
@@ -187,13 +188,17 @@ def key_named(name: str, taken: frozenset[str] = frozenset()) -> Key:
 def key_value(key: Key, value: object) -> object:
     """A value as TOML has it: one entry of a list alone, paths as objects, an octal mask as a number."""
     if key.merge == UNION:
-        several = [value] if isinstance(value, str | int | dict | os.PathLike) else list(value)  # type: ignore[call-overload]
-        return [os.fspath(one) if isinstance(one, os.PathLike) else one for one in several]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        is_one = isinstance(value, str | bytes | int | dict | os.PathLike)
+        return [_without_bytes(one) for one in ([value] if is_one else value)]  # type: ignore[attr-defined]
+    if isinstance(value, bytes | os.PathLike):
+        return os.fsdecode(value)
     if key.kind == "octal" and isinstance(value, int):
         return f"{value:03o}"
     return dict(value) if key.merge != LAST and hasattr(value, "items") else value  # type: ignore[call-overload]
+
+
+def _without_bytes(value: object) -> object:
+    return os.fsdecode(value) if isinstance(value, bytes | os.PathLike) else value
 
 
 def _overrides(overrides: Table) -> tuple[list[str], dict[str, dict[str, Any]]]:

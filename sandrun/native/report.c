@@ -213,6 +213,7 @@ int report_ended(const struct launch *launch, const struct outcome *outcome)
     if (launch->report_directory < 0)
         return status;
     int number = write_report(launch, outcome);
+    send_event(launch, (struct bytes){0}, "report", number == 0 ? "\"written\": true" : "\"written\": false");
     if (number == 0)
         return status;
     say("cannot write the report: %s: %s", launch->report.at[13].data, reason(number, room));

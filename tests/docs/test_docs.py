@@ -201,7 +201,8 @@ def test_the_records_are_documented(who: Who, box: Path) -> None:
     """NOTES has every event of --status-fd and every member of --report, and no other, as runs produce them."""
     events, record = box / "events", box / "record"
     words = f"{shlex.join(who.sandrun)} --status-fd 3"
-    who.run(["bash", "-c", f"exec 3>{events}; {words} --explain -- true; {words} -- no-such-command"], cwd=box)
+    told = f"{words} --explain --report {record} -- true; {words} -- no-such-command"
+    who.run(["bash", "-c", f"exec 3>{events}; {told}"], cwd=box)
     seen = [json.loads(text) for text in events.read_text().splitlines()]
     assert sorted({event["event"] for event in seen}) == sorted(COMMANDS.tags("Events"))
     for event in seen:

@@ -12,6 +12,7 @@ import pytest
 import sandrun
 from sandrun.cli.options import parse
 from sandrun.library import toml, words
+from sandrun.plan.groups import TLS_VARIABLES
 from sandrun.profile.keys import KEYS, TABLE, UNION
 from sandrun.profile.layer import read_document
 from sandrun.profile.loader import load
@@ -195,6 +196,8 @@ def test_toml_text() -> None:
 def test_variables_that_the_launcher_would_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """They never are in its environment; all others are, and values of this process are there already."""
     for name in ("LD_PRELOAD", "LD_LIBRARY_PATH", "GLIBC_TUNABLES", "PYTHONPATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR"):
+        assert not words.inherited(name, "/elsewhere")
+    for name in ("OPENSSL_CONF", *TLS_VARIABLES):
         assert not words.inherited(name, "/elsewhere")
     for name in ("A-B", "*", "@all", "1A", "ü", ""):
         assert not words.inherited(name, "x")

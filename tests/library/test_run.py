@@ -9,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -231,6 +232,54 @@ def test_denials(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert done.report is not None
     assert done.report["explained"]["findings"]
     assert capfd.readouterr() == ("", "")
+
+
+FORGED = """for at in t/sandrun-report-*; do echo '{"forged": 1}' > "$at/report.json"; chmod 500 "$at"; done; exit 3"""
+SWAPPED = """for at in t/sandrun-report-*; do mv "$at" gone; ln -s "$PWD/shut" "$at"; done"""
+
+
+@pytest.mark.parametrize("script", [FORGED, SWAPPED], ids=("forged", "swapped"))
+def test_the_report_is_no_file_of_the_command(script: str, executor: str, who: Who) -> None:
+    """Where it may write to the directory for temporary files it may keep the report away, but leave none of its own.
+
+    Nor is anything touched behind a link that it leaves. The control is the same command without sandrun, which writes there.
+    """
+    place = who.tmp / "reported"
+    (place / "t/sandrun-report-x").mkdir(parents=True)
+    (place / "shut/in").mkdir(parents=True)
+    who.own(place, *place.rglob("*"))
+
+    def launches() -> sandrun.CompletedProcess:
+        os.chdir(place)
+        assert subprocess.run(["sh", "-c", script], check=False).returncode in (0, 3)
+        assert (Path("gone").is_dir(), Path("t/sandrun-report-x/report.json").exists()) in (
+            (True, False),
+            (False, True),
+        )
+        for left in ("t", "gone"):
+            subprocess.run(["sh", "-c", "chmod -Rf 700 $0; rm -rf $0", left], check=True)
+        Path("t").mkdir()
+        Path("shut").chmod(0o500)
+        tempfile.tempdir = "t"
+        return sandrun.run(["sh", "-c", script], report=True, stderr=-1)
+
+    done = in_child(launches, who)
+    assert done.returncode == (3 if script is FORGED else 0)
+    assert done.report is None or done.report["status"] == done.returncode
+    assert (place / "shut").stat().st_mode & 0o777 == 0o500
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "CURL_CA_BUNDLE"])
+def test_variables_of_the_command_grant_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`env` is what the command sees: that a variable there names certificates opens no file. One of the caller's does."""
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    words = ["sh", "-c", f'test "${name}" = "{secret}" && cat "${name}"']
+    assert sandrun.run(words, env={name: str(secret)}, capture_output=True).stdout == b""
+    monkeypatch.setenv(name, str(secret))
+    assert sandrun.run(words, env={name: str(secret)}, capture_output=True).stdout == b"x"
 
 
 def test_many_denials_do_not_block() -> None:

@@ -210,7 +210,7 @@ def everything(outside: dict[str, str]) -> dict[str, Any]:
 def main() -> None:
     """Write it to standard output, and end as the second argument says."""
     outside = json.loads(sys.argv[1])
-    text = json.dumps(everything(outside), default=str)
+    text = json.dumps(everything(outside), default=str) + "\n"  # an event may come behind it
     data = text.encode()
     while data:
         data = data[os.write(1, data) :]
