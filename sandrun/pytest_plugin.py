@@ -5,8 +5,10 @@ pytest loads it in every session where sandrun is installed, so nothing heavy is
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from sandrun.errors import SandrunError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
     from pathlib import Path
 
     from sandrun.testing.body import Body
@@ -23,6 +25,8 @@ MARKER = """sandbox(profile, /, **overrides): run the body of the test confined 
 were set up as usual; what it may do besides is said by overrides, as for sandrun.run"""
 EVENTS: pytest.StashKey[mmap.mmap] = pytest.StashKey()
 BODY: pytest.StashKey[Body] = pytest.StashKey()
+CHANNELS: pytest.StashKey[Iterable[int]] = pytest.StashKey()
+"""The descriptors by which a worker of pytest-xdist tells of all tests, not of one."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,11 +55,24 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker, and look out for what a confined session is refused."""
     config.addinivalue_line("markers", MARKER)
+    if hasattr(config, "workerinput"):
+        config.stash[CHANNELS] = _channels()
     if config.getoption("sandbox"):
         from sandrun.testing import told  # noqa: PLC0415 (few sessions need it)
 
         config.stash[EVENTS] = mmap.mmap(-1, told.SIZE)
         told.watch(config.stash[EVENTS])
+
+
+def _channels() -> list[int]:
+    """The pipes and sockets that are open, but for the standard streams: no fixture has opened any yet."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            mode = os.fstat(int(name)).st_mode
+            if int(name) > 2 and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+                found.append(int(name))
+    return found
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -96,7 +113,7 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 
     body = said = None
     try:
-        body = item.stash[BODY] = bodies.begin(item, marker)
+        body = item.stash[BODY] = bodies.begin(item, marker, item.config.stash.get(CHANNELS, ()))
         body.run()
     except SandrunError as error:
         said = error.lines()

@@ -43,6 +43,7 @@ IN_PLACE = frozenset(
         "set capabilities",
         "verify ids and capabilities",
         "enter the working directory",
+        "die with the supervisor",
         "set resource limits",
         "set no_new_privs",
         "enter the Landlock ruleset",
@@ -129,14 +130,18 @@ def _not_all(threads: int, why: str) -> UnsupportedError:
     return UnsupportedError([Problem("", message, "call enter before the first thread is started")])
 
 
-def confine(entry: Entry, private: tuple[bytes, ...] = ()) -> tuple[Enforcement, ...]:
-    """Take the steps in this process. `private` are the directories for the plan's `private_dirs`."""
+def confine(entry: Entry, private: tuple[bytes, ...] = (), supervisor: int = -1) -> tuple[Enforcement, ...]:
+    """Take the steps in this process. `private` are the directories for the plan's `private_dirs`.
+
+    `supervisor` is a pidfd of the parent with which this process is to die, -1 if with none.
+    """
     plan = entry.resolution.plan
     threads = _check_threads(entry)
     if threads > 1:
         plan = _for_all_threads(plan)
     opened: list[int] = []
     job = steps.Job(plan, Alone(), [], private, None, opened)
+    job.supervisor = supervisor
     wanted = _wanted(entry, plan, private)
     try:
         for job.at, (name, step) in enumerate(steps.CHILD_STEPS):

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import warnings
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -25,11 +25,14 @@ from sandrun import libc, places
 from sandrun.errors import SandrunError
 from sandrun.library.inplace import Entry, confine, prepare
 from sandrun.primitives import private
-from sandrun.testing import covered, reports, told
+from sandrun.testing import covered, reports, told, tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 CHUNK = 1 << 16
-SETTLE = 5.0
-"""Seconds for what a body left running to die."""
+MOST_WARNINGS = 1000
+"""Of one body that are shown."""
 
 
 class Parts:
@@ -60,8 +63,9 @@ class Parts:
 class Body:
     """A confined body, seen from either side of the fork."""
 
-    def __init__(self, item: pytest.Item, prepared: Entry) -> None:
+    def __init__(self, item: pytest.Item, prepared: Entry, channels: Iterable[int]) -> None:
         self.item = item
+        self.channels = channels
         self.prepared = prepared
         self.is_confined = False
         self.is_running = False
@@ -80,34 +84,39 @@ class Body:
         """Fork: the confined process returns at once, this one when that has ended."""
         _warm(self.item)
         made = places.make_private(self.prepared.resolution.plan)
-        children = _children()
+        children = tree.children()
+        supervisor = os.pidfd_open(os.getpid())
         was_subreaper = libc.set_subreaper(on=True)
         reader, self._writer = os.pipe2(os.O_CLOEXEC)
         pid = _fork()
         if not pid:
-            self._begin(made)
+            self._begin(made, supervisor)
             return
         try:
+            os.close(supervisor)
             os.close(self._writer)
             if pid < 0:
                 raise SandrunError("cannot start a process for the body")
             self._wait(pid, reader)
         finally:
             os.close(reader)
-            _end_all_but(children)
+            left = tree.end_all_but(children, is_filtered=bool(self.prepared.resolution.plan.seccomp))
             libc.set_subreaper(on=was_subreaper)
             for path in made:
                 private.remove(path)
+        if left:
+            self.why = f"{left} processes that the body left running could not be ended"
 
-    def _begin(self, made: tuple[bytes, ...]) -> None:
+    def _begin(self, made: tuple[bytes, ...], supervisor: int) -> None:
         """Become the confined process."""
         self.is_confined = True
         try:
-            libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
             self._measured = covered.begin()
             linecache.checkcache = lambda filename=None: None
             tempfile.tempdir = None
-            confine(self.prepared, made)
+            _cut_off(self.channels)
+            confine(self.prepared, made, supervisor)
+            os.close(supervisor)
         except SandrunError as error:
             self._send({"broken": error.lines()})
         except BaseException as error:  # noqa: BLE001 (whatever it is, this process must not go on unconfined)
@@ -218,21 +227,23 @@ class Body:
             raise pytest.exit.Exception(self.record["reason"])
         if ended == "interrupt":
             raise KeyboardInterrupt
-        for category, message, filename, lineno in self.record.get("warnings", ()):
+        sources, warned = _sources(), self.record.get("warnings", ())
+        if len(warned) > MOST_WARNINGS:
+            text = f"{len(warned) - MOST_WARNINGS} more warnings of a confined body are not shown"
+            warnings.showwarning(text, UserWarning, str(self.item.path), 1)
+        for category, message, filename, lineno in warned[:MOST_WARNINGS]:
             kind = getattr(builtins, category, None)
             known = kind if isinstance(kind, type) and issubclass(kind, Warning) else UserWarning
             # The filters had their say in the confined process.
             text = message if known is kind else f"{category}: {message}"
-            place = (
-                (filename, lineno) if filename in _sources() else (str(self.item.path), 1)
-            )  # whose line will be shown
+            place = (filename, lineno) if filename in sources else (str(self.item.path), 1)  # whose line will be shown
             warnings.showwarning(text, known, *place)
         if "lines" in self.record:
             covered.merge(self.record)
 
 
-def begin(item: pytest.Item, marker: pytest.Mark) -> Body:
-    """What `marker` asks for this test. Raises SandrunError."""
+def begin(item: pytest.Item, marker: pytest.Mark, channels: Iterable[int] = ()) -> Body:
+    """What `marker` asks for this test, without these descriptors. Raises SandrunError."""
     overrides = dict(marker.kwargs)
     if "timeout" in overrides:
         overrides["time_timeout"] = overrides.pop("timeout")
@@ -241,7 +252,7 @@ def begin(item: pytest.Item, marker: pytest.Mark) -> Body:
     if own is not None:
         given = overrides.get("write", ())
         overrides["write"] = [*([given] if isinstance(given, str | os.PathLike) else given), str(own)]
-    return Body(item, prepare(profile, overrides, kept=True))
+    return Body(item, prepare(profile, overrides, kept=True), channels)
 
 
 def _fork() -> int:
@@ -266,9 +277,9 @@ def _read(reader: int, pidfd: int, deadline_ms: int) -> tuple[bytes, str]:
         poll.register(fd, select.POLLIN)
     data = bytearray()
     while True:
-        left = None if end is None else max(0.0, end - time.monotonic()) * 1000
-        ready = dict(poll.poll(left))
-        if not ready:
+        left = None if end is None else (end - time.monotonic()) * 1000
+        ready = dict(poll.poll(left if left is None else max(0.0, left)))
+        if not ready or (left is not None and left < 0 and pidfd not in ready):
             return b"", f"the confined body took longer than {deadline_ms / 1000:g}s (time.timeout) and was ended"
         chunk = b""
         if reader in ready:
@@ -288,25 +299,12 @@ def _kill(pid: int) -> None:
     os.waitpid(pid, 0)
 
 
-def _children() -> set[int]:
-    """The children of this process (proc(5))."""
-    found = set()
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
-                if int(file.read().rpartition(b")")[2].split()[1]) == os.getpid():
-                    found.add(int(name))
-    return found
-
-
-def _end_all_but(before: set[int]) -> None:
-    """End every child that was not there before: killing one makes its children ours, until none is left."""
-    end = time.monotonic() + SETTLE
-    while (left := _children() - before) and time.monotonic() < end:
-        for pid in left:
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+def _cut_off(channels: Iterable[int]) -> None:
+    """Have nothing but a device behind the descriptors by which other tests are told of too."""
+    for fd in channels:
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, fd, inheritable=False)
+        os.close(null)
 
 
 def _warm(item: pytest.Item) -> None:

@@ -95,7 +95,8 @@ def decode(data: bytes) -> dict[str, Any]:
         raise Malformed("it is nested too deep") from None
     except ValueError as error:
         raise Malformed(str(error)) from None
-    found: dict[str, Any] = record
+    # Half a surrogate is no text: neither a channel of pytest-xdist nor a file takes it.
+    found: dict[str, Any] = json.loads(json.dumps(record, ensure_ascii=False).encode(errors="replace"))
     return found
 
 
@@ -140,7 +141,11 @@ def restore(item: pytest.Item, report: pytest.TestReport, record: dict[str, Any]
         "duration": report.duration,
         "start": report.start,
         "stop": report.stop,
-        "user_properties": [(name, value) for name, value in record["properties"]],
+        # The names become attributes in XML as they are.
+        "user_properties": [
+            ("".join(char if char.isprintable() else "?" for char in name), value)
+            for name, value in record["properties"]
+        ],
     }
     if record["wasxfail"] is not None:
         data["wasxfail"] = record["wasxfail"]

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
 import re
+import select
+import signal
 import subprocess
 import sys
 import tomllib
 import types
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import pytest
 
 from sandrun.testing import covered, reports
-from tests.support import CHECKOUT, WHOS, Who, a_directory, a_who, need, need_landlock
+from tests.support import CHECKOUT, WHOS, Who, a_directory, a_who, need, need_landlock, need_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,6 +173,68 @@ def test_forged(data):
 """
 
 
+ODD = (
+    FORGES.partition("@pytest")[0]
+    + """
+def report(**fields):
+    record = {"outcome": "passed", "longrepr": None, "wasxfail": None, "sections": [], "properties": [], "warnings": []}
+    return json.dumps({**record, "denied": [], "lines": [], "arcs": [], **fields}).encode()
+
+@pytest.mark.sandbox("strict")
+def test_surrogates():
+    half = "\\ud800"
+    send(report(outcome="failed", longrepr=half, sections=[(half, half)], properties=[("a\\1", half), (half, 1)]))
+
+@pytest.mark.sandbox("strict")
+def test_warnings():
+    send(report(warnings=[["UserWarning", "w", "nowhere.py", 1]] * 1007))
+
+@pytest.mark.sandbox("default")
+def test_channels():
+    written = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if int(name) > 2 and os.readlink(f"/proc/self/fd/{name}").startswith(("pipe:", "socket:")):
+                written += os.write(int(name), b"?" + bytes(8))
+        except OSError:
+            pass
+    assert not written
+
+def test_after():
+    pass
+"""
+)
+OTHERS = """
+import subprocess, threading
+import pytest
+
+@pytest.fixture
+def other():
+    made, go = [], threading.Event()
+    def act():
+        go.wait()
+        made.append(subprocess.Popen(["sleep", "60"]))
+    thread = threading.Thread(target=act)
+    thread.start()
+    yield lambda: (go.set(), thread.join())
+    go.set()
+    thread.join()
+    assert made[0].poll() is None
+    made[0].kill()
+    made[0].wait()
+
+@pytest.fixture
+def meanwhile(monkeypatch, other):
+    from sandrun.testing import body
+    read = body._read
+    monkeypatch.setattr(body, "_read", lambda *given: (other(), read(*given))[1])
+
+@pytest.mark.sandbox("strict")
+def test_body(meanwhile):
+    pass
+"""
+
+
 def pytest_as(who: Who, box: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run pytest in `box` with this plugin and no others but those named."""
     python = who.sandrun[0]
@@ -292,6 +358,52 @@ def test_forged_reports(who: Who, box: Path) -> None:
     assert set(outcomes.values()) == {"FAILED"}, done.stdout
     for word in ("before it had a report", "is no report", "nested too deep", "shape of a report", "more than 32 MiB"):
         assert word in done.stdout
+
+
+def test_odd_reports(who: Who, box: Path) -> None:
+    """What a hostile body sends breaks no channel of pytest-xdist and no file of results, and it cannot use that channel."""
+    need_landlock(1)
+    (box / "test_odd.py").write_text(ODD)
+    done = pytest_as(who, box, "-p", "xdist", "-n", "1", "-rA", "--junitxml=results.xml")
+    said = Said(done.stdout)
+    names = ("test_surrogates", "test_warnings", "test_channels", "test_after")
+    assert [said.outcomes.get(name) for name in names] == ["FAILED", "PASSED", "FAILED", "PASSED"], done.stdout
+    assert "is no report" in said.parts["test_channels"]
+    assert "7 more warnings of a confined body are not shown" in done.stdout
+    assert len(list(ElementTree.parse(box / "results.xml").iter("testcase"))) == 4
+
+
+def test_children_of_others_live_on(who: Who, box: Path) -> None:
+    """What a thread of pytest starts while the body runs is none of what the body left."""
+    need_landlock(1)
+    (box / "test_others.py").write_text(OTHERS)
+    done = pytest_as(who, box)
+    assert (done.returncode, "1 passed" in done.stdout) == (0, True), done.stdout
+
+
+def test_dies_with_pytest(tmp_path: Path) -> None:
+    """A body that became another user ends with pytest as well, although the kernel forgets that at the change."""
+    need_root()
+    need_landlock(1)
+    code = "import os, time, pytest\n@pytest.mark.sandbox('default', user='nobody')\ndef test_body():\n"
+    code += "    print('pid', os.getpid(), flush=True)\n    time.sleep(60)\n"
+    (tmp_path / "test_body.py").write_text(code)
+    words = [sys.executable, "-m", "pytest", "-s", "-p", "sandrun.pytest_plugin", "-p", "no:cacheprovider"]
+    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(CHECKOUT)}
+    with subprocess.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True) as session:
+        assert session.stdout is not None
+        found = next(filter(None, (re.search(r"pid (\d+)", line) for line in session.stdout)), None)
+        assert found, "the body said nothing"
+        pidfd = os.pidfd_open(int(found[1]))
+        session.kill()
+    try:
+        ended = select.poll()
+        ended.register(pidfd, select.POLLIN)
+        assert ended.poll(5000)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.close(pidfd)
 
 
 def test_several_processes(who: Who, box: Path) -> None:
