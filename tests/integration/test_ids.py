@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sandrun import libc
+from sandrun import libc, native
 from sandrun.primitives import ids
 from tests.integration.launching import STATUS, launched, proc_status
 from tests.support import USER_UID, Who, need_root
@@ -74,6 +74,12 @@ def test_user_cannot(who: Who) -> None:
 @pytest.mark.parametrize("name", ["set_groups", "set_gid", "set_uid"])
 def test_verified(name: str) -> None:
     """A change that did not happen is noticed, although no call failed."""
+
+    def before() -> None:
+        os.environ[native.VARIABLE] = "python"
+        os.setgroups([6])
+        setattr(ids, name, lambda plan: None)
+
     need_root()
     ran = launched(
         None,
@@ -81,7 +87,7 @@ def test_verified(name: str) -> None:
         uid=USER_UID,
         gid=USER_UID,
         set_groups=1,
-        before=lambda: (os.setgroups([6]), setattr(ids, name, lambda plan: None)),
+        before=before,
     )
     assert (ran.status, ran.step, ran.errno) == (125, "verify ids and capabilities", 0)
 
@@ -90,6 +96,7 @@ def test_the_way_back() -> None:
     """A saved uid of root, or whatever else leads back, is noticed by trying it."""
 
     def before() -> None:
+        os.environ[native.VARIABLE] = "python"
         real = os.setresuid
         ids.os = type("os", (), {**vars(os), "setresuid": lambda *uids: real(*(max(uid, -1) for uid in uids))})
         ids.os.setresuid = lambda real_uid, effective, saved: (

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sandrun import native
 from sandrun.plan.format import UNLIMITED, Plan
 from sandrun.primitives import rlimits
 from tests.integration.launching import launched
@@ -100,6 +101,8 @@ def test_the_failing_limit_is_named(who: Who) -> None:
     """When the kernel refuses a limit, the message has its name."""
 
     def before() -> None:
+        os.environ[native.VARIABLE] = "python"
+
         def refuse(number: int, limits: object) -> None:
             raise PermissionError(1, "injected")
 

@@ -384,6 +384,9 @@ def test_the_log_process_can_do_nothing(up: Start) -> None:
     group = up(command("a", "sleep 60"))
     group.wait_for("started", "a")
     pid = next(pid for pid in left("group/__main__.py") if parent(pid) == group.process.pid)
+    end = time.monotonic() + 10
+    while status_of(pid)["Seccomp"] != "2" and time.monotonic() < end:
+        time.sleep(0.05)  # it reads nothing before that
     status = status_of(pid)
     assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
     assert int(status["CapPrm"], 16) == int(status["CapEff"], 16) == 0
@@ -533,6 +536,37 @@ def test_wrong_words(who: Who) -> None:
         f'sandrun: {file}:4: command.a.reday: unknown key "reday"',
         'sandrun: hint: did you mean "ready"?',
     ]
+
+
+@as_user
+def test_too_few_descriptors(who: Who) -> None:
+    """Where the limit is too low, that is what is told."""
+    file = who.home / "group.toml"
+    file.write_text("schema = 1\n[command.a]\nargv = ['true']\nprofile = 'none'\n")
+    who.own(file)
+    for limit, status in ((128, 125), (1024, 0)):
+        done = who.run(["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", *who.sandrun, "up", file])
+        assert done.returncode == status, done.stderr
+        if status:
+            assert done.stderr.splitlines() == [
+                "sandrun: cannot run the group: Too many open files (EMFILE)",
+                "sandrun: hint: allow more of them: ulimit -n 1024",
+            ]
+
+
+def test_a_port_that_nobody_listens_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that is connected to itself, as one from the very port that is looked at, is no sign of anybody."""
+
+    class Bound(socket.socket):
+        def connect_ex(self, address: Any) -> int:
+            self.bind(address)
+            return super().connect_ex(address)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert member._connects(socket.AF_INET, "127.0.0.1", port)
+    monkeypatch.setattr(member.socket, "socket", Bound)
+    assert not member._connects(socket.AF_INET, "127.0.0.1", port)
 
 
 @as_user
