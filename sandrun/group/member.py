@@ -35,6 +35,9 @@ def high(fd: int) -> int:
     """The same under a high number, closed by execve."""
     try:
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HIGH)
+    except OSError as error:
+        # fcntl(2) says EINVAL where HIGH itself is beyond the limit.
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from error
     finally:
         os.close(fd)
 
@@ -234,7 +237,8 @@ def _connects(family: int, address: str, port: int) -> bool:
     try:
         with socket.socket(family, socket.SOCK_STREAM) as attempt:
             attempt.settimeout(LOOK_SECONDS)
-            return attempt.connect_ex((address, port)) == 0
+            # A socket that happens to get this very port is connected to itself.
+            return attempt.connect_ex((address, port)) == 0 and attempt.getsockname() != attempt.getpeername()
     except OSError as error:
         if error.errno not in (errno.EAFNOSUPPORT, errno.ENETUNREACH, errno.EADDRNOTAVAIL, None):
             raise

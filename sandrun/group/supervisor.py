@@ -5,6 +5,7 @@ It never reads what a command wrote: outputs go to the log process, readiness is
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -47,7 +48,8 @@ def supervise(group: Group, words: Sequence[str], *, as_json: bool) -> int:
             supervisor.keeps_log = member.high(os.dup(ends[first.name][fd]))
         return supervisor.run()
     except OSError as error:
-        raise SandrunError(f"cannot run the group: {report.reason(error)}") from None
+        hint = "allow more of them: ulimit -n 1024" if error.errno == errno.EMFILE else None
+        raise SandrunError(f"cannot run the group: {report.reason(error)}", hint=hint) from None
 
 
 class _Supervisor:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sandrun.group import member
 from tests.support import need_landlock, need_program
 
 if TYPE_CHECKING:
@@ -542,7 +543,7 @@ def test_wrong_words(who: Who) -> None:
 def test_too_few_descriptors(who: Who) -> None:
     """Where the limit is too low, that is what is told."""
     file = who.home / "group.toml"
-    file.write_text("schema = 1\n[command.a]\nargv = ['true']\nprofile = 'none'\n")
+    file.write_text("schema = 1\n[command.a]\nargv = ['true']\nprofile = 'strict'\n")
     who.own(file)
     for limit, status in ((128, 125), (1024, 0)):
         done = who.run(["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", *who.sandrun, "up", file])
@@ -554,18 +555,20 @@ def test_too_few_descriptors(who: Who) -> None:
             ]
 
 
+class Bound(socket.socket):
+    """A socket that happens to get the very port that it connects to."""
+
+    def connect_ex(self, address: Any) -> int:
+        self.bind(address)
+        return super().connect_ex(address)
+
+
 def test_a_port_that_nobody_listens_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A look that is connected to itself, as one from the very port that is looked at, is no sign of anybody."""
-
-    class Bound(socket.socket):
-        def connect_ex(self, address: Any) -> int:
-            self.bind(address)
-            return super().connect_ex(address)
-
+    """A look that is connected to itself is no sign of anybody."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert member._connects(socket.AF_INET, "127.0.0.1", port)
-    monkeypatch.setattr(member.socket, "socket", Bound)
+    monkeypatch.setattr(socket, "socket", Bound)
     assert not member._connects(socket.AF_INET, "127.0.0.1", port)
 
 
