@@ -277,6 +277,9 @@ def _judge_metadata(request: Request, rules: Iterable[tuple[int, int, bytes]], v
         if view is None:
             open_to_all = "chmod, chown, utime and setxattr are not covered: they work on every file that the user owns"
             request.note("filesystem.write", open_to_all)
+        elif request.draft.profile.items("broker.input"):
+            # Through the descriptor of an input, that is of the host's mount.
+            request.note("filesystem.write", "chmod, chown, utime and setxattr reach the files of inputs")
         request.draft.guards.extend(guards.subvolumes("filesystem.write"))
     else:
         request.draft.guards.extend(guards.metadata("filesystem.write"))

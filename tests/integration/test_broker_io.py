@@ -433,6 +433,24 @@ def test_an_input_cannot_be_written(area: Area) -> None:
     assert (area.box / "in").read_text() == "given"
 
 
+def test_the_mode_of_an_input(area: Area) -> None:
+    """It is out of reach of a command that may change no file; where it is not, the record says so."""
+    file = area.box / "in"
+    file.write_text("x")
+    file.chmod(0o600)
+    area.who.own(file)
+    (area.box / "work").mkdir()
+    area.who.own(area.box / "work")
+    area.profile()
+    change = "chmod 640 /proc/self/fd/$SANDRUN_IN_B"
+    for more in ((), ("-w", "work")):
+        options = (*more, "--in", "b=in")
+        area.run(change, options=options)
+        is_told = "setxattr reach the files of inputs" in area.run(change, options=(*options, "-n")).stdout
+        assert file.stat().st_mode & 0o777 == (0o640 if is_told else 0o600)
+        assert more or not is_told
+
+
 def test_what_is_changed_later_does_not_count(area: Area) -> None:
     """The command is gone, with all that it started, before its outputs are looked at: nobody changes them any more."""
     area.profile(max_size="1K")
