@@ -79,6 +79,7 @@ OTHERS: tuple[tuple[str, ...], ...] = (
     ("/",),
     ("true", "", "a\nb", "\udcff"),
 )
+EVENT = '{"sandrun": 1, "event": '
 VARYING = ("wall", "user", "system", "max_rss", "time", "started_at", "ended_at", "pid", "duration")
 
 
@@ -187,18 +188,20 @@ def told(done: subprocess.CompletedProcess[str], report: Path) -> dict[str, Any]
     lines = [plain(line) for line in done.stdout.splitlines()]
     document = json.loads(report.read_text()) if report.exists() else None
     return {
-        "seen": [line if isinstance(line, dict) else repr(line) for line in lines],
+        "seen": [repr(line) if isinstance(line, str) else line for line in lines],
         "stderr": anonymous(done.stderr).splitlines(),
         "report": strip(document),
     }
 
 
 def plain(line: str) -> Any:
-    """A line as JSON, if it is."""
+    """A line as JSON, if it is; a command that ends in the middle of one leaves an event behind its own words."""
+    text = anonymous(line)
     try:
-        return strip(json.loads(anonymous(line)))
+        return strip(json.loads(text))
     except ValueError:
-        return anonymous(line)
+        own, mark, event = text.rpartition(EVENT)
+        return [own, strip(json.loads(mark + event))] if mark and event.endswith("}") else text
 
 
 def anonymous(text: str) -> str:
