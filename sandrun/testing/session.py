@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 INSIDE = "SANDRUN_PYTEST"
-"""Set in a session that was started anew. By itself it is believed of nobody."""
+"""Set to the profile in a session that was started anew, and in what that starts. By itself it is believed of nobody."""
 CONFINED = {"NoNewPrivs": "1", "Seccomp": "2"}
 """What /proc/self/status says of every process below the launcher (proc(5))."""
 CACHE = "cache_dir=${TMPDIR}/pytest-cache"
@@ -37,7 +37,8 @@ OUTPUTS = ("xmlpath", "report_log", "log_file", "basetemp")
 
 def enter(config: pytest.Config) -> None:
     """Become the launcher with this session as its command, unless that has been done. Raises pytest.UsageError."""
-    if os.environ.get(INSIDE):
+    profile: str = config.known_args_namespace.sandbox
+    if os.environ.get(INSIDE) == profile:
         _check()
         # What pytest-cov gathers is reported by this session; beside the project it could not be kept.
         os.environ.setdefault("COVERAGE_FILE", os.path.join(tempfile.gettempdir(), ".coverage"))
@@ -49,7 +50,7 @@ def enter(config: pytest.Config) -> None:
     words = [*launcher.words(), *options(config), "--", *_python(), "-m", "pytest"]
     words += ["-o", CACHE] if config.pluginmanager.hasplugin("cacheprovider") else []
     words += map(os.fspath, config.invocation_params.args)
-    environment = {**os.environ, INSIDE: "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, INSIDE: profile, "PYTHONDONTWRITEBYTECODE": "1"}
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     try:

@@ -522,9 +522,29 @@ def test_session_says_what_was_denied(who: Who, box: Path) -> None:
 def test_session_is_not_believed(who: Who, box: Path) -> None:
     """The variable that marks a confined session does not make one."""
     (box / "test_session.py").write_text("def test(): pass\n")
-    done = pytest_as(who, box, "--sandbox=python", SANDRUN_PYTEST="1")
+    done = pytest_as(who, box, "--sandbox=python", SANDRUN_PYTEST="python")
     assert done.returncode == 4
     assert "the session is not confined" in done.stderr
+
+
+def test_session_within_a_session(who: Who, box: Path) -> None:
+    """A session that is started by a confined one is not taken for confined by another profile, which it is not."""
+    need_landlock(1)
+    (box / "inner").mkdir()
+    (box / "inner" / "test_inner.py").write_text(
+        "import socket, pytest\ndef test():\n    pytest.raises(OSError, socket.socket, socket.AF_UNIX)\n"
+    )
+    (box / "test_session.py").write_text(
+        "import socket, subprocess, sys\ndef test():\n    socket.socket(socket.AF_UNIX).close()\n"
+        "    words = [sys.executable, '-m', 'pytest', '-p', 'sandrun.pytest_plugin', '-p', 'no:cacheprovider', 'inner']\n"
+        "    same = subprocess.run([*words, '--sandbox=python'], capture_output=True, text=True)\n"
+        "    assert 'confined by python' in same.stdout and same.returncode == 1\n"
+        "    other = subprocess.run([*words, '--sandbox=strict'], capture_output=True, text=True)\n"
+        "    assert 'confined by strict' not in other.stdout or not other.returncode, other.stdout\n"
+    )
+    (box / "pytest.ini").write_text("[pytest]\nsandbox_options = --unix=@all\n")
+    done = pytest_as(who, box, "--sandbox=python", "test_session.py")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_session_is_not_measured_from_outside(tmp_path: Path) -> None:
