@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +71,36 @@ def test_an_example_without_namespaces(name: str, who: Who, clone: Path) -> None
     if who.is_root:
         pytest.skip("root needs no user namespace")
     check(name, who, clone, need_program("bwrap"), "--unshare-user", "--disable-userns", "--dev-bind", "/", "/")
+
+
+def header(name: str, size: int, *, mode: int = 0o644, field: bytes = b"") -> bytes:
+    """A header of tar(5); `field` is written for the size instead."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, mode
+    raw = bytearray(info.tobuf(tarfile.USTAR_FORMAT))
+    raw[124:136] = field or raw[124:136]
+    raw[148:156] = b" " * 8
+    raw[148:156] = b"%06o\0 " % sum(raw)
+    return bytes(raw)
+
+
+PLANTED = header("planted", 2, mode=0o4755) + b"hi".ljust(512, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("archive", "why"),
+    [
+        (header("a", 1024) + PLANTED, ""),
+        (header("a", 1024, field=b"00000_02000\0") + PLANTED, "a: a header that others may read otherwise"),
+        (header("a", 0) + bytes(512) + PLANTED, "something behind its end"),
+        (b"", "no tar: empty file"),
+    ],
+)
+def test_an_archive_means_one_thing(archive: bytes, why: str) -> None:
+    """What the validator of archives takes for content no other reader takes for a member."""
+    check_tar = [sys.executable, "-I", "-S", HERE / "untrusted-archive/check.py"]
+    done = subprocess.run(check_tar, input=archive + bytes(1024) * bool(archive), capture_output=True, check=False)
+    assert (done.returncode, done.stderr.decode().replace("'", "").strip()) == (int(bool(why)), why)
 
 
 def check(name: str, who: Who, clone: Path, *inside: str) -> None:
