@@ -29,7 +29,11 @@ _MARGIN = 5.0
 """Seconds for sandrun itself to start, and to end what does not end."""
 _MOST_SAID = 4096
 _LOOK = 0.1
-_START = "import sys; sys.path.append(sys.argv.pop(1)); from sandrun.__main__ import main; main()"
+_START = (
+    "import sys; sys.path.append(sys.argv.pop(1)); from sandrun import libc; "
+    "libc.prctl(libc.PR_SET_PDEATHSIG, libc.SIGALRM); from sandrun.__main__ import main; main()"
+)
+"""If this process is killed, the validator ends with it."""
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGALRM)
 """Signals that ask the launcher to end: they are blocked while it supervises, and pending here."""

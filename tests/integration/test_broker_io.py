@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -314,6 +315,37 @@ def test_asked_to_end_while_a_validator_runs(area: Area) -> None:
     assert process.returncode == REFUSED
     assert "sandrun was asked to end" in stderr
     assert area.left() == {}
+
+
+def test_killed_while_a_validator_runs(area: Area) -> None:
+    """Nothing is left of the validator."""
+    mark = f"mark-{os.urandom(8).hex()}".encode()
+    area.profile(validator=["sh", "-c", "while :; do :; done", mark.decode()], validator_timeout="60s")
+    words = [*area.who.sandrun, "-p", "./p.toml", "--", "sh", "-c", "echo x >&$SANDRUN_OUT_A"]
+    with area.who.popen(words, cwd=area.box, env=area.env, stdin=-1, stderr=-1) as process:
+        assert wait_for(lambda: len(running(mark)) >= 2), "sandrun and its command"
+        process.kill()
+    assert wait_for(lambda: not running(mark))
+    assert area.left() == {}
+
+
+def running(mark: bytes) -> list[str]:
+    """The processes with this word on their command line."""
+    found = []
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+            if mark in file.read().split(b"\0"):
+                found.append(pid)
+    return found
+
+
+def wait_for(is_so: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 10
+    while not is_so():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 @pytest.mark.parametrize("how", ["removed", "exchanged", "link", "closed"])
