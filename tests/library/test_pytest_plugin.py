@@ -111,6 +111,11 @@ def test_lingers(tmp_path):
         os.setsid()
         os.execvp("sleep", ["sleep", "1007"])
 
+@strict
+def test_replaces(monkeypatch):
+    monkeypatch.setattr(os, "_exit", None)
+    monkeypatch.setattr(os, "write", None)
+
 @pytest.mark.sandbox("none", read=["."])
 def test_environment():
     assert "TOKEN" not in os.environ and "PATH" in os.environ
@@ -289,6 +294,7 @@ def said(request: pytest.FixtureRequest) -> Iterator[Said]:
             "test_recwarn",
             "test_property",
             "test_lingers",
+            "test_replaces",
             "test_environment",
         ),
         *("test_private_directories", "TestOfUnittest::test_method", "test_ordinary"),
