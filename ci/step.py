@@ -70,8 +70,8 @@ def launch(inputs: dict[str, str], script: str, report: str) -> list[str]:
     words = ["sandrun"]
     for name in inputs["PROFILE"].split():
         words += ["--profile", name]
-    for name in BELIEVED:
-        words += ["--deny-write", f"{name}?"]
+    for name in (top + name for top in tops() for name in BELIEVED):
+        words += ["--deny-write", f"{literal(name)}?"]
     for name in FILES:
         if os.environ.get(name):
             words += ["--deny", f"{literal(os.environ[name])}?"]
@@ -84,10 +84,16 @@ def literal(path: str) -> str:
     return WILD.sub(r"[\g<0>]", path)
 
 
+def tops() -> list[str]:
+    """The working directory and, if that is another, the workspace: what to put before the name of a file in there."""
+    workspace = os.environ.get("GITHUB_WORKSPACE")
+    return ["", *([f"{workspace}/"] if workspace and not os.path.samefile(workspace, ".") else [])]
+
+
 def tokens() -> list[str]:
-    """The settings of git, below the working directory, that have a token in them."""
+    """The settings of git, of the working directory and of the workspace, that have a token in them."""
     found = []
-    for folder, _, files in os.walk(".git"):
+    for folder, _, files in (place for top in tops() for place in os.walk(f"{top}.git")):
         if "config" in files and TOKEN.search(Path(folder, "config").read_bytes()):
             found.append(f"{folder}/config")
     return found

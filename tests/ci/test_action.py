@@ -225,6 +225,24 @@ def test_names_of_submodules_hide_no_token(runner: Runner) -> None:
     assert "c*$d" in ended.output
 
 
+def test_the_workspace_around_the_working_directory(runner: Runner) -> None:
+    """Where a profile grants more than the working directory, the workspace's token and hooks are still kept."""
+    need_namespaces(runner.who)
+    runner.checkout(token="c2VjcmV0")
+    inner = runner.workspace / "inner"
+    inner.mkdir()
+    (runner.workspace / "beside").write_text("beside")
+    runner.who.own(inner)
+    run = (
+        "cat ../beside; if cat ../.git/config || echo x >../.git/hooks/post-checkout; then exit 1; fi; echo x >../made"
+    )
+    inputs = {"profile": "offline", "working-directory": str(inner)}
+    ended = runner.use(run=run, options=f"--write {shlex.quote(str(runner.workspace))}", **inputs)
+    assert ended.status == 0, ended.output
+    assert "beside" in ended.output
+    assert (runner.workspace / "made").exists(), "all else there is granted"
+
+
 def test_the_word_to_listen_again_cannot_be_read(runner: Runner) -> None:
     """The pipe to the runner, in which the word may still be, is none that the step could read from."""
     context = {"inputs.run": f"{PYTHON} -I -c '{LISTENING}'", "inputs.profile": "ci-test", "inputs.shell": "sh"}
