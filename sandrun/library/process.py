@@ -7,7 +7,8 @@ import signal
 import subprocess
 from typing import IO, TYPE_CHECKING, Any
 
-from sandrun.library.start import Start, pipe
+from sandrun.library.quick import end
+from sandrun.library.start import Start, pipe, youngest
 from sandrun.library.status import Status
 
 if TYPE_CHECKING:
@@ -58,9 +59,10 @@ class Popen(subprocess.Popen[Any]):
         start = Start(args, profile, overrides, env, pass_fds, (*_extra, *(EXPLAIN if explain else ())))
         read, write = pipe()
         self._status = Status(read)
+        words = start.words(write)
         try:
             super().__init__(
-                start.words(write),
+                words,
                 bufsize=bufsize,
                 stdin=stdin,
                 stdout=stdout,
@@ -75,10 +77,14 @@ class Popen(subprocess.Popen[Any]):
                 process_group=process_group,
             )
         except BaseException:
+            os.close(write)
+            write = -1
+            self._end_begun(words)
             self._status.close()
             raise
         finally:
-            os.close(write)
+            if write >= 0:
+                os.close(write)
             start.close()
         self.args = args
         try:
@@ -165,6 +171,12 @@ class Popen(subprocess.Popen[Any]):
         except subprocess.TimeoutExpired:
             super().send_signal(signal.SIGKILL)
             self.wait()
+
+    def _end_begun(self, words: list[str]) -> None:
+        """End the launcher that an interrupt has left, whether its process id is known or not."""
+        if self._raw is None and self._status.is_heard():
+            end(getattr(self, "pid", None) or youngest(words))
+            self._raw = -signal.SIGKILL
 
     def _abandon(self) -> None:
         """End what was begun, in a constructor that fails."""

@@ -7,7 +7,9 @@ what cannot take time is called with the lock held, and events are left in a mem
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import functools
 import os
 import select
 import signal
@@ -44,18 +46,22 @@ def run(start: Start) -> tuple[int | None, bytes] | None:
             return None  # this process has closed its own, and the launcher would put a device in the place
         kept = start.fds(events)
         words = start.words(events, launcher.front(kept))
+        # From a descriptor to itself: it stays open in the child alone, whatever other threads start meanwhile.
+        actions = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in kept]
+        spawn = functools.partial(os.posix_spawn, file_actions=actions, setsigdef=RESTORED)
+        pids: list[int] = []
         try:
-            pid = os.posix_spawn(
-                words[0],
-                words,
-                os.environ,
-                # From a descriptor to itself: it stays open in the child alone, whatever other threads start meanwhile.
-                file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in kept],
-                setsigdef=RESTORED,
-            )
+            # In one step of the interpreter: an interrupt that comes meanwhile is raised once the process id is known.
+            pids.extend(map(spawn, words[:1], [words], [os.environ]))
+            return _ended(pids[0]), _content(events)
         except (FileNotFoundError, PermissionError):
-            return None
-        return _ended(pid), _content(events)
+            if not pids:
+                return None
+            raise
+        except BaseException:
+            for pid in pids:
+                end(pid)
+            raise
     finally:
         if _held("close", events) < 0:
             os.close(events)
@@ -66,14 +72,16 @@ def _ended(pid: int) -> int | None:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     except ChildProcessError:
         return None  # somebody else has waited for it, or the kernel, where SIGCHLD is ignored
-    except BaseException:
-        _end(pid)
-        raise
 
 
-def _end(pid: int) -> None:
-    """Have the launcher end the command and all that it started; kill it itself if it does not."""
-    handle = os.pidfd_open(pid)
+def end(pid: int) -> None:
+    """Have the launcher end the command and all that it started; kill it itself if it does not. 0 is none."""
+    if not pid:
+        return
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return  # it has been waited for
     try:
         os.kill(pid, END)
         os.kill(pid, signal.SIGCONT)  # a stopped launcher hears nothing
@@ -81,7 +89,8 @@ def _end(pid: int) -> None:
         poll.register(handle, select.POLLIN)
         if not poll.poll(LAUNCHER_MS):
             os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
     finally:
         os.close(handle)
 

@@ -38,6 +38,22 @@ def above_standard(fd: int) -> int:
         os.close(fd)
 
 
+def youngest(words: Sequence[str]) -> int:
+    """The child that was started last with these words, 0 if there is none: an interrupt has lost its process id."""
+    # Without those that start the launcher, which may have executed Python by now.
+    line = b"".join(os.fsencode(word) + b"\0" for word in words[words.index("--status-fd") :])
+    found = [(0, 0)]
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as file, open(f"/proc/{name}/stat", "rb") as status:
+                fields = status.read().rpartition(b")")[2].split()  # proc_pid_stat(5), from the third one on
+                if int(fields[1]) == os.getpid() and file.read().endswith(line):
+                    found.append((int(fields[19]), int(name)))
+        except OSError:
+            continue  # it has ended
+    return max(found)[1]
+
+
 class Start:
     """The words of a launch, and what it must inherit. Close it once the launcher runs."""
 

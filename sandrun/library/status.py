@@ -110,6 +110,12 @@ class Status:
         self.feed(data)
         return bool(data) and not self.is_decided()
 
+    def is_heard(self) -> bool:
+        """Whether somebody may still write events: with the caller's own end closed, whether a launcher was started."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        return not any(events & select.POLLHUP for _, events in poll.poll(0))
+
     def wait(self, pid: int) -> None:
         """Block until it is decided, or the launcher `pid`, a child of this process, has ended.
 

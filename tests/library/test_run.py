@@ -510,6 +510,28 @@ def test_ignored_children(executor: str, tmp_path: Path) -> None:
     assert in_child(launches) == (3, 4, -9)
 
 
+@pytest.mark.parametrize("options", [{}, {"stdout": -1}], ids=("plain", "captured"))
+def test_an_interrupt_while_it_starts(options: dict[str, Any], executor: str) -> None:
+    """Whenever it comes, also before anybody knows the launcher's process id, nothing is left running."""
+
+    def launches() -> tuple[int, set[int]]:
+        count = 0
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        for at in range(60):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.00005 * (at + 1))
+                sandrun.run(["sleep", "60"], **options)
+            except KeyboardInterrupt:
+                count += 1
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        left = set(descendants())
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        return count, left
+
+    assert in_child(launches) == (60, set())
+
+
 def test_mistakes_in_a_dict() -> None:
     """Are named by their key: there is no file."""
     with pytest.raises(sandrun.ProfileError) as caught:
