@@ -76,21 +76,16 @@ class Popen(subprocess.Popen[Any]):
                 start_new_session=start_new_session,
                 process_group=process_group,
             )
+            begun, write = write, -1
+            os.close(begun)
+            start.close()
+            self.args = args
+            self._status.wait(self.pid)
         except BaseException:
-            os.close(write)
-            write = -1
-            self._end_begun(words)
-            self._status.close()
-            raise
-        finally:
             if write >= 0:
                 os.close(write)
             start.close()
-        self.args = args
-        try:
-            self._status.wait(self.pid)
-        except BaseException:
-            self._abandon()
+            self._abandon(words)
             raise
         if not self._status.started:
             self._close_pipes()
@@ -172,21 +167,21 @@ class Popen(subprocess.Popen[Any]):
             super().send_signal(signal.SIGKILL)
             self.wait()
 
-    def _end_begun(self, words: list[str]) -> None:
-        """End the launcher that an interrupt has left, whether its process id is known or not."""
-        if self._raw is None and self._status.is_heard():
-            end(getattr(self, "pid", None) or youngest(words))
-            self._raw = -signal.SIGKILL
-
-    def _abandon(self) -> None:
-        """End what was begun, in a constructor that fails."""
+    def _abandon(self, words: list[str]) -> None:
+        """End what was begun, in a constructor that fails, whether its process id is known or not."""
         try:
-            self.end()
+            pid = getattr(self, "pid", None)
+            if self._raw is None and self._status.is_heard():
+                end(pid or youngest(words))
+                self._raw = -signal.SIGKILL
+            elif pid:
+                self.end()
         finally:
             self._close_pipes()
             self._status.close()
 
     def _close_pipes(self) -> None:
-        for stream in (self.stdin, self.stdout, self.stderr):
+        for name in ("stdin", "stdout", "stderr"):
+            stream = getattr(self, name, None)  # not there yet, if the constructor failed early
             if stream:
                 stream.close()
