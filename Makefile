@@ -31,7 +31,7 @@ check: ## Format, lint, types, unit, golden and docs tests; under a minute, with
 
 test: ## Everything, as root and as an ordinary user where the caller is root
 	@tools/setup.sh run test
-	$(PY) -m pytest -q -n 2 $(TESTS)
+	$(PY) -m pytest -q -n 3 $(TESTS)
 
 test-executors: ## What executes a launch, by Python too
 	SANDRUN_EXECUTOR=python $(PY) -m pytest -q -n 2 tests/escape tests/integration/test_tree_kill.py \

@@ -178,6 +178,10 @@ def _read(fd: int, size: int) -> bytes:
 
 
 def _send(fd: int, data: bytes) -> None:
+    """Write all of it. If nobody waits for it any more, the process ends without a word."""
     view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+    try:
+        while view:
+            view = view[os.write(fd, view) :]
+    except BrokenPipeError:
+        os._exit(0)

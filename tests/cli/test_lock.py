@@ -269,8 +269,8 @@ def test_what_was_denied_is_held_with_explain(who: Who, box: Path, app: Path) ->
     os.close(writer)
     assert done.returncode == 123, done.stderr
     with open(reader) as file:
-        end = json.loads(file.readlines()[-1])
-    assert (end["event"], end["status"], end["signal"]) == ("exit", 123, 0)
+        (end,) = (event for event in map(json.loads, file) if event["event"] == "exit")
+    assert (end["status"], end["signal"]) == (123, 0)
     assert "sandrun: + was denied: read ~/.secret\n" in done.stderr
     assert "+ was denied: read ~/.netrc" not in done.stderr
     done = sandrun("--locked", "-p", "./app.toml", "--", "touch", "ran", who=who, cwd=box)
