@@ -9,14 +9,13 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from sandrun.library.process import END, EXPLAIN, LAUNCHER_SECONDS
 from sandrun.library.start import Start, pipe
-from sandrun.library.status import Status
+from sandrun.library.status import Status, Told
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping
     from types import TracebackType
 
     from sandrun.library.start import Argument
-    from sandrun.library.status import Denial, Enforcement, Resources
     from sandrun.library.words import Source
 
 T = TypeVar("T")
@@ -24,7 +23,7 @@ LIMIT = 65536
 """As asyncio's: how much a stream buffers, and the longest line."""
 
 
-class Process:
+class Process(Told):
     """A confined command, with the methods and attributes of `asyncio.subprocess.Process`.
 
     `communicate` that is cancelled ends the whole tree; `wait` that is cancelled does not, so that a command can be given
@@ -51,31 +50,6 @@ class Process:
     def ending(self) -> str | None:
         """As `Popen.ending`."""
         return None if self.returncode is None else self._status.ending()
-
-    @property
-    def enforcement(self) -> tuple[Enforcement, ...]:
-        """What is enforced on the command, and by what."""
-        return self._status.enforcement()
-
-    @property
-    def resources(self) -> Resources:
-        """What the run used, once it is over."""
-        return self._status.resources()
-
-    @property
-    def denials(self) -> tuple[Denial, ...] | None:
-        """What the command was refused, once it is over; None without `explain=True`."""
-        return self._status.denials()
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """As `Popen.warnings`."""
-        return self._status.warnings()
-
-    @property
-    def command_pid(self) -> int | None:
-        """The process id of the command itself, as this process sees it."""
-        return self._status.command_pid()
 
     async def wait(self) -> int:
         """Wait for the command to end; its `returncode`."""

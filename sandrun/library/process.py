@@ -9,13 +9,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 from sandrun.library.quick import end
 from sandrun.library.start import Start, pipe, youngest
-from sandrun.library.status import Status
+from sandrun.library.status import Status, Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sandrun.library.start import Argument
-    from sandrun.library.status import Denial, Enforcement, Resources
     from sandrun.library.words import Source
 
 END = signal.SIGALRM
@@ -25,7 +24,7 @@ LAUNCHER_SECONDS = 10.0
 """How long a launcher may take for that before it is killed itself."""
 
 
-class Popen(subprocess.Popen[Any]):
+class Popen(Told, subprocess.Popen[Any]):
     """A command that runs confined, with the methods and attributes of `subprocess.Popen`.
 
     `args` is the command; `profile` and `overrides` are as for `sandrun.run`. The constructor returns when the command
@@ -118,31 +117,6 @@ class Popen(subprocess.Popen[Any]):
             return None
         self._status.finish()
         return self._status.ending()
-
-    @property
-    def enforcement(self) -> tuple[Enforcement, ...]:
-        """What is enforced on the command, and by what."""
-        return self._status.enforcement()
-
-    @property
-    def resources(self) -> Resources:
-        """What the run used, once it is over."""
-        return self._status.resources()
-
-    @property
-    def denials(self) -> tuple[Denial, ...] | None:
-        """What the command was refused, once it is over; None without `explain=True`."""
-        return self._status.denials()
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the command line would have warned of: protections that may be lost, and are."""
-        return self._status.warnings()
-
-    @property
-    def command_pid(self) -> int | None:
-        """The process id of the command itself, as this process sees it."""
-        return self._status.command_pid()
 
     # --- signals ---
 

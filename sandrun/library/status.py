@@ -287,3 +287,34 @@ def rebuilt(kind: str, lines: list[str], status: int) -> SandrunError:
     if status != EXIT_SANDRUN:
         error.status = status
     return error
+
+
+class Told:
+    """What a running or ended command has from its launcher, by its `Status`."""
+
+    _status: Status
+
+    @property
+    def enforcement(self) -> tuple[Enforcement, ...]:
+        """What is enforced on the command, and by what."""
+        return self._status.enforcement()
+
+    @property
+    def resources(self) -> Resources:
+        """What the run used, once it is over."""
+        return self._status.resources()
+
+    @property
+    def denials(self) -> tuple[Denial, ...] | None:
+        """What the command was refused, once it is over; None without `explain=True`."""
+        return self._status.denials()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the command line would have warned of: protections that may be lost, and are."""
+        return self._status.warnings()
+
+    @property
+    def command_pid(self) -> int | None:
+        """The process id of the command itself, as this process sees it."""
+        return self._status.command_pid()
