@@ -247,9 +247,9 @@ struct job *job_prepare(const struct plan *plan, const struct watch *watch, char
     return job;
 }
 
-bool job_finish(const struct job *job)
+bool job_finish(const struct job *job, enum share share)
 {
-    return job->ruleset_fd < 0 || rules_fill(job->ruleset_fd, job->plan, job->private);
+    return !job->watch->go || job->ruleset_fd < 0 || rules_fill(job->ruleset_fd, job->plan, job->private, share);
 }
 
 void job_close(struct job *job)
@@ -329,8 +329,8 @@ static bool start_init(struct job *job)
     return command == 0;
 }
 
-/* Wait until the parent has asked again what the plan was made from, and filled the ruleset. It does so while this
- * process makes namespaces, which are nobody's business but its own; files and the command are not touched before. */
+/* Wait until the parent has asked again what the plan was made from. It does so while this process does what is nobody's
+ * business but its own: no file is made and no command executed before. */
 static bool await_go(struct job *job)
 {
     char byte;
@@ -343,7 +343,7 @@ static bool view(struct job *job)
 {
     const struct strings *overlays = job->given ? &job->given->overlays : NULL;
     if (job->plan->view.count)
-        return await_go(job) &&
+        return (!view_makes_files(job->plan) || await_go(job)) &&
                view_make(job->plan, job->private, overlays, job->ruleset_fd, &job->argument);
     if (!(job->plan->namespaces & CLONE_NEWNS))
         return true;
@@ -548,7 +548,8 @@ void child_walk(struct job *job)
 {
     if (job->given && !(job->plan->namespaces & FORKING))
         fork_once(job);
-    struct told told = child_become(job);
+    /* While this is still the parent's namespace. Where it fails nobody asks which step it was. */
+    struct told told = job_finish(job, SECOND_HALF) ? child_become(job) : (struct told){0, errno, 0};
     tell(job, told.step, told.number, told.argument);
     for (;;)
         job->call(SYS_exit_group, 125, 0, 0, 0, 0, 0);

@@ -100,10 +100,10 @@ struct looks {
     uint16_t slots[SLOTS];
 };
 
-static struct look look(const char *path, int flags)
+static struct look look(int directory, const char *path, int flags)
 {
     struct stat found;
-    if (fstatat(AT_FDCWD, path, &found, flags) < 0)
+    if (fstatat(directory, path, &found, flags) < 0)
         return (struct look){0};
     /* How many directories a directory has is of no interest, and changes. */
     uint32_t links = S_ISDIR(found.st_mode) ? 0 : (uint32_t)found.st_nlink;
@@ -111,7 +111,8 @@ static struct look look(const char *path, int flags)
                          nanoseconds(found.st_ctim)};
 }
 
-static struct look look_once(struct looks *looks, const char *path)
+/* `name` is where to look from the directory, which is what `path` is: the shorter, the faster. */
+static struct look look_once_at(struct looks *looks, const char *path, int directory, const char *name)
 {
     uint32_t hash = 2166136261u; /* FNV-1a */
     const char *end = path;
@@ -122,7 +123,7 @@ static struct look look_once(struct looks *looks, const char *path)
         slot = slot + 1 < looks->slots + SLOTS ? slot + 1 : looks->slots;
     if (*slot)
         return looks->at[*slot - 1];
-    struct look found = look(path, AT_SYMLINK_NOFOLLOW);
+    struct look found = look(directory, name, AT_SYMLINK_NOFOLLOW);
     if (looks->count < MOST_LOOKS) {
         size_t size = (size_t)(end - path) + 1;
         found.path = memcpy(must_alloc(size, 1), path, size);
@@ -130,6 +131,11 @@ static struct look look_once(struct looks *looks, const char *path)
         *slot = (uint16_t)looks->count;
     }
     return found;
+}
+
+static struct look look_once(struct looks *looks, const char *path)
+{
+    return look_once_at(looks, path, AT_FDCWD, path);
 }
 
 static void forget(struct looks *looks)
@@ -223,7 +229,7 @@ static bool is_as_stamped(const struct fact *fact, struct looks *looks)
         return false;
     struct look found = look_once(looks, fact->name);
     if (S_ISLNK(found.mode))
-        found = look(fact->name, 0);
+        found = look(AT_FDCWD, fact->name, 0);
     const uint64_t stamp[3] = {found.device, found.inode, found.changed};
     return found.mode != 0 && memcmp(fact->value + 1, stamp, STAMP) == 0;
 }
@@ -235,29 +241,35 @@ static void add_mode(struct answer *answer, int directory, const char *name)
     add_u32(answer, fstatat(directory, name, &found, AT_SYMLINK_NOFOLLOW) < 0 ? 0 : found.st_mode);
 }
 
-/* The modes of the names that were recorded, as far as that is whole. By paths: most directories have so few names that
- * opening and closing each would take longer than looking up longer paths. */
+/* The modes of the names that were recorded, as far as that is whole. */
 static void ask_same_names(struct answer *answer, const struct fact *fact, struct looks *looks)
 {
+    enum { MANY = 256 }; /* bytes of names for which opening and closing the directory takes less than is saved */
     char path[PATH_MAX + 1 + NAME_MAX + 1];
     const uint8_t *at = fact->value + NAMES, *end = fact->value + fact->size;
     const uint8_t *mode;
     uint32_t known;
     if (fact->name_size >= PATH_MAX)
         return;
+    int directory = fact->size > MANY ? open(fact->name, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
     memcpy(path, fact->name, fact->name_size);
     path[fact->name_size] = '/';
+    char *name = path + fact->name_size + 1;
     while ((mode = memchr(at, 0, (size_t)(end - at))) != NULL && end - ++mode >= (ptrdiff_t)sizeof known) {
         size_t size = (size_t)(mode - at);
         if (size > NAME_MAX + 1)
-            return;
-        memcpy(path + fact->name_size + 1, at, size);
+            break;
+        memcpy(name, at, size);
         memcpy(&known, mode, sizeof known);
         add(answer, at, size);
         /* The mode of a link is the same for ever (symlink(7)). */
-        add_u32(answer, S_ISLNK(known) ? known : look_once(looks, path).mode);
+        if (!S_ISLNK(known))
+            known = directory < 0 ? look_once(looks, path).mode : look_once_at(looks, path, directory, name).mode;
+        add_u32(answer, known);
         at = mode + sizeof known;
     }
+    if (directory >= 0)
+        (void)close(directory);
 }
 
 static void list_names(struct answer *answer, const struct fact *fact)
@@ -460,7 +472,7 @@ static bool ask(struct answer *answer, const struct fact *fact, struct bytes sal
         add_look(answer, look_once(looks, fact->name));
         return true;
     case STAT:
-        add_look(answer, look(fact->name, 0));
+        add_look(answer, look(AT_FDCWD, fact->name, 0));
         return true;
     case READLINK:
         ask_readlink(answer, fact->name);

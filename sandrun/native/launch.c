@@ -250,8 +250,8 @@ static bool is_still_current(struct launch *launch)
 
 /* Fork, and return when the command runs.
  *
- * Making namespaces takes the child as long as this process the rest of what has to be done before: asking the facts again
- * and filling the ruleset. So both do it at once, and the child waits for this process to be done. */
+ * Asking the facts again takes this process about as long as the namespaces and the view take the child. So both do it at
+ * once, and half of the ruleset each; then the child waits for this process to be done. */
 static bool start(struct launch *launch, struct watch *watch, const struct strings *private, struct child *child)
 {
     int ends[2], go[2];
@@ -269,7 +269,7 @@ static bool start(struct launch *launch, struct watch *watch, const struct strin
     (void)close(ends[1]);
     bool forked = job && child->pid > 0;
     /* The other end stays open here meanwhile: nobody there is no reason for SIGPIPE. */
-    bool ready = forked && is_still_current(launch) && job_finish(job) && write(go[1], "", 1) == 1;
+    bool ready = forked && is_still_current(launch) && job_finish(job, FIRST_HALF) && write(go[1], "", 1) == 1;
     (void)close(go[0]);
     (void)close(go[1]);
     if (job)

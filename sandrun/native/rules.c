@@ -156,21 +156,22 @@ static bool add_path(int ruleset_fd, const struct rule *rule, const struct ident
     return is_granted;
 }
 
-bool rules_fill(int ruleset_fd, const struct plan *plan, const struct strings *private)
+bool rules_fill(int ruleset_fd, const struct plan *plan, const struct strings *private, enum share share)
 {
+    const size_t count = plan->path_rules.count, half = count / 2;
     struct identities holes;
     bool same_user = plan->uid == KEEP || plan->uid == (int64_t)geteuid() || plan->id_helpers.count;
     if (!identify(&plan->holes, same_user, &holes))
         return false;
-    for (size_t at = 0; at < plan->path_rules.count; at++) {
+    for (size_t at = share == SECOND_HALF ? half : 0; at < (share == FIRST_HALF ? half : count); at++) {
         if (!add_path(ruleset_fd, &plan->path_rules.at[at], &holes))
             return false;
     }
-    for (size_t at = 0; at < private->count; at++) {
+    for (size_t at = 0; at < private->count && share != FIRST_HALF; at++) {
         if (!add_path(ruleset_fd, &(struct rule){plan->private_access, KIND_DIRECTORY, private->at[at]}, &holes))
             return false;
     }
-    for (size_t at = 0; at < plan->port_rules.count; at++) {
+    for (size_t at = 0; at < plan->port_rules.count && share != FIRST_HALF; at++) {
         const uint64_t rule[] = {plan->port_rules.at[at].first, plan->port_rules.at[at].second};
         const int net_port = 2; /* LANDLOCK_RULE_NET_PORT */
         if (syscall(SYS_landlock_add_rule, ruleset_fd, net_port, rule, 0) != 0)
@@ -195,7 +196,7 @@ int rules_begin(const struct plan *plan)
 int rules_create(const struct plan *plan, const struct strings *private)
 {
     int ruleset_fd = rules_begin(plan);
-    if (ruleset_fd >= 0 && !rules_fill(ruleset_fd, plan, private)) {
+    if (ruleset_fd >= 0 && !rules_fill(ruleset_fd, plan, private, ALL)) {
         close(ruleset_fd);
         return -2;
     }

@@ -104,14 +104,16 @@ bool given_read(const uint8_t *data, size_t size, struct given *given);
 /* Map a sealed memfd, and close it: should the command be promised its number, it must not be there. NULL: it is none. */
 void *sealed_document(const char *number, size_t *size);
 
+enum share { ALL, FIRST_HALF, SECOND_HALF }; /* of the rules, where parent and child fill a ruleset together */
+
 /* Prepare in the parent all that the child needs: descriptors, ruleset, vectors. `private` are the directories of
- * plan.private_dirs. NULL if anything is not as the plan says (a path gone, a hole, no such right): then nothing is left. */
+ * plan.private_dirs. NULL if anything is not as the plan says (a path gone, a hole, no such right): then nothing is left.
+ * Where the child waits for a byte, it has yet to fill half of the ruleset, and so has the parent. */
 struct job *job_prepare(const struct plan *plan, const struct watch *watch, char **environment,
                         const struct strings *private, int error_fd);
+bool job_finish(const struct job *job, enum share share);
 /* The same by what a supervisor in Python gave, in the child itself. */
 struct job *job_of(const struct given *given);
-/* Where the child waits for a byte, the rest, after the fork and before that byte. False: not as the plan says. */
-bool job_finish(const struct job *job);
 /* Whether execve(2) closes the descriptors of plan.hold; false if they are not there. */
 bool hold_close_on_exec(const struct plan *plan, bool on);
 /* The descriptors that the parent closes after the fork. */
@@ -129,9 +131,10 @@ const char *step_name(int step);
 /* `overlays`: two directories for each. errno is set. */
 bool view_make(const struct plan *plan, const struct strings *private, const struct strings *overlays, int ruleset_fd,
                int *at);
+bool view_makes_files(const struct plan *plan); /* which may be the host's, unlike mounts */
 int rules_create(const struct plan *plan, const struct strings *private); /* ruleset fd; -1 none; -2 cannot */
 int rules_begin(const struct plan *plan);    /* the same without a rule, to be filled */
-bool rules_fill(int ruleset_fd, const struct plan *plan, const struct strings *private);
+bool rules_fill(int ruleset_fd, const struct plan *plan, const struct strings *private, enum share share);
 int rules_create_empty(void);                /* handles all this kernel knows, grants nothing; -1 no Landlock; -2 cannot */
 bool rules_grant_view(int ruleset_fd, const struct rules *rules); /* on what is in the view now; errno is set */
 int open_path(const char *path);             /* O_PATH, no symbolic link followed anywhere; -1 and errno */

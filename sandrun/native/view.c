@@ -281,6 +281,16 @@ static bool needs_no_mount(uint64_t operation)
     return operation == VIEW_TREE || operation == VIEW_DIRECTORY || operation == VIEW_FILE || operation == VIEW_SYMLINK;
 }
 
+bool view_makes_files(const struct plan *plan)
+{
+    for (size_t at = 0; at < plan->view.count; at++) {
+        uint64_t operation = plan->view.at[at].operation;
+        if (operation == VIEW_DIRECTORY || operation == VIEW_FILE || operation == VIEW_SYMLINK)
+            return true;
+    }
+    return plan->private_dirs.count > 0;
+}
+
 /* A path of the host as it is in the view's root. */
 static const char *inside_view(const struct plan *plan, const char *path)
 {
