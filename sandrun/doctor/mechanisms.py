@@ -10,7 +10,7 @@ from sandrun.dryrun import WAYS
 from sandrun.kernel import FILTERING, NAMESPACES, OUTER_FILTER, why_no_namespaces
 from sandrun.plan.filesystem import NO_LANDLOCK
 from sandrun.primitives import caps, landlock
-from sandrun.primitives.cgroup_probe import KILLER
+from sandrun.primitives.cgroup_place import KILLER
 
 if TYPE_CHECKING:
     from sandrun.doctor.probes import Facts, Trial

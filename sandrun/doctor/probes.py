@@ -23,6 +23,7 @@ from sandrun.primitives.landlock import FS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from sandrun.primitives.cgroup_place import Cgroup
     from sandrun.profile.model import Value
 
     Step = tuple[str, Callable[[], object]]
@@ -60,7 +61,7 @@ class Facts(NamedTuple):
     notify: Trial
     ids: Trial
     namespaces: tuple[tuple[str, Trial], ...]
-    cgroup: cgroup_probe.Cgroup
+    cgroup: Cgroup
     lsm: tuple[str, ...] = ()
     label: str = ""
     no_new_privs: bool = False

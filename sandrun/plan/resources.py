@@ -9,7 +9,7 @@ import resource
 from sandrun.plan.draft import accept
 from sandrun.plan.format import CGROUP_AFTER, CGROUP_MAY_LACK, CGROUP_SCOPE, KEEP
 from sandrun.primitives import landlock
-from sandrun.primitives.cgroup_probe import KILLER
+from sandrun.primitives.cgroup_place import KILLER
 from sandrun.primitives.view import READ_ONLY, VIEW_BIND
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sandrun.kernel import Kernel
     from sandrun.plan.draft import Draft
-    from sandrun.primitives.cgroup_probe import Cgroup
+    from sandrun.primitives.cgroup_place import Cgroup
 
     Setting = tuple[str, int, str]
     """A file of the group, CGROUP_* flags, what is written to it."""

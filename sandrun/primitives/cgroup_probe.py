@@ -8,49 +8,19 @@ import time
 
 from sandrun import libc
 from sandrun.named import NamedTuple
-from sandrun.plan.format import CGROUP_ALONE, CGROUP_BELOW, CGROUP_NONE, CGROUP_SCOPE, CGROUP_V1
+from sandrun.plan.format import CGROUP_ALONE, CGROUP_BELOW, CGROUP_SCOPE, CGROUP_V1
 from sandrun.primitives.cgroup import BUSCTL, delegating
+from sandrun.primitives.cgroup_place import KILLER, NONE_MOUNTED, Cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-KILLER = "kill"
-"""In `Cgroup.places`: a hierarchy of version 2 besides those of version 1, for cgroup.kill alone."""
 CONTROLLERS = ("memory", "pids", "cpu", "blkio", "io")
 LIMITS = ("memory.max", "memory.high", "cpu.max", "io.max", "cpuset.cpus")
 """Set only for a reason, while systemd sets pids.max on every unit; a scope is given that of the caller."""
 PROC_PID_INIT_INO = 0xEFFFFFFC
 """The inode of the first pid namespace (linux/proc_ns.h, and since Linux 6.17 linux/nsfs.h)."""
-NONE_MOUNTED = "no hierarchy of control groups is mounted, or none can be seen"
-MOUNT_HINT = "mount -t cgroup2 none /sys/fs/cgroup"
-
-
-class Cgroup(NamedTuple):
-    """Where control groups can be made here.
-
-    `version` is that of the hierarchy which has the controllers, 0 for none. `way` is one of CGROUP_*; CGROUP_NONE if no
-    group can be made, and then `reason` and `hint` say why and what to do. `places` has a directory for each controller
-    (cgroups(7)) that a group can be made in. `mounts` are all mount points of control groups; `disks` the block devices
-    with a size, as MAJOR:MINOR.
-    """
-
-    version: int = 0
-    way: int = CGROUP_NONE
-    places: tuple[tuple[str, str], ...] = ()
-    mounts: tuple[str, ...] = ()
-    disks: tuple[str, ...] = ()
-    reason: str = NONE_MOUNTED
-    hint: str = MOUNT_HINT
-
-    def place(self, controller: str) -> str:
-        """The directory where a group with this controller can be made, "" for none."""
-        return dict(self.places).get(controller, "")
-
-    @property
-    def usable(self) -> int:
-        """The version if groups can be made, else 0."""
-        return self.version if self.way != CGROUP_NONE else 0
 
 
 class Hierarchy(NamedTuple):

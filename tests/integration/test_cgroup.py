@@ -21,6 +21,7 @@ from sandrun.errors import SandrunError, StepError
 from sandrun.launch import launch as launch_plan
 from sandrun.plan.format import CGROUP_BELOW, CGROUP_SCOPE, CGROUP_V1, Plan
 from sandrun.primitives import cgroup, cgroup_files, cgroup_probe
+from sandrun.primitives.cgroup_place import KILLER
 from tests.integration.launching import Watch
 from tests.support import CAN_BE_ROOT, descendants, in_child, need, need_program, need_root, reap_orphans, sandrun
 
@@ -348,7 +349,7 @@ def abandoned() -> Iterator[list[Path]]:
     if found.way == CGROUP_SCOPE:
         pytest.skip("each launch has a scope of systemd, which nobody else looks into")
     need(found.way in (CGROUP_V1, CGROUP_BELOW), found.reason or "groups are made elsewhere")
-    parents = dict.fromkeys(found.place(name) for name in ("memory", "pids", cgroup_probe.KILLER) if found.place(name))
+    parents = dict.fromkeys(found.place(name) for name in ("memory", "pids", KILLER) if found.place(name))
     groups = [Path(parent, f"sandrun-1-{time.monotonic_ns()}") for parent in parents]
     for group in groups:
         group.mkdir()

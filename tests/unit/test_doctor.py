@@ -25,7 +25,7 @@ from sandrun.kernel import USERNS_RESTRICT as RESTRICT
 from sandrun.plan.format import CGROUP_BELOW
 from sandrun.plan.resolve import resolve
 from sandrun.primitives import cgroup_probe, landlock, namespaces
-from sandrun.primitives.cgroup_probe import Cgroup
+from sandrun.primitives.cgroup_place import Cgroup
 from sandrun.profile import load
 from sandrun.profile.keys import KEYS
 from tests.fakes import debian_host, file, program

@@ -14,7 +14,8 @@ from sandrun.plan.draft import ENFORCED, LOST, PARTIAL, Draft
 from sandrun.plan.format import CGROUP_AFTER, CGROUP_ALONE, CGROUP_BELOW, CGROUP_MAY_LACK, CGROUP_SCOPE, CGROUP_V1
 from sandrun.plan.resources import STAND_INS, resolve_resources
 from sandrun.primitives import cgroup, cgroup_files, cgroup_probe, landlock
-from sandrun.primitives.cgroup_probe import KILLER, Cgroup, hierarchies
+from sandrun.primitives.cgroup_place import KILLER, Cgroup
+from sandrun.primitives.cgroup_probe import hierarchies
 from sandrun.primitives.view import READ_ONLY
 from sandrun.profile.model import Origin, Profile, Value
 
