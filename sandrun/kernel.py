@@ -13,7 +13,8 @@ import sys
 from sandrun import libc
 from sandrun.errors import SandrunError
 from sandrun.named import NamedTuple
-from sandrun.primitives import caps, cgroup_probe, landlock, namespaces
+from sandrun.primitives import caps, landlock, namespaces
+from sandrun.primitives.cgroup_place import Cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Kernel(NamedTuple):
     labels: frozenset[str] = frozenset()
     namespace_reason: str = ""
     broker: str = "it was not tried"
-    cgroup: cgroup_probe.Cgroup = cgroup_probe.Cgroup()
+    cgroup: Cgroup = Cgroup()
 
     @property
     def is_root(self) -> bool:
@@ -125,6 +126,8 @@ def with_landlock(kernel: Kernel, abi: int) -> Kernel:
 
 def with_cgroup(kernel: Kernel) -> Kernel:
     """`kernel` with what is known of control groups; some calls more, for profiles that limit resources."""
+    from sandrun.primitives import cgroup_probe  # noqa: PLC0415 (few launches need it)
+
     return kernel._replace(cgroup=cgroup_probe.probe())
 
 
@@ -244,8 +247,8 @@ def _attempt(kinds: int) -> tuple[str, int, int]:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="ascii") as file:
-            return file.read()
+        with open(path, "rb", buffering=0) as file:  # text would take a codec and two more objects
+            return (file.read() or b"").decode(errors="replace")
     except OSError:
         return ""
 

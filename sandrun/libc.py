@@ -1,4 +1,4 @@
-"""The system calls that the standard library and the named packages lack. The only module with ctypes, hence its length.
+"""The system calls that the standard library and the named packages lack. Nothing else calls C, hence its length.
 
 LIGHT. Each wrapper carries the name of its man page, returns what the call returns and raises OSError when the call
 returned -1; `errno` is read only then, so a stale value never turns a success into a failure. Buffers are `bytes` (or
@@ -7,10 +7,12 @@ the classes below), made before `fork`: after it a wrapper does nothing but the 
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import struct
+
+from sandrun import ffi
+from sandrun.ffi import c_char_p, c_int, c_long, c_uint, c_ulong, c_void_p
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -166,7 +168,6 @@ _SOL_SOCKET, _SCM_RIGHTS, _CMSG_LEN = 1, 1, 20
 _MSG_DONTWAIT, _MSG_CMSG_CLOEXEC = 0x40, 0x40000000
 
 MACHINE = os.uname().machine
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def strerror(number: int) -> str:
@@ -176,26 +177,21 @@ def strerror(number: int) -> str:
 
 def _check(result: int) -> int:
     if result == -1:
-        number = ctypes.get_errno()
+        number = ffi.get_errno()
         raise OSError(number, os.strerror(number))
     return result
 
 
 def _function(name: str, *argtypes: type) -> Callable[..., int]:
-    function = _libc[name]
-    function.argtypes = argtypes
-    function.restype = ctypes.c_int
-    return function
+    return ffi.function(name, c_int, argtypes)
 
 
-def _syscall(name: str, *argtypes: type, library: ctypes.CDLL = _libc) -> Callable[..., int]:
+def _syscall(name: str, *argtypes: type, holding: bool = False) -> Callable[..., int]:
     """syscall(2) with the number filled in. On an architecture without a number the call answers ENOSYS."""
     number = _COMMON.get(name) or _NUMBERS.get(MACHINE, {}).get(name, -1)
     if struct.calcsize("P") != 8:
         number = -1  # a 32-bit interpreter on a 64-bit kernel has other numbers and other structs
-    function = library["syscall"]
-    function.argtypes = (ctypes.c_long, *argtypes)
-    function.restype = ctypes.c_long
+    function = ffi.function("syscall", c_long, (c_long, *argtypes), holding=holding)
 
     def call(*arguments: object) -> int:
         return _check(function(number, *arguments))
@@ -203,52 +199,52 @@ def _syscall(name: str, *argtypes: type, library: ctypes.CDLL = _libc) -> Callab
     return call
 
 
-_int, _uint, _long, _ulong, _pointer = ctypes.c_int, ctypes.c_uint, ctypes.c_long, ctypes.c_ulong, ctypes.c_void_p
+_int, _uint, _ulong, _pointer, _size = c_int, c_uint, c_ulong, c_void_p, c_ulong
 
 _prctl = _function("prctl", _int, _ulong, _ulong, _ulong, _ulong)
-_execve = _function("execve", ctypes.c_char_p, _pointer, _pointer)
+_execve = _function("execve", c_char_p, _pointer, _pointer)
 _unshare = _function("unshare", _int)
 _setns = _function("setns", _int, _int)
-_sethostname = _function("sethostname", ctypes.c_char_p, ctypes.c_size_t)
+_sethostname = _function("sethostname", c_char_p, _size)
 _socket = _function("socket", _int, _int, _int)
 _socketpair = _function("socketpair", _int, _int, _int, _pointer)
-_bind = _function("bind", _int, ctypes.c_char_p, _uint)
-_connect = _function("connect", _int, ctypes.c_char_p, _uint)
+_bind = _function("bind", _int, c_char_p, _uint)
+_connect = _function("connect", _int, c_char_p, _uint)
 _listen = _function("listen", _int, _int)
-_setsockopt = _function("setsockopt", _int, _int, _int, ctypes.c_char_p, _uint)
+_setsockopt = _function("setsockopt", _int, _int, _int, c_char_p, _uint)
 _getsockopt = _function("getsockopt", _int, _int, _int, _pointer, _pointer)
-_sendmsg = _function("sendmsg", _int, ctypes.c_char_p, _int)
-_recvmsg = _function("recvmsg", _int, ctypes.c_char_p, _int)
+_sendmsg = _function("sendmsg", _int, c_char_p, _int)
+_recvmsg = _function("recvmsg", _int, c_char_p, _int)
 _ppoll = _function("ppoll", _pointer, _ulong, _pointer, _pointer)
-# PyDLL does not release the interpreter's lock for the call: the child goes on holding it, as after os.fork().
-_clone = _syscall("clone", _ulong, _pointer, _pointer, _ulong, _ulong, library=ctypes.PyDLL(None, use_errno=True))
-_mount = _function("mount", ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, _ulong, ctypes.c_char_p)
-_pivot_root = _syscall("pivot_root", ctypes.c_char_p, ctypes.c_char_p)
-_umount2 = _syscall("umount2", ctypes.c_char_p, _int)
+# The child goes on holding the interpreter's lock, as after os.fork().
+_clone = _syscall("clone", _ulong, _pointer, _pointer, _ulong, _ulong, holding=True)
+_mount = _function("mount", c_char_p, c_char_p, c_char_p, _ulong, c_char_p)
+_pivot_root = _syscall("pivot_root", c_char_p, c_char_p)
+_umount2 = _syscall("umount2", c_char_p, _int)
 _capget = _syscall("capget", _pointer, _pointer)
 _capset = _syscall("capset", _pointer, _pointer)
 _seccomp = _syscall("seccomp", _uint, _uint, _pointer)
-_open_tree = _syscall("open_tree", _int, ctypes.c_char_p, _uint)
-_move_mount = _syscall("move_mount", _int, ctypes.c_char_p, _int, ctypes.c_char_p, _uint)
-_fsopen = _syscall("fsopen", ctypes.c_char_p, _uint)
-_fsconfig = _syscall("fsconfig", _int, _uint, ctypes.c_char_p, ctypes.c_char_p, _int)
+_open_tree = _syscall("open_tree", _int, c_char_p, _uint)
+_move_mount = _syscall("move_mount", _int, c_char_p, _int, c_char_p, _uint)
+_fsopen = _syscall("fsopen", c_char_p, _uint)
+_fsconfig = _syscall("fsconfig", _int, _uint, c_char_p, c_char_p, _int)
 _fsmount = _syscall("fsmount", _int, _uint, _uint)
-_mount_setattr = _syscall("mount_setattr", _int, ctypes.c_char_p, _uint, _pointer, ctypes.c_size_t)
-_openat2 = _syscall("openat2", _int, ctypes.c_char_p, _pointer, ctypes.c_size_t)
-_statx = _syscall("statx", _int, ctypes.c_char_p, _int, _uint, _pointer)
-_renameat2 = _syscall("renameat2", _int, ctypes.c_char_p, _int, ctypes.c_char_p, _uint)
-_statfs = _function("statfs", ctypes.c_char_p, _pointer)
+_mount_setattr = _syscall("mount_setattr", _int, c_char_p, _uint, _pointer, _size)
+_openat2 = _syscall("openat2", _int, c_char_p, _pointer, _size)
+_statx = _syscall("statx", _int, c_char_p, _int, _uint, _pointer)
+_renameat2 = _syscall("renameat2", _int, c_char_p, _int, c_char_p, _uint)
+_statfs = _function("statfs", c_char_p, _pointer)
 _syncfs = _syscall("syncfs", _int)
 _close_range = _syscall("close_range", _uint, _uint, _uint)
 _pidfd_send_signal = _syscall("pidfd_send_signal", _int, _int, _pointer, _uint)
 _pidfd_getfd = _syscall("pidfd_getfd", _int, _int, _uint)
-_rt_sigaction = _syscall("rt_sigaction", _int, _pointer, _pointer, ctypes.c_size_t)
-_rt_sigprocmask = _syscall("rt_sigprocmask", _int, _pointer, _pointer, ctypes.c_size_t)
+_rt_sigaction = _syscall("rt_sigaction", _int, _pointer, _pointer, _size)
+_rt_sigprocmask = _syscall("rt_sigprocmask", _int, _pointer, _pointer, _size)
 _timer_create = _syscall("timer_create", _int, _pointer, _pointer)
 _timer_settime = _syscall("timer_settime", _int, _int, _pointer, _pointer)
 _timer_delete = _syscall("timer_delete", _int)
-_signalfd4 = _syscall("signalfd4", _int, _pointer, ctypes.c_size_t, _int)
-_landlock_create_ruleset = _syscall("landlock_create_ruleset", _pointer, ctypes.c_size_t, _uint)
+_signalfd4 = _syscall("signalfd4", _int, _pointer, _size, _int)
+_landlock_create_ruleset = _syscall("landlock_create_ruleset", _pointer, _size, _uint)
 _landlock_add_rule = _syscall("landlock_add_rule", _int, _int, _pointer, _uint)
 _landlock_restrict_self = _syscall("landlock_restrict_self", _int, _uint)
 
@@ -260,8 +256,8 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 
 
 def set_subreaper(*, on: bool) -> bool:
     """Whether orphans below this process become its children from here on; returns whether they did before."""
-    was = ctypes.c_int()
-    prctl(PR_GET_CHILD_SUBREAPER, ctypes.addressof(was))
+    was = c_int()
+    prctl(PR_GET_CHILD_SUBREAPER, ffi.addressof(was))
     prctl(PR_SET_CHILD_SUBREAPER, int(on))
     return bool(was.value)
 
@@ -296,7 +292,7 @@ def socket(family: int, kind: int, protocol: int = 0) -> int:
 
 def socketpair(family: int, kind: int) -> tuple[int, int]:
     """socketpair(2): two descriptors, connected with each other."""
-    pair = (ctypes.c_int * 2)()
+    pair = (c_int * 2)()
     _check(_socketpair(family, kind, 0, pair))
     return pair[0], pair[1]
 
@@ -323,27 +319,27 @@ def setsockopt(fd: int, level: int, option: int, value: int) -> None:
 
 def getsockopt(fd: int, level: int, option: int) -> int:
     """getsockopt(2) of an option that is an int."""
-    value, size = ctypes.create_string_buffer(4), ctypes.create_string_buffer(struct.pack("=I", 4), 4)
+    value, size = ffi.buffer(4), ffi.buffer(struct.pack("=I", 4))
     _check(_getsockopt(fd, level, option, value, size))
     return int.from_bytes(value.raw, "little", signed=True)
 
 
 def send_fd(channel: int, data: bytes, fd: int) -> None:
     """sendmsg(2): `data` over a unix socket, and with it a copy of the descriptor (SCM_RIGHTS, unix(7))."""
-    text = ctypes.create_string_buffer(data, len(data))
-    part = ctypes.create_string_buffer(struct.pack("@PN", ctypes.addressof(text), len(data)))
-    rights = ctypes.create_string_buffer(struct.pack("@Niii4x", _CMSG_LEN, _SOL_SOCKET, _SCM_RIGHTS, fd))
-    head = (0, 0, ctypes.addressof(part), 1, ctypes.addressof(rights), _CMSG_LEN + 4, 0)
+    text = ffi.buffer(data)
+    part = ffi.buffer(struct.pack("@PN", ffi.addressof(text), len(data)))
+    rights = ffi.buffer(struct.pack("@Niii4x", _CMSG_LEN, _SOL_SOCKET, _SCM_RIGHTS, fd))
+    head = (0, 0, ffi.addressof(part), 1, ffi.addressof(rights), _CMSG_LEN + 4, 0)
     _check(_sendmsg(channel, struct.pack("@PI4xPNPNi4x", *head), 0))
 
 
 def receive_fd(channel: int) -> int:
     """recvmsg(2): the descriptor that `send_fd` sent, close-on-exec; it waits for nothing. Raises BlockingIOError if
     there is none, ConnectionError if there will be none."""
-    text = ctypes.create_string_buffer(16)
-    part = ctypes.create_string_buffer(struct.pack("@PN", ctypes.addressof(text), len(text)))
-    rights = ctypes.create_string_buffer(_CMSG_LEN + 4)
-    head = (0, 0, ctypes.addressof(part), 1, ctypes.addressof(rights), len(rights), 0)
+    text = ffi.buffer(16)
+    part = ffi.buffer(struct.pack("@PN", ffi.addressof(text), len(text)))
+    rights = ffi.buffer(_CMSG_LEN + 4)
+    head = (0, 0, ffi.addressof(part), 1, ffi.addressof(rights), len(rights), 0)
     _check(_recvmsg(channel, struct.pack("@PI4xPNPNi4x", *head), _MSG_DONTWAIT | _MSG_CMSG_CLOEXEC))
     length, level, kind, fd = struct.unpack_from("@Niii", rights.raw)
     if (length, level, kind) != (_CMSG_LEN, _SOL_SOCKET, _SCM_RIGHTS):
@@ -414,8 +410,8 @@ def capability_sets(effective: int, permitted: int, inheritable: int) -> bytes:
 
 def capget() -> tuple[int, int, int]:
     """capget(2) of this thread: the effective, permitted and inheritable set as masks."""
-    header = ctypes.create_string_buffer(struct.pack("=Ii", _LINUX_CAPABILITY_VERSION_3, 0), 8)
-    data = ctypes.create_string_buffer(24)
+    header = ffi.buffer(struct.pack("=Ii", _LINUX_CAPABILITY_VERSION_3, 0))
+    data = ffi.buffer(24)
     _capget(header, data)
     low = struct.unpack("=6I", data.raw)
     return low[0] | low[3] << 32, low[1] | low[4] << 32, low[2] | low[5] << 32
@@ -423,13 +419,13 @@ def capget() -> tuple[int, int, int]:
 
 def capset(sets: bytes) -> None:
     """capset(2) of this thread, with the bytes of `capability_sets`."""
-    header = ctypes.create_string_buffer(struct.pack("=Ii", _LINUX_CAPABILITY_VERSION_3, 0), 8)
+    header = ffi.buffer(struct.pack("=Ii", _LINUX_CAPABILITY_VERSION_3, 0))
     _capset(header, sets)
 
 
 def write_memory(address: int, data: bytes) -> None:
     """memcpy(3) into this process's own memory."""
-    ctypes.memmove(address, data, len(data))
+    ffi.write_memory(address, data)
 
 
 class SockFprog:
@@ -440,10 +436,10 @@ class SockFprog:
     def __init__(self, program: bytes) -> None:
         if not program or len(program) % 8:
             raise ValueError("a BPF program is one or more instructions of 8 bytes")
-        self._program = ctypes.create_string_buffer(program, len(program))
-        self.data = struct.pack("@HxxxxxxQ", len(program) // 8, ctypes.addressof(self._program))
-        self._fprog = ctypes.create_string_buffer(self.data, len(self.data))
-        self.address = ctypes.addressof(self._fprog)
+        self._program = ffi.buffer(program)
+        self.data = struct.pack("@HxxxxxxQ", len(program) // 8, ffi.addressof(self._program))
+        self._fprog = ffi.buffer(self.data)
+        self.address = ffi.addressof(self._fprog)
 
 
 def seccomp(operation: int, flags: int, argument: SockFprog | bytes) -> int:
@@ -475,7 +471,7 @@ def openat2(path: bytes, flags: int, *, resolve: int = 0, mode: int = 0, dir_fd:
 
 def cached_stat(fd: int) -> tuple[int, int]:
     """Mode and length of an open file as the kernel has them (AT_STATX_DONT_SYNC of statx(2)): nobody else is asked."""
-    buffer = ctypes.create_string_buffer(256)
+    buffer = ffi.buffer(256)
     _statx(fd, b"", AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, _STATX_TYPE_MODE_SIZE, buffer)
     mode, size = struct.unpack_from("=H10xQ", buffer, 28)
     return mode, size
@@ -490,7 +486,7 @@ def renameat2(old_fd: int, old: bytes, new_fd: int, new: bytes, flags: int) -> N
 def statfs(path: bytes) -> int:
     """f_type of statfs(2): the magic number of the filesystem that a path is in."""
     _no_nul(path)
-    buffer = ctypes.create_string_buffer(256)
+    buffer = ffi.buffer(256)
     _statfs(path, buffer)
     return int(struct.unpack_from("=I", buffer)[0])
 
@@ -522,7 +518,7 @@ def rt_sigaction(signal: int, action: bytes) -> None:
 
 def is_ignored(signal: int) -> bool:
     """Whether this process ignores the signal (sigaction(2))."""
-    old = ctypes.create_string_buffer(len(SIGACTION_DEFAULT))
+    old = ffi.buffer(len(SIGACTION_DEFAULT))
     _rt_sigaction(signal, None, old, _SIGSET_SIZE)
     return int.from_bytes(old.raw[:8], "little") == _SIG_IGN
 
@@ -534,7 +530,7 @@ def signal_bit(signal: int) -> int:
 
 def rt_sigprocmask(how: int, mask: int) -> int:
     """sigprocmask(2). Masks are ints with bit `signal - 1` for each signal; returns the mask before."""
-    old = ctypes.create_string_buffer(_SIGSET_SIZE)
+    old = ffi.buffer(_SIGSET_SIZE)
     _rt_sigprocmask(how, struct.pack("=Q", mask), old, _SIGSET_SIZE)
     return int.from_bytes(old.raw, "little")
 
@@ -556,7 +552,7 @@ def read_signals(signal_fd: int) -> list[tuple[int, int, int]]:
 def timer_create(signal: int) -> int:
     """timer_create(2): a timer on the monotonic clock that sends `signal` to this process."""
     event = struct.pack("=Qii48x", 0, signal, 0)
-    timer = ctypes.create_string_buffer(4)
+    timer = ffi.buffer(4)
     _timer_create(_CLOCK_MONOTONIC, event, timer)
     return int.from_bytes(timer.raw, "little")
 
@@ -582,8 +578,8 @@ class Execve:
             _no_nul(word)
         self._path = path
         self._strings = (tuple(argv), tuple(envp))
-        self._argv = (ctypes.c_char_p * (len(argv) + 1))(*argv, None)
-        self._envp = (ctypes.c_char_p * (len(envp) + 1))(*envp, None)
+        self._argv = (c_char_p * (len(argv) + 1))(*argv, None)
+        self._envp = (c_char_p * (len(envp) + 1))(*envp, None)
 
     def __call__(self) -> None:
         """Execute. Returns only by raising OSError."""

@@ -23,7 +23,7 @@ NEVER = {
     *("argparse", "ast", "asyncio", "click", "concurrent", "dataclasses", "email", "importlib.metadata"),
     *("importlib.resources", "inspect", "json", "landlock", "logging", "multiprocessing", "pathlib", "pkgutil"),
     *("platform", "runpy", "shutil", "socket", "ssl", "subprocess", "sysconfig", "tempfile", "threading", "tomllib"),
-    *("traceback", "unittest", "urllib", "zipfile", "dns", "site", "sitecustomize", "gettext", "ctypes.util"),
+    *("traceback", "unittest", "urllib", "zipfile", "dns", "site", "sitecustomize", "gettext", "ctypes"),
     *("collections", "contextlib", "datetime", "enum", "fnmatch", "functools", "importlib", "re", "tomli", "typing"),
     *("warnings", "weakref"),
 }
@@ -31,9 +31,9 @@ NEVER = {
 COMPILES = {"pyseccomp", "sandrun.primitives.seccomp_compile"}
 """Nor for these, where a built-in profile's filter is known: on this architecture, and with kernels this new."""
 KNOWN_MACHINE, KNOWN_ABI = "x86_64", 6
-NOT_ENTRY = {"ctypes", "pyseccomp", "warnings"}
+NOT_ENTRY = {"_ctypes", "pyseccomp", "warnings"}
 """Nor is one of these imported before sandrun's own command line is."""
-MOST = {"native": 134, "python": 144}
+MOST = {"native": 129, "python": 139}
 """All modules of a launch, by executor, those of the interpreter's own start among them."""
 
 

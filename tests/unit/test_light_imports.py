@@ -25,6 +25,7 @@ MODULES = {
     for path in PACKAGE.rglob("*.py")
 }
 HEAVY_ADAPTERS = {
+    "sandrun.primitives.cgroup_place",
     "sandrun.primitives.cgroup_probe",
     "sandrun.primitives.landlock_names",
     "sandrun.primitives._filters",
@@ -36,7 +37,8 @@ HEAVY_ADAPTERS = {
 LIGHT = {
     name
     for name in MODULES
-    if name in {"sandrun.errors", "sandrun.libc", "sandrun.plan.format", "sandrun.places", "sandrun.failure"}
+    if name
+    in {"sandrun.errors", "sandrun.ffi", "sandrun.libc", "sandrun.plan.format", "sandrun.places", "sandrun.failure"}
     or name
     in {
         "sandrun.launch",
@@ -66,7 +68,7 @@ LATE = {
 """What few plans need: imported by the parent where one does, before it forks."""
 STDLIB = {
     "__future__",
-    "ctypes",
+    "_ctypes",
     "errno",
     "fcntl",
     "os",
@@ -83,23 +85,25 @@ PACKAGES = {
     "landlock": {"sandrun.primitives.landlock_names"},
     "pyseccomp": {"sandrun.primitives.seccomp_compile"},
     "dns": {"sandrun.egress.dns"},
-    "ctypes": {"sandrun.libc", "sandrun.library.quick", *HEAVY_ADAPTERS},
+    "_ctypes": {"sandrun.ffi"},
+    "ctypes": {"sandrun.library.quick", *HEAVY_ADAPTERS},
 }
 """Each of these is imported by its adapter and by nobody else."""
 
 EVERYWHERE = ("sandrun.named", "sandrun.digest")
 """In the place of typing and hashlib."""
-FOUNDATION = ("sandrun.errors", "sandrun.libc", *EVERYWHERE)
+FOUNDATION = ("sandrun.errors", "sandrun.libc", "sandrun.ffi", *EVERYWHERE)
 NOUNS = ("sandrun.plan.format",)
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     # module pattern (the first that matches counts), what it may import of sandrun
     ("sandrun.errors", ()),
     ("sandrun.named", ()),
     ("sandrun.digest", ()),
-    ("sandrun.libc", ()),
+    ("sandrun.ffi", ()),
+    ("sandrun.libc", ("sandrun.ffi",)),
     ("sandrun.plan.format", ()),
     ("sandrun.primitives.cgroup", ("sandrun.primitives.cgroup_files", *FOUNDATION, *NOUNS)),
-    ("sandrun.primitives.cgroup_probe", ("sandrun.primitives.cgroup", *FOUNDATION, *NOUNS)),
+    ("sandrun.primitives.cgroup_probe", ("sandrun.primitives.cgroup*", *FOUNDATION, *NOUNS)),
     ("sandrun.primitives.capset", ("sandrun.primitives.caps", *FOUNDATION, *NOUNS)),
     ("sandrun.primitives.landlock_names", ("sandrun.primitives.landlock",)),
     ("sandrun.primitives.seccomp_compile", ("sandrun.primitives.seccomp*", "sandrun.policy.*", *FOUNDATION)),
