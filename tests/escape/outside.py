@@ -155,7 +155,7 @@ class Outside:
             number = next(line.split()[-1] for line in lines if line.startswith("NSpid:"))
             thread = os.listdir(f"/proc/{pid}/task")[-1]  # the first one may have ended alone
             return number in numbers and os.readlink(f"/proc/{pid}/task/{thread}/cwd") == str(self.work)
-        except (OSError, StopIteration):
+        except (OSError, StopIteration, IndexError):  # gone meanwhile, perhaps with no thread left to be listed
             return False
 
     def none_alive(self) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Start = Callable[..., "Up"]
 
-SECONDS = 20
+SECONDS = 60
 OPEN = 'profile = "none"\nfilesystem = {read = ["@all"], execute = ["@all"], write = ["@all"]}\n'
 """What the commands of most tests may do: here it is about the group."""
 
@@ -112,6 +112,24 @@ def gone(marker: str) -> bool:
     while left(marker) and time.monotonic() < until:
         time.sleep(0.02)
     return not left(marker)
+
+
+def lineage(pid: int) -> list[str]:
+    """A process and those above it, as ps(1) would show them, for who wants to know why it is there."""
+    found = []
+    while pid > 1:
+        try:
+            with (
+                open(f"/proc/{pid}/stat") as file,
+                open(f"/proc/{pid}/cmdline") as words,
+                open(f"/proc/{pid}/wchan") as at,
+            ):
+                fields = file.read().rpartition(") ")[2].split()
+                found.append(f"{pid} {fields[0]} {at.read()} {words.read()[:80]!r}")
+        except OSError:
+            break
+        pid = int(fields[1])
+    return found
 
 
 def status_of(pid: int) -> dict[str, str]:
@@ -351,7 +369,7 @@ def test_killed_at_any_moment(up: Start) -> None:
         time.sleep(at * 0.07)
         group.process.kill()
         group.process.wait()
-        assert gone(marker)
+        assert gone(marker), [lineage(pid) for pid in left(marker)]
 
 
 @as_user
