@@ -215,7 +215,8 @@ class System:
     def modes(self, path: str) -> list[tuple[str, int]] | None:
         try:
             with os.scandir(path) as entries:
-                return sorted((entry.name, _mode(entry)) for entry in entries)
+                # Of a link the directory has told, without another call.
+                return sorted([(one.name, LINK_MODE if one.is_symlink() else _mode(one)) for one in entries])
         except (OSError, ValueError):
             return None
 
@@ -324,8 +325,6 @@ def _stat(path: str, *, follow: bool) -> Stat | None:
 
 
 def _mode(entry: os.DirEntry[str]) -> int:
-    if entry.is_symlink():  # the directory has told, without another call
-        return LINK_MODE
     try:
         return entry.stat(follow_symlinks=False).st_mode
     except OSError:

@@ -1,4 +1,5 @@
-"""`NamedTuple` for the modules of a launch: as in typing, for a fraction of what each class and that module cost.
+"""`NamedTuple` for the modules of a launch: as in typing, for a fraction of what each class and that module cost; and
+`MappingProxyType` of types, another module that no launch needs.
 
 `typing` imports `re`, `enum`, `functools` and `contextlib`, 8 ms at every start, and compiles each annotation of each class.
 Checkers of types are shown the original.
@@ -6,17 +7,29 @@ Checkers of types are shown the original.
 
 from __future__ import annotations
 
-__all__ = ["NamedTuple"]
+__all__ = ["MappingProxyType", "NamedTuple"]
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import CodeType, MappingProxyType
     from typing import Any, NamedTuple, Self
 else:
+    MappingProxyType = type(vars(type))
     try:
         from _collections import _tuplegetter as _getter
     except ImportError:  # an interpreter that has none in C
 
         def _getter(index: int, doc: str) -> property:
             return property(lambda self: self[index], doc=doc)
+
+    _codes: dict[int, CodeType] = {}
+
+    def _code(fields: tuple[str, ...]) -> CodeType:
+        """Of a `__new__` with these parameters. Compiling is most of what a class costs, so it is done once a length."""
+        count = len(fields)
+        if count not in _codes:
+            names = "".join(f"_{at}, " for at in range(count))
+            _codes[count] = eval(f"lambda cls, {names}: new(cls, ({names}))").__code__  # noqa: S307 (our own source)
+        return _codes[count].replace(co_varnames=("cls", *fields))
 
     class _Maker(type):
         """Makes a class of tuples out of annotations; what inherits from such a class is an ordinary class."""
@@ -33,9 +46,7 @@ else:
             result = type.__new__(cls, name, bases, namespace)
             if "__new__" not in namespace:
                 # A signature of its own is what gives keywords, defaults and the errors of a call, at a call's speed.
-                names = "".join(f"{field}, " for field in fields)
-                made = eval(f"lambda cls, {names}: new(cls, ({names}))", {"new": tuple.__new__})  # noqa: S307 (our own source)
-                made.__defaults__ = defaults
+                made = type(_code)(_code(fields), {"new": tuple.__new__}, "__new__", defaults)
                 made.__qualname__ = f"{name}.__new__"
                 result.__new__ = staticmethod(made)
             return result

@@ -21,7 +21,7 @@ from sandrun.plan.format import KIND_DIRECTORY
 from sandrun.plan.groups import Context
 from sandrun.plan.places import own_ssh_settings
 from sandrun.plan.requests import PROMISES, Request, collect
-from sandrun.plan.siblings import TooManyRulesError, expand
+from sandrun.plan.siblings import TooManyRulesError, expand, parent
 from sandrun.plan.view import CHANGE_FILES
 from sandrun.policy import guards
 from sandrun.primitives.landlock import EXECUTE, FS, FS_ABI, NET_ABI, NEWEST_ABI, READ, WRITE, fs_mask
@@ -137,11 +137,12 @@ def allowed(rules: Iterable[tuple[int, int, bytes]], path: str, host: Host | Non
     of what is granted are seen. Rights that the plan does not handle are not in the answer.
     """
     by_name: dict[str, int] = {}
-    for access, _, name in rules:
-        by_name[os.fsdecode(name)] = by_name.get(os.fsdecode(name), 0) | access
+    for access, _, data in rules:
+        name = os.fsdecode(data)
+        by_name[name] = by_name.get(name, 0) | access
     by_file: dict[tuple[int, int], int] = {}
-    for name_, access in by_name.items() if host else ():
-        found = host.lstat(name_) if host else None
+    for name, access in by_name.items() if host else ():
+        found = host.lstat(name) if host else None
         if found is not None:
             by_file[found.dev, found.ino] = by_file.get((found.dev, found.ino), 0) | access
     result = 0
@@ -150,7 +151,7 @@ def allowed(rules: Iterable[tuple[int, int, bytes]], path: str, host: Host | Non
         result |= by_file.get((found.dev, found.ino), 0) if found else by_name.get(path, 0)
         if path in ("/", ""):
             return result
-        path = posixpath.dirname(path)
+        path = parent(path)
 
 
 def _find_command(draft: Draft, host: Host, argv: Sequence[str], account: Account | None, home: str) -> elf.Start:
@@ -176,7 +177,7 @@ def _path_rules(expansion: Expansion, handled: int) -> tuple[tuple[int, int, byt
         above = 0
         at = path
         while at != "/":
-            at = posixpath.dirname(at)
+            at = parent(at)
             above |= rules[at][0] if at in rules else 0
         if access & handled & ~above:
             rules[path] = (access & handled, kind, os.fsencode(path))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 
 from sandrun.plan.format import UNLIMITED
-from sandrun.plan.resources import resolve_resources
 from sandrun.profile.model import Limit
 
 TYPE_CHECKING = False
@@ -33,9 +32,12 @@ def resolve_limits(draft: Draft, kernel: Kernel, host: Host) -> None:
             limits[number], note = _without_pipe(limits[number], host.rlimit(number)[1])
             notes = (note,)
         draft.record(f"rlimits.{name}", "setrlimit", notes=notes)
-    for number, amount in resolve_resources(draft, kernel).items():
-        wanted = _lowered(Limit(amount, None), host.rlimit(number))
-        limits[number] = min(limits.get(number, wanted), wanted)
+    if draft.profile.names("resources"):
+        from sandrun.plan.resources import resolve_resources  # noqa: PLC0415 (few launches need it)
+
+        for number, amount in resolve_resources(draft, kernel).items():
+            wanted = _lowered(Limit(amount, None), host.rlimit(number))
+            limits[number] = min(limits.get(number, wanted), wanted)
     draft.fields["rlimits"] = tuple((number, *limits[number]) for number in sorted(limits))
     _resolve_time(draft)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from sandrun.plan.account import is_dynamic, resolve_dynamic
 from sandrun.plan.draft import accept
-from sandrun.plan.subids import resolve_mapped
 from sandrun.primitives import caps
 
 TYPE_CHECKING = False
@@ -92,6 +91,8 @@ def _resolve_user(draft: Draft, kernel: Kernel, host: Host) -> Account | None:
         return account
     unique = tuple(dict.fromkeys(numbers))
     if not (_has(kernel, "CAP_SETUID") and _has(kernel, "CAP_SETGID")):
+        from sandrun.plan.subids import resolve_mapped  # noqa: PLC0415 (few launches need it)
+
         resolve_mapped(draft, kernel, host, user or group or groups[0], (uid, gid, unique))
         return account
     draft.fields.update(uid=uid, gid=gid, set_groups=1, groups=unique)

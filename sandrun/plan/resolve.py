@@ -20,8 +20,6 @@ from sandrun.plan.namespaces import finish, resolve_namespaces
 from sandrun.plan.network import resolve_network
 from sandrun.plan.privileges import check_no_new_privs, resolve_privileges
 from sandrun.plan.process import check_descriptors, resolve_process
-from sandrun.plan.root import enter, leave
-from sandrun.plan.subids import check_mapped
 from sandrun.plan.syscalls import resolve_syscalls
 from sandrun.policy import guards
 from sandrun.primitives import landlock
@@ -64,16 +62,26 @@ def resolve(profile: Profile, kernel: Kernel, host: Host, argv: Sequence[str]) -
         from sandrun.plan.broker import resolve_broker  # noqa: PLC0415 (few launches need it, and ipaddress is slow)
 
         resolve_broker(draft, kernel)
-    inside = enter(draft, kernel, host, account)
+    inside = host
+    if profile.scalar("filesystem.root"):
+        from sandrun.plan.root import enter  # noqa: PLC0415 (few launches need it)
+
+        inside = enter(draft, kernel, host, account)
     resolve_filesystem(draft, kernel, inside, argv, account)
     resolve_network(draft, kernel, inside, account)
     resolve_process(draft, kernel, inside, account)
-    leave(draft, inside)
+    if inside is not host:
+        from sandrun.plan.root import leave  # noqa: PLC0415 (see above)
+
+        leave(draft, inside)
     resolve_namespaces(draft, kernel)
     check_descriptors(draft, host, lambda path: _writable(draft, path))
     resolve_limits(draft, kernel, host)
     check_dynamic(draft, kernel, host)
-    check_mapped(draft)
+    if draft.fields.get("id_helpers"):
+        from sandrun.plan.subids import check_mapped  # noqa: PLC0415 (few launches need it)
+
+        check_mapped(draft)
     finish(draft, kernel, host)
     _finish_landlock(draft, kernel)
     _guard_syscalls(draft)

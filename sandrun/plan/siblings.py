@@ -155,11 +155,11 @@ def _descend(
             result.unlisted.append(directory)
             continue
         ways: dict[str, list[Hole]] = {}
-        start = len(directory.rstrip("/")) + 1
+        top = directory.rstrip("/") + "/"
         for hole in below:
-            ways.setdefault(hole.path[start:].partition("/")[0], []).append(hole)
+            ways.setdefault(hole.path[len(top) :].partition("/")[0], []).append(hole)
         for name in names:
-            path = posixpath.join(directory, name)
+            path = f"{top}{name}"
             found = host.lstat(path)
             # A symbolic link has no rights of its own: what it leads to is decided there.
             if found is None or stat.S_ISLNK(found.mode):
@@ -210,6 +210,11 @@ def _same(found: Stat | None, hole: Hole) -> bool:
 def is_below(path: str, directory: str) -> bool:
     """Whether `path` is `directory` or lies in it, by their canonical names."""
     return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def parent(path: str) -> str:
+    """The directory that a canonical path is in: "/" for "/" itself. Half of the time of `posixpath.dirname`."""
+    return path.rpartition("/")[0] or "/"
 
 
 def make_hole(path: str, denied: int, key: str, host: Host, *, soft: bool = False) -> Hole:

@@ -78,15 +78,9 @@ def resolve_mapped(
     return True
 
 
-def is_mapped(draft: Draft) -> bool:
-    """Whether the command's ids are mapped by helpers."""
-    return bool(draft.fields.get("id_helpers"))
-
-
 def check_mapped(draft: Draft) -> None:
-    """Refuse what the caller would have to make, or to take over, for an id that it is not; call after the files."""
-    if not is_mapped(draft):
-        return
+    """Refuse what the caller would have to make, or to take over, for an id that it is not; call after the files, where
+    ids are mapped."""
     fields = draft.fields
     for path in fields.get("create", ()):
         lost = f"cannot be made for another user by who may not change ids: {os.fsdecode(path)}"

@@ -14,7 +14,7 @@ import stat
 
 from sandrun.named import NamedTuple
 from sandrun.plan.format import KIND_DIRECTORY, KIND_FILE
-from sandrun.plan.siblings import CHANGE, is_below
+from sandrun.plan.siblings import CHANGE, is_below, parent
 from sandrun.primitives.landlock import FILE_RIGHTS, FS
 from sandrun.primitives.view import (
     DEVICES,
@@ -110,7 +110,7 @@ class View:
     def zone(self, path: str) -> _Zone:
         """What holds at a canonical path."""
         while path not in self._zones:
-            path = posixpath.dirname(path)
+            path = parent(path)
         return self._zones[path]
 
     def is_host(self, path: str) -> bool:

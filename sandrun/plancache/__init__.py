@@ -48,6 +48,7 @@ alone, and are opened without following links. A command in a sandbox of the sam
 it is from profiles. The place does not depend on HOME or XDG variables. What runs outside of a sandbox as the same user
 needs no cache to deceive. Between the check and the launch passes less time than between the questions of a resolution and
 its launch; paths are opened by the launch in either case, without links, and holes compared by device and inode.
-Where the command gets a pid namespace, the front asks while the child makes its namespaces, which is as long; the child
-waits for the last answer before it opens or executes anything, and ends if it is not the one that was recorded.
+Where the command gets a pid namespace, the front asks while the child makes its namespaces and its view, which is as long;
+the child waits for the last answer before it makes a file or executes anything, and ends if it is not the one that was
+recorded.
 """

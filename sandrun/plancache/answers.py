@@ -71,7 +71,7 @@ def modes(found: Iterable[tuple[bytes, int]] | None, at: bytes = NO_STAMP) -> by
     """The same, each with the mode of lstat(2), 0 if that failed. A change of a mode does not show in the stamp."""
     if found is None:
         return b""
-    return b"\1" + at + b"".join(name + b"\0" + WORD.pack(mode) for name, mode in sorted(found))
+    return b"\1" + at + b"".join([name + b"\0" + WORD.pack(mode) for name, mode in sorted(found)])
 
 
 def content(limit: int, data: bytes | None) -> bytes:

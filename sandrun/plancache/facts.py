@@ -183,10 +183,12 @@ class Recorder(System):
         return target
 
     def realpath(self, path: str) -> str:
-        real = super().realpath(path)
-        # Each name on the way becomes a fact.
-        if real != canonical(posixpath.join(self.cwd, path), self._link):
-            self.facts.refuse(f"{path} leads elsewhere each time, or in a circle")
+        """The same path, found a name at a time, each of which becomes a fact."""
+        cwd = self.cwd
+        real = canonical(posixpath.join(cwd, path), self._link) if cwd or path.startswith("/") else None
+        if real is None:
+            self.facts.refuse(f"{path} leads round in a circle, or from no working directory")
+            return super().realpath(path)
         return real
 
     def _link(self, path: str) -> str | None:
@@ -204,7 +206,8 @@ class Recorder(System):
     def modes(self, path: str) -> list[tuple[str, int]] | None:
         stamp = self.facts.stamp(path)
         found = super().modes(path)
-        rows = None if found is None else [(os.fsencode(name), mode) for name, mode in found]
+        # As os.fsencode, whose own lookups would take longer: nothing is kept under another encoding.
+        rows = None if found is None else [(name.encode("utf-8", "surrogateescape"), mode) for name, mode in found]
         self.facts.add(MODES, path, answers.modes(rows, stamp))
         return found
 
@@ -315,8 +318,10 @@ def _is_link(status: bytes) -> bool:
 
 
 def _is_changing(path: str) -> bool:
-    parts = path.split("/")
-    return path.startswith("/proc/") and (parts[2] in CHANGING or parts[2].isdecimal())
+    if not path.startswith("/proc/"):
+        return False
+    name = path.split("/", 3)[2]
+    return name in CHANGING or name.isdecimal()
 
 
 def _without_links(found: Stat | None) -> Stat | None:

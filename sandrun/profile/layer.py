@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from sandrun.errors import Problem
-from sandrun.named import NamedTuple
+from sandrun.named import MappingProxyType, NamedTuple
 from sandrun.profile import values
 from sandrun.profile.bad import Bad, escaped, expected, quoted, unknown
 from sandrun.profile.keys import BY_PATH, KEYS, TABLE, TABLES, TOP_KEYS, UNION, Key

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from sandrun.errors import Problem, ProfileError
+from sandrun.named import MappingProxyType
 from sandrun.profile.bad import Bad
 from sandrun.profile.find import NONE, Found, locate
 from sandrun.profile.layer import Layer, check_fact, check_key, flag_values, read_document, read_flags

@@ -7,9 +7,8 @@ contradiction between layers is `syscalls.default`: which syscalls are allowed m
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from sandrun.errors import Problem, ProfileError
+from sandrun.named import MappingProxyType
 from sandrun.profile.bad import quoted
 from sandrun.profile.keys import BY_PATH, TABLE, UNION
 from sandrun.profile.model import AccessRule, BrokerInput, BrokerOutput, PathEntry, Profile, Value

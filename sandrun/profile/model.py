@@ -33,9 +33,7 @@ The type of `Value.value` follows from the `kind` of its key:
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
-from sandrun.named import NamedTuple
+from sandrun.named import MappingProxyType, NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
