@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sandrun.library import interpreter, sent, wire
 from sandrun.library.call_errors import CallTimeoutError, WireError, WorkerDiedError
 from sandrun.library.process import Popen
+from sandrun.library.words import ArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +41,9 @@ class Worker:
     def __init__(
         self, profile: Source | Iterable[Source], overrides: dict[str, Any], paths: tuple[str, ...], max_size: int
     ) -> None:
-        """Start it. Raises SandrunError as `sandrun.Popen` does."""
+        """Start it. Raises SandrunError as `sandrun.Popen` does, and ArgumentError for an input."""
+        if "stdin" in overrides:
+            raise ArgumentError("cannot take the argument stdin: hand the function its input as an argument of its own")
         self.paths = paths
         self.max_size = max_size
         self._read = bytearray()

@@ -109,10 +109,10 @@ def run(
     the profile chooses among those of this process. The launcher itself runs with the environment of this process; but a
     `${NAME}` in the paths of a profile is the value that the command gets, so who chooses names there chooses what it opens.
 
-    The other arguments are those of `subprocess.run`. `timeout` seconds after the start the command and all that it
-    started are killed and `subprocess.TimeoutExpired` is raised; a timeout of the profile asks with SIGTERM first, and
-    gives status 124. `explain` has the command watched, which slows it down, and fills `denials`; `report` fills `report`
-    with the record that `--report` writes.
+    The other arguments are those of `subprocess.run`; its `shell` is written as the command, `["sh", "-c", "..."]`.
+    `timeout` seconds after the start the command and all that it started are killed and `subprocess.TimeoutExpired` is
+    raised; a timeout of the profile asks with SIGTERM first, and gives status 124. `explain` has the command watched, which
+    slows it down, and fills `denials`; `report` fills `report` with the record that `--report` writes.
 
     Raises SandrunError if the command cannot be launched, and CalledProcessError if `check` is set and it fails.
     """

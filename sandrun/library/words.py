@@ -34,7 +34,11 @@ _READ_BY_LAUNCHER = (
 """How the names of variables begin that change what the launcher itself does, or what it grants."""
 
 
-class UnknownKeyError(UsageError, AttributeError):
+class ArgumentError(UsageError, TypeError):
+    """An argument that the function does not take."""
+
+
+class UnknownKeyError(ArgumentError, AttributeError):
     """There is no such key, and so no argument or method of that name."""
 
 
@@ -210,6 +214,8 @@ def _overrides(overrides: Table) -> tuple[list[str], dict[str, dict[str, Any]]]:
             several = [given] if isinstance(given, str) else list(given)  # type: ignore[call-overload]
             flags += [f"--{name}={word}" for word in several]
             continue
+        if name == "shell":
+            raise ArgumentError('cannot take the argument shell: write ["sh", "-c", "..."] as the command')
         key = key_named(name, TAKEN)
         value = key_value(key, given)
         told = key_flags(key, value)

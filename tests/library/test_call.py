@@ -70,6 +70,14 @@ def test_profile_and_overrides(tmp_path: Path) -> None:
         sandrun.call(honest.pid, profile="nonexistent")
 
 
+def test_standard_input_is_not_to_be_had() -> None:
+    """A worker is spoken to there: who gives another one is told what to do instead, and nothing is started."""
+    with pytest.raises(TypeError, match="stdin: hand the function its input"):
+        sandrun.call(honest.pid, stdin=subprocess.DEVNULL)
+    with sandrun.SandboxExecutor(1, stdin=subprocess.DEVNULL) as executor, pytest.raises(sandrun.UsageError):
+        executor.submit(honest.pid).result()
+
+
 def test_output(capfd: pytest.CaptureFixture[str]) -> None:
     """What the function prints goes where the caller's output goes, before the value is there."""
     sandrun.call(honest.say, "hello")

@@ -86,6 +86,16 @@ def test_wrong_combinations() -> None:
         sandrun.run(["cat"], capture_output=True, stdout=-1)
 
 
+def test_no_shell() -> None:
+    """Who asks for one, as of subprocess, is told how to have it; an argument that nothing knows is one too many."""
+    for launch in (sandrun.run, sandrun.Popen):
+        with pytest.raises(TypeError, match=r'shell: write \["sh", "-c", "\.\.\."\]') as caught:
+            launch("echo $HOME", shell=True)
+        assert isinstance(caught.value, sandrun.UsageError)
+        with pytest.raises(TypeError, match="executable"):
+            launch(["true"], executable="/bin/false")
+
+
 def test_cwd(tmp_path: Path) -> None:
     """The command starts there, and may work there, as on a command line; a directory that is not there is said."""
     done = sandrun.run(["sh", "-c", "pwd; echo x >made"], cwd=tmp_path, stdout=-1, text=True)
