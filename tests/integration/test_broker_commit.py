@@ -14,8 +14,7 @@ import pytest
 from sandrun import libc
 from sandrun.brokered import commit, target
 from sandrun.brokered.checks import RefusedError
-from sandrun.brokered.declared import Output
-from sandrun.profile.model import Origin
+from tests.outputs import OUTPUT
 from tests.support import ChildDiedError, in_child, need_landlock, sandrun
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class Place(NamedTuple):
 
     def commit(self) -> None:
         """Write all of them."""
-        found = [target.find(_output(str(path))) for path in self.paths()]
+        found = [target.find(OUTPUT._replace(path=str(path), mkdir=True)) for path in self.paths()]
         commit.commit(self.base, [(each, NEW.encode()) for each in found])
 
     def contents(self) -> list[str]:
@@ -79,24 +78,6 @@ class Place(NamedTuple):
         for folder in ("two/new/er", "two/new"):
             if (self.box / folder).exists():
                 (self.box / folder).rmdir()
-
-
-def _output(path: str) -> Output:
-    return Output(
-        name="x",
-        path=path,
-        origin=Origin("p", "broker.output[0]"),
-        max_size=1 << 20,
-        utf8=False,
-        line="",
-        schema=None,
-        validator=(),
-        validator_read=(),
-        validator_timeout=1,
-        mode=None,
-        owner="",
-        mkdir=True,
-    )
 
 
 @pytest.fixture

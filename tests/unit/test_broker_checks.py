@@ -13,28 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandrun.brokered import checks
-from sandrun.brokered.declared import Output
 from sandrun.profile import json_schema
 from sandrun.profile.bad import Bad
 from sandrun.profile.json_schema import MismatchError, Schema, parse
-from sandrun.profile.model import Origin
 from sandrun.profile.pattern import Pattern, TooSlowError
+from tests.outputs import OUTPUT
 
-OUTPUT = Output(
-    name="x",
-    path="/x",
-    origin=Origin("p", "broker.output[0]"),
-    max_size=1 << 20,
-    utf8=False,
-    line="",
-    schema=None,
-    validator=(),
-    validator_read=(),
-    validator_timeout=1,
-    mode=None,
-    owner="",
-    mkdir=False,
-)
 PATTERNS = ["a*b", "(a|b)+c?", "[a-c]{2,3}1", r"\d+\.\d+", "[^a]b", "(?:ab|c1){2}", "^abc$", r"a\$", "", "a{0}b"]
 PATTERNS += ["(a*)*b", "[]a]+", "[a-]+", "1{2,}", r"[\dab]*", r"\W", "a|", "(?:)", r"\x61+", ".b"]
 
