@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
 import threading
-import time
+from functools import partial
 
 import sandrun
+from bench.timing import seconds, take_turns
 
 BWRAP = ("bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true")
 
@@ -49,12 +49,8 @@ def main() -> None:
     threads = [threading.Thread(target=be_busy) for _ in range(count)]
     for thread in threads:
         thread.start()
-    taken: dict[str, list[float]] = {name: [] for name in arms}
-    for _ in range(rounds):
-        for name in random.sample(list(arms), len(arms)):
-            began = time.perf_counter()
-            arms[name]()
-            taken[name].append(time.perf_counter() - began)
+    turns = {name: partial(seconds, call) for name, call in arms.items()}
+    taken = take_turns(turns, rounds, f"library, uid {os.geteuid()}, {count} busy threads")
     stop.set()
     for thread in threads:
         thread.join()

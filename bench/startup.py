@@ -72,7 +72,7 @@ def _wall(arm: Arm, env: dict[str, str]) -> float:
 
 def _warm_process(home: Path, rounds: int) -> dict[str, list[float]]:
     """Seconds of launches from one Python process that lives on, by arm; see bench/warm.py."""
-    env = environment(str(home))
+    env = {**environment(str(home)), "PYTHONPATH": str(TOP)}
     python = peers.PEER_PYTHON if os.path.exists(peers.PEER_PYTHON) else sys.executable
     words = [python, str(TOP / "bench" / "warm.py"), str(rounds), SANDRUN, *peers.BWRAP]
     done = subprocess.run(words, env=env, check=True, stdout=subprocess.PIPE, text=True)

@@ -112,6 +112,13 @@ def why_not(arm: Arm, env: Mapping[str, str]) -> str:
     return [*done.stderr.strip().splitlines(), f"status {done.returncode}"][0] if done.returncode else ""
 
 
+def seconds(call: Callable[[], object]) -> float:
+    """How long a call takes."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
 def take_turns(arms: Mapping[str, Callable[[], float]], rounds: int, what: str = "") -> dict[str, list[float]]:
     """Every arm once a round, in mixed order; the numbers of each arm by round."""
     taken: dict[str, list[float]] = {name: [] for name in arms}

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
-import time
+from functools import partial
 from typing import TYPE_CHECKING
+
+from bench.timing import seconds, take_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,12 +69,8 @@ def main() -> None:
             continue
     for call in arms.values():
         call()
-    taken: dict[str, list[float]] = {name: [] for name in arms}
-    for _ in range(rounds):
-        for name in random.sample(list(arms), len(arms)):
-            began = time.perf_counter()
-            arms[name]()
-            taken[name].append(time.perf_counter() - began)
+    turns = {name: partial(seconds, call) for name, call in arms.items()}
+    taken = take_turns(turns, rounds, "startup, from a Python process")
     json.dump(taken, sys.stdout)
 
 
