@@ -60,6 +60,21 @@ class Profile:
         passed = self._with("environment.pass", list(names)) if names else self
         return passed._with(_SET, values) if values else passed
 
+    def input(self, name: str, path: str | os.PathLike[str] | None = None, *, optional: bool | None = None) -> Profile:
+        """Let the command read a file as the input `name`, without a right to open it: `input("notes", "notes.txt")`.
+
+        What is left out is what the profiles below say of the name; `optional` inputs may be absent.
+        """
+        return self._with("broker.input", [_brokered(name, {"path": path, "optional": optional})])
+
+    def output(self, name: str, path: str | os.PathLike[str] | None = None, **asked: Any) -> Profile:
+        """Have the output `name` written to a file, once it is what is asked: `output("rules", "rules.txt", max_size="64K")`.
+
+        What can be asked has the names of `[broker]` in sandrun-profile(5): `max_size`, `utf8`, `line`, `json_schema`,
+        `validator`, `validator_read`, `validator_timeout`, `mode` (such as 0o640), `owner` and `mkdir`.
+        """
+        return self._with("broker.output", [_brokered(name, {"path": path, **asked})])
+
     def replace(self, *keys: str) -> Profile:
         """Drop what the profiles below say for these keys."""
         return self._with("replace", list(keys))
@@ -137,6 +152,19 @@ class Profile:
 
 def _rebuilt(bases: tuple[str, ...], entries: tuple[Entry, ...]) -> Profile:
     return Profile(*bases, entries=entries)
+
+
+def _brokered(name: str, members: dict[str, Any]) -> dict[str, Any]:
+    """The table of an input or output: of what is said, paths as text and a mode in octal."""
+    told = {key: value for key, value in members.items() if value is not None}
+    for key, value in told.items():
+        if isinstance(value, list | tuple):
+            told[key] = [words.text(one) for one in value]
+        elif key == "mode" and isinstance(value, int):
+            told[key] = f"{value:04o}"
+        else:
+            told[key] = words.text(value)
+    return {"name": name, **told}
 
 
 def _given(key: Key, values: tuple[object, ...], names: dict[str, object]) -> object:

@@ -193,7 +193,7 @@ def key_value(key: Key, value: object) -> object:
     """A value as TOML has it: one entry of a list alone, paths as objects, an octal mask as a number."""
     if key.merge == UNION:
         is_one = isinstance(value, str | bytes | int | dict | os.PathLike)
-        return [_without_bytes(one) for one in ([value] if is_one else value)]  # type: ignore[attr-defined]
+        return [text(one) for one in ([value] if is_one else value)]  # type: ignore[attr-defined]
     if isinstance(value, bytes | os.PathLike):
         return os.fsdecode(value)
     if key.kind == "octal" and isinstance(value, int):
@@ -201,7 +201,8 @@ def key_value(key: Key, value: object) -> object:
     return dict(value) if key.merge != LAST and hasattr(value, "items") else value  # type: ignore[call-overload]
 
 
-def _without_bytes(value: object) -> object:
+def text(value: object) -> object:
+    """A path as text; anything else as it is."""
     return os.fsdecode(value) if isinstance(value, bytes | os.PathLike) else value
 
 

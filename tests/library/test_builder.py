@@ -135,6 +135,45 @@ def test_lists_grow_and_single_values_are_replaced() -> None:
     }
 
 
+def test_inputs_and_outputs(tmp_path: Path) -> None:
+    """They are the tables of `[broker]`, by methods of their own; paths and modes are Python's, and the command is held to them."""
+    source, sink = tmp_path / "notes.txt", tmp_path / "shout.txt"
+    source.write_text("pears\n")
+    made = (
+        Profile.default()
+        .input("notes", source)
+        .input("more", optional=True)
+        .output("shout", sink, max_size="1K", line="[A-Z]+", mode=0o640, validator=["grep", "-q", "P"])
+        .output("Shout", validator_read=[Path("@system")])
+    )
+    assert made.document()["broker"] == {
+        "input": [{"name": "notes", "path": str(source)}, {"name": "more", "optional": True}],
+        "output": [
+            {
+                "name": "shout",
+                "path": str(sink),
+                "max_size": "1K",
+                "line": "[A-Z]+",
+                "mode": "0640",
+                "validator": ["grep", "-q", "P"],
+            },
+            {"name": "Shout", "validator_read": ["@system"]},
+        ],
+    }
+    layer, problems = read_document(tomllib.loads(made.to_toml()), "made", "/", {})
+    assert not problems
+    assert [len(layer.profile.values[key]) for key in ("broker.input", "broker.output")] == [2, 2]
+    made = made.input("more", tmp_path / "absent")
+    script = 'tr a-z A-Z <&"$SANDRUN_IN_NOTES" >&"$SANDRUN_OUT_SHOUT"'
+    assert sandrun.run(["sh", "-c", script], profile=made).returncode == 0
+    assert (sink.read_text(), sink.stat().st_mode & 0o777) == ("PEARS\n", 0o640)
+    script = 'echo small >&"$SANDRUN_OUT_SHOUT"'
+    assert sandrun.run(["sh", "-c", script], profile=made, stderr=-3).returncode == 123
+    assert sink.read_text() == "PEARS\n"
+    with pytest.raises(sandrun.ProfileError, match="maxsize"):
+        sandrun.run(["true"], profile=Profile.default().output("shout", sink, maxsize=1))
+
+
 def test_words_and_toml_say_the_same() -> None:
     """Flags, a file and a dict of one profile have the same effect."""
     made = Profile.default().read("/usr/share").connect("tcp:443").limit(nofile=64).replace("network.bind").loopback()
