@@ -36,11 +36,14 @@ def parse(text: str, *, bind: bool = False) -> Endpoint:
     if "://" in text:
         host_and_port = text.partition("://")[2].partition("/")[0]
         raise Bad(f"{quoted(text)}: an endpoint is not a URL", f"did you mean {quoted(host_and_port)}?")
-    if text in PROTOCOLS:
-        raise Bad(f"{quoted(text)}: a protocol alone", f'every {text.upper()} port is "{text}:*"')
+    if text.lower() in PROTOCOLS:
+        raise Bad(f"{quoted(text)}: a protocol alone", f'every {text.upper()} port is "{text.lower()}:*"')
     protocol, rest = _protocol(text)
     written, ports = ("*", rest) if protocol and _is_ports(rest) else _split(rest, text)
     kind, host = _host(written, text)
+    if host in PROTOCOLS and not protocol:
+        # Its canonical spelling would be that of every host.
+        raise Bad(f"{quoted(text)}: a protocol, not a host", f'a host of that name is "tcp:{host}:PORT"')
     first, last = ANY_PORT if ports is None else _ports(ports, text, bind=bind)
     if bind and kind not in ("any", "address"):
         raise Bad(

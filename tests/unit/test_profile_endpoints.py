@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sandrun.profile.bad import Bad
@@ -131,7 +131,13 @@ def test_every_address_is_an_endpoint(address: ipaddress.IPv4Address | ipaddress
     assert parse_network(str(address)) == str(address)
 
 
-@given(st.text(max_size=30))
+PARTS = ["tcp", "UDP", "Tcp", ":", "*", ".", "443", "1-5", "a", "[", "]", "::1", "10.0.0.0", "/8", "@", "-", "x--"]
+
+
+@given(st.one_of(st.text(max_size=30), st.lists(st.sampled_from(PARTS), max_size=6).map("".join)))
+@example("TCP")
+@example("tcp.")
+@example("UDP.:53")
 def test_no_text_does_more_than_be_refused(text: str) -> None:
     """Whatever is written, there is an endpoint with a fixed canonical form, or Bad."""
     try:
