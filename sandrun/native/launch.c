@@ -205,10 +205,14 @@ static void give_up(struct child *child, const struct watch *watch, struct launc
 /* Wait until the child executes the command; all is reaped and false returned if it never does.
  *
  * A closed pipe alone does not tell that it did: a filter that kills execve closes it as well. The kernel clears its own
- * mark before it closes the pipe. `failed`: it will not, for it waits for a byte that does not come. */
-static bool wait_for_execve(int reader, struct child *child, const struct watch *watch, struct launch *launch, bool failed)
+ * mark before it closes the pipe. If it is not `ready`, it has no byte to wait for, and may hang before: in the view of a
+ * plan that does not hold any more, whose file server is gone. */
+static bool wait_for_execve(int reader, struct child *child, const struct watch *watch, struct launch *launch, bool ready)
 {
     struct told told;
+    bool failed = !ready;
+    if (!ready)
+        (void)kill(child->pid, SIGKILL);
     while (read(reader, &told, sizeof told) == sizeof told) {
         if (told.step == TOLD_INIT) {
             child->init = told.argument;
@@ -218,6 +222,8 @@ static bool wait_for_execve(int reader, struct child *child, const struct watch 
         } else {
             failed = true;
         }
+        if (!ready)
+            (void)kill(child->init > 0 ? child->init : child->pid, SIGKILL); /* with it all in its namespace */
     }
     if (!failed && process_executed(child->pid)) {
         child->pidfd = (int)syscall(SYS_pidfd_open, child->pid, 0);
@@ -274,7 +280,7 @@ static bool start(struct launch *launch, struct watch *watch, const struct strin
     (void)close(go[1]);
     if (job)
         job_close(job);
-    bool runs = forked && wait_for_execve(ends[0], child, watch, launch, !ready);
+    bool runs = forked && wait_for_execve(ends[0], child, watch, launch, ready);
     (void)close(ends[0]);
     return runs;
 }

@@ -23,7 +23,16 @@ from sandrun.plancache import place
 from sandrun.plancache.facts import GRAIN_NS
 from sandrun.plancache.keep import FRONT, SCRIPT
 from tests import support
-from tests.support import CHECKOUT, Who, a_directory, need, need_landlock, need_namespaces, need_root
+from tests.support import (
+    CHECKOUT,
+    Who,
+    a_directory,
+    need,
+    need_landlock,
+    need_namespaces,
+    need_program,
+    need_root,
+)
 
 if TYPE_CHECKING:
     import subprocess
@@ -373,6 +382,25 @@ def test_stale_with_namespaces(front: Front, view: tuple[str, ...]) -> None:
         assert ran.read_text() == runs + "\n"
     done = front.run(*words, *command)
     assert (done.returncode, ran.read_text()) == (0, runs + "\n\n"), done.stderr
+
+
+def test_stale_with_a_view_that_hangs(front: Front) -> None:
+    """What is made for a plan that does not hold is not waited for, and nothing is left of it."""
+    need_namespaces(front.who)
+    strace = need_program("strace")
+    (front.cwd / "one").mkdir()
+    front.who.own(front.cwd / "one")
+    words = (*PLAIN, "--home", "hidden", "--write", str(front.cwd), "--deny", "one", "--", "true")
+    front.warm(*words)
+    (front.cwd / "one").chmod(0o711)
+    seconds = 10  # each mount takes as long as if a file server had to answer
+    trace = [strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=mount_setattr"]
+    trace += ["-e", f"inject=mount_setattr:delay_enter={seconds * 1_000_000}"]
+    with front.stub():
+        began = time.monotonic()
+        done = front.who.run([*trace, front.place / FRONT, *words], env=front.env, cwd=front.cwd, check=False)
+    assert done.returncode == COLD, done
+    assert time.monotonic() - began < seconds
 
 
 def test_stale_profile(front: Front) -> None:
