@@ -487,7 +487,7 @@ def statfs(path: bytes) -> int:
     """f_type of statfs(2): the magic number of the filesystem that a path is in."""
     _no_nul(path)
     buffer = ffi.buffer(256)
-    _statfs(path, buffer)
+    _check(_statfs(path, buffer))
     return int(struct.unpack_from("=I", buffer)[0])
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sandrun import ffi, libc
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NUMBERS = {name: getattr(ctypes, name) for name in ("c_int", "c_uint", "c_long", "c_ulong", "c_void_p")}
 
@@ -74,3 +78,10 @@ def test_buffers() -> None:
     room = ffi.buffer(4)
     libc.write_memory(ffi.addressof(room) + 1, b"x\0")
     assert room.raw == b"\0x\0\0"
+
+
+def test_a_file_system_that_cannot_be_asked(tmp_path: Path) -> None:
+    """Is an error, not a file system with the number 0."""
+    assert libc.statfs(b"/proc") == 0x9FA0
+    with pytest.raises(FileNotFoundError):
+        libc.statfs(os.fsencode(tmp_path / "nothing"))
