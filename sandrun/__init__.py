@@ -1,6 +1,7 @@
 """sandrun: run one command with only what it needs.
 
-The public names are imported when they are first used, so that the launch path pays for none it does not use.
+sandrun(3) describes the public names. Each is imported when it is first used, so that the launch path pays for none that it
+does not use.
 """
 
 from __future__ import annotations

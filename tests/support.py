@@ -160,6 +160,12 @@ class Who:
         """The words that start sandrun as this user, for tests that need Popen or pexpect."""
         return list(_launcher(self.uid))
 
+    @property
+    def importing(self) -> str:
+        """The statements with which a script that this user runs by the interpreter `sandrun[0]` finds sandrun."""
+        words = _launcher(self.uid)
+        return "" if words[2] == "-m" else "; ".join(words[3].split("; ")[:2])
+
     def drop(self) -> None:
         """Become this user in this process: for `preexec_fn` and forked children. There is no way back."""
         _drop(self.uid, self.gid)

@@ -1,11 +1,11 @@
 """Reading the documentation: man pages by section and tag, marked example blocks, links and anchors of Markdown.
 
-Two marks make an example one that the tests run:
+These marks make an example one that the tests run:
 
-| in | a console session | a profile |
-| --- | --- | --- |
-| Markdown | a block fenced as `console` | a block fenced as `toml` |
-| a man page | the comment `.\\" console` before `.EX` | the comment `.\\" profile` before `.EX` |
+| in | a console session | a profile | a program |
+| --- | --- | --- | --- |
+| Markdown | a block fenced as `console` | a block fenced as `toml` | |
+| a man page, before `.EX` | the comment `.\\" console` | the comment `.\\" profile` | the comment `.\\" python` |
 
 In a session a line that starts with `$ ` is a command, lines that start with `> ` continue it, and the rest is what it
 prints on both outputs. `...` stands for any text within a line, and alone on a line for any lines.

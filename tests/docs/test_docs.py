@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import runpy
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import sandrun as library
 from sandrun import errors, kernel
 from sandrun.cli import VERBS, options
 from sandrun.cli.doctor import doctor
@@ -44,14 +46,16 @@ if TYPE_CHECKING:
 
 COMMANDS = Page(CHECKOUT / "man" / "sandrun.1")
 PROFILE = Page(CHECKOUT / "man" / "sandrun-profile.5")
-PAGES = (COMMANDS, PROFILE)
+LIBRARY = Page(CHECKOUT / "man" / "sandrun.3")
+PAGES = (COMMANDS, LIBRARY, PROFILE)
 MARKDOWN = tuple(
     CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "profiles/README.md")
 )
 BUILTIN = {path.stem: tomllib.loads(path.read_text()) for path in sorted((CHECKOUT / "profiles").glob("*.toml"))}
 SECTIONS = [
     # man-pages(7); a page leaves out what it does not need and adds its own between DESCRIPTION and FILES
-    *("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "ENVIRONMENT", "FILES"),
+    *("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "RETURN VALUE", "ERRORS"),
+    *("ENVIRONMENT", "FILES"),
     *("NOTES", "CAVEATS", "BUGS", "EXAMPLES", "SEE ALSO"),
 ]
 SESSIONS = [
@@ -62,6 +66,7 @@ PROFILES = [
     *(block for path in MARKDOWN for block in fenced(path, "toml")),
     *(block for page in PAGES for block in page.blocks("profile")),
 ]
+PROGRAMS = [block for page in PAGES for block in page.blocks("python")]
 NOTES = "pears\napples\n"
 
 
@@ -310,19 +315,60 @@ def test_the_secret_looking_words_are_listed() -> None:
     assert [word for word in environment.SECRET_WORDS if word not in text] == []
 
 
+# --- sandrun(3): functions, names, errors --------------------------------------------------------------------------
+
+FUNCTIONS = ("run", "Popen", "create_subprocess_exec", "call", "sandboxed", "SandboxExecutor", "enter")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_shows_its_parameters(name: str) -> None:
+    """The synopsis has each parameter that a caller may name, in order, with its default."""
+    shown = re.search(rf"sandrun\.{name}\((.*?)\)(?: |$)", LIBRARY.text("SYNOPSIS"))
+    assert shown
+    own = inspect.signature(getattr(library, name))
+    parameters = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in own.parameters.values()
+        if not parameter.name.startswith("_") and parameter.kind != inspect.Parameter.POSITIONAL_ONLY
+    ]
+    said = inspect.signature(eval(f"lambda {shown[1]}: None"))
+    assert said == own.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
+
+
+def test_every_name_of_the_library_is_documented() -> None:
+    """So is what a protection, a denial and the resources of a run consist of, and each status of a launch."""
+    names = {name for name, home in library._HOMES.items() if home.startswith("sandrun.library.")}
+    for kind in (library.Enforcement, library.Denial, library.Resources):
+        names |= set(kind._fields)
+    assert names <= set(re.findall(r"\w+", LIBRARY.text()))
+    assert LIBRARY.tags("RETURN VALUE") == COMMANDS.tags("EXIT STATUS")
+
+
+def test_every_error_of_the_library_is_documented() -> None:
+    """ERRORS has each, says of which it is one, and which of them are errors of Python's as well."""
+    own = {name: getattr(library, name) for name in library._HOMES if name.endswith("Error")}
+    entries = LIBRARY.entries["ERRORS"]
+    assert entries.keys() == own.keys() | {"subprocess.TimeoutExpired", "OSError"}
+    for name in re.findall(r"\w+Error", entries["SandrunError"]):
+        assert library.SandrunError in own[name].mro()[1:]
+    for name, kind in own.items():
+        for python in (TypeError, TimeoutError):
+            assert issubclass(kind, python) <= (python.__name__ in entries[name])
+
+
 # --- what else refers to the pages ---------------------------------------------------------------------------------
 
 
 def test_messages_refer_to_sections_that_exist() -> None:
     """A message or help text that names a page, or a section of it, names one that is there."""
-    pages = {"sandrun(1)": COMMANDS, "sandrun-profile(5)": PROFILE}
+    pages = {"sandrun(1)": COMMANDS, "sandrun(3)": LIBRARY, "sandrun-profile(5)": PROFILE}
     found = []
     for path in sorted((CHECKOUT / "sandrun").rglob("*.py")):
         for name, section in re.findall(r"(sandrun[\w-]*\(\d\))(?:, ([A-Z][A-Z ]+[A-Z]))?", path.read_text()):
             found.append(name)
             assert name in pages, f"{path}: no page {name}"
             assert not section or section in pages[name].parents, f"{path}: {name} has no section {section}"
-    assert set(found) == set(pages), "the help text sends the reader to both"
+    assert set(found) == set(pages), "the help text sends the reader to all"
 
 
 # --- Markdown ------------------------------------------------------------------------------------------------------
@@ -408,6 +454,15 @@ def test_a_session_shown_goes_as_shown(block: Block, who: Who, box: Path) -> Non
     for command, output in zip(session, outputs, strict=False):
         assert matches(command.output, output), f"line {command.line}: {command.words}\nprinted:\n{output}"
     assert len(outputs) == len(session) + 1, done.stdout
+
+
+@pytest.mark.parametrize("block", PROGRAMS, ids=_place)
+def test_a_program_shown_ends_well(block: Block, who: Who, box: Path) -> None:
+    """Each program of the man pages runs as it stands, in Python's development mode, and complains of nothing."""
+    program = box / "program.py"
+    program.write_text(f"{who.importing}\n{block.text}")
+    done = who.run([who.sandrun[0], "-X", "dev", "-W", "error", program.name], cwd=box)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def _stage(who: Who, box: Path) -> None:

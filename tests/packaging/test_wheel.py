@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SHARED = {
     "share/man/man1/sandrun.1": "man/sandrun.1",
+    "share/man/man3/sandrun.3": "man/sandrun.3",
     "share/man/man5/sandrun-profile.5": "man/sandrun-profile.5",
     "share/bash-completion/completions/sandrun": "completions/sandrun.bash",
     "share/zsh/site-functions/_sandrun": "completions/_sandrun",
