@@ -262,7 +262,7 @@ SCRIPT = """
 def test_scripts(who: Who, box: Path) -> None:
     """A function of a script, as root and as an ordinary user; its main part runs once."""
     program = who.sandrun
-    path = "" if program[2] == "-m" else "; ".join(program[3].split("; ")[:2])
+    path = who.importing
     (box / "script.py").write_text(textwrap.dedent(SCRIPT.replace("{path}", path)))
     done = who.run([program[0], "script.py"], cwd=box)
     assert done.stderr == ""
@@ -278,7 +278,7 @@ def test_scripts(who: Who, box: Path) -> None:
 def test_script_in_a_home(who: Who) -> None:
     """The directory of a script in a home is not opened; the script itself runs."""
     program = who.sandrun
-    path = "" if program[2] == "-m" else "; ".join(program[3].split("; ")[:2])
+    path = who.importing
     (who.home / "secret").write_text("secret")
     (who.home / "script.py").write_text(textwrap.dedent(SCRIPT.replace("{path}", path)))
     who.own(who.home / "secret")
@@ -337,7 +337,7 @@ def test_readme(who: Who, box: Path) -> None:
     text = (CHECKOUT / "README.md").read_text().partition("\n### Functions\n")[2]
     code = text.partition("```python\n")[2].partition("```")[0]
     program = who.sandrun
-    path = "" if program[2] == "-m" else "; ".join(program[3].split("; ")[:2])
+    path = who.importing
     (box / "script.py").write_text(f"{path}\n{code}")
     done = who.run([program[0], "script.py"], cwd=box)
     assert done.returncode == 0, done.stderr

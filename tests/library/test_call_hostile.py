@@ -249,7 +249,7 @@ SCRIPT = """
 def test_as_root_and_as_a_user(who: support.Who, box: Path) -> None:
     """The worst of it for each user who may call."""
     program = who.sandrun
-    path = "" if program[2] == "-m" else "; ".join(program[3].split("; ")[:2])
+    path = who.importing
     (box / "script.py").write_text(textwrap.dedent(SCRIPT.format(path=path)))
     (box / "hostile.py").write_text(Path(hostile.__file__).read_text())
     done = who.run([program[0], "script.py"], cwd=box)
@@ -260,7 +260,7 @@ def test_as_root_and_as_a_user(who: support.Who, box: Path) -> None:
 def test_interrupt(who: support.Who, box: Path) -> None:
     """KeyboardInterrupt in the caller ends the worker as well."""
     program = who.sandrun
-    path = "" if program[2] == "-m" else "; ".join(program[3].split("; ")[:2])
+    path = who.importing
     (box / "job.py").write_text("import time\n\ndef job():\n    print('runs', flush=True)\n    time.sleep(1000)\n")
     code = f"{path}\nimport job, sandrun\nsandrun.call(job.job)"
     (box / "script.py").write_text(textwrap.dedent(code))

@@ -33,7 +33,7 @@ OPEN = {"replace": ["filesystem.tmp", "filesystem.home"], "optional": ["process.
 def inside(who: Who, box: Path, code: str, **variables: str) -> list[str]:
     """The lines that a program of this user says, which starts in `box`."""
     program = who.sandrun
-    path = "" if program[2] == "-m" else "; ".join(program[3].split("; ")[:2])
+    path = who.importing
     text = HEAD.replace("{path}", path) + textwrap.dedent(code)
     done = who.run([program[0], "-B", "-I", "-c", text], cwd=box, env={**who.env, **variables})
     assert done.returncode == 0, done.stderr
