@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 
 from sandrun.plan.draft import Arg, Draft
-from sandrun.policy import promises, syscalls
+from sandrun.policy import syscalls
 from sandrun.primitives.seccomp import ALLOW, ERRNO, KILL_PROCESS, LOG, errno_action
 from sandrun.primitives.seccomp_known import compile_filter
 from sandrun.primitives.seccomp_match import Refusal, TooComplexError, both, cubes
@@ -145,6 +145,8 @@ def _read_lists(draft: Draft, table: _Filter) -> None:
     for value in draft.profile.items("syscalls.deny"):
         table.denied.update((number, value) for number in _numbers(str(value.value), table))
     for value in draft.profile.items("syscalls.promises"):
+        from sandrun.policy import promises  # noqa: PLC0415 (few profiles make one)
+
         name = str(value.value)
         for call in promises.calls(name):
             table.granted.update(syscalls.meaning(call, table.arch).numbers)
@@ -201,6 +203,8 @@ def _apply_rules(draft: Draft, table: _Filter) -> None:
                 allowing.setdefault(number, []).append(condition)
                 _warn_idle(draft, value, idle=table.answers[number] == ALLOW)
     for value in draft.profile.items("syscalls.promises"):
+        from sandrun.policy import promises  # noqa: PLC0415 (see above)
+
         for call, when in promises.limited(str(value.value)):
             for number in syscalls.meaning(call, table.arch).numbers:
                 allowing.setdefault(number, []).append(_condition(call, when, grant=True))
