@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from sandrun import failure, libc, native, places, steps
+from sandrun import libc, native, places, steps
 from sandrun.errors import EXIT_SANDRUN, SandrunError
 from sandrun.primitives import private as removal
 from sandrun.primitives import tree, view
@@ -197,6 +197,8 @@ def _wait_for_execve(plan: Plan, pid: int, reader: int, answer: int = -1, first:
         _reap(pid, pidfd, init)
         raise
     end = _reap(pid, pidfd, init)
+    from sandrun import failure  # noqa: PLC0415 (of a launch that failed, by the parent alone)
+
     if not record:
         raise failure.died(plan, end)
     index, number, argument = steps.RECORD.unpack(record)

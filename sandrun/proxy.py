@@ -18,7 +18,7 @@ import time
 
 from sandrun import libc
 from sandrun.errors import EXIT_SANDRUN
-from sandrun.primitives import tree, tty
+from sandrun.primitives import modes, tree, tty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def split(terminal: int) -> Link:
     has_keyboard = 1 in ours and os.tcgetpgrp(terminal) == os.getpgrp()
     master, slave = os.openpty()
     termios.tcsetattr(slave, termios.TCSANOW, termios.tcgetattr(terminal))
-    tty.copy_size(terminal, slave)
+    modes.copy_size(terminal, slave)
     from_proxy, to_supervisor = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     from_supervisor, to_proxy = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     pid = os.getpid()
@@ -179,12 +179,12 @@ class _Proxy:
         try:
             if not self.has_terminal and os.tcgetpgrp(self.terminal) == os.getpgrp():
                 self.attributes = termios.tcgetattr(self.terminal)
-                termios.tcsetattr(self.terminal, termios.TCSADRAIN, tty.raw(self.attributes))
+                termios.tcsetattr(self.terminal, termios.TCSADRAIN, modes.raw(self.attributes))
                 self.has_terminal = True
                 self._tell(1)
         except (OSError, termios.error):
             self.hung_up = True
-        tty.copy_size(self.terminal, self.master)
+        modes.copy_size(self.terminal, self.master)
         return self.has_terminal
 
     def leave_terminal(self) -> None:
@@ -288,7 +288,7 @@ class _Proxy:
     def _signals(self) -> None:
         for signal, code, _ in libc.read_signals(self.signal_fd):
             if signal == libc.SIGWINCH:
-                tty.copy_size(self.terminal, self.master)
+                modes.copy_size(self.terminal, self.master)
             elif signal == libc.SIGCHLD:
                 self._look_at_supervisor()
             elif signal in _PASSED_ON:

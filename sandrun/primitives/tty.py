@@ -1,4 +1,4 @@
-"""The terminal: who has it, its size and its modes. What stands between two terminals is `sandrun.proxy`.
+"""The terminal: who has it. Its size and modes are in `modes`; what stands between two terminals is `sandrun.proxy`.
 
 LIGHT. See credentials(7) for sessions and process groups, termios(3), ioctl_tty(2). Callers block all signals: to set
 something of a terminal stops a process in the background unless SIGTTOU is blocked.
@@ -6,13 +6,7 @@ something of a terminal stops a process in the background unless SIGTTOU is bloc
 
 from __future__ import annotations
 
-import fcntl
 import os
-import termios
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 
 def controlling() -> int:
@@ -56,35 +50,9 @@ def give_back(terminal: int) -> None:
 def resume_output(fd: int) -> None:
     """Undo tcflow(TCOOFF), after which every writer to the terminal waits, our own messages too; no key ends that."""
     if fd >= 0 and os.isatty(fd):
+        import termios  # noqa: PLC0415 (few launches have a terminal)
+
         try:
             termios.tcflow(fd, termios.TCOON)
         except termios.error:
             return  # a terminal that hung up has no output
-
-
-def copy_size(source: int, target: int) -> None:
-    """Give `target` the rows and columns of `source`; its foreground group gets SIGWINCH if they changed."""
-    try:
-        fcntl.ioctl(target, termios.TIOCSWINSZ, fcntl.ioctl(source, termios.TIOCGWINSZ, bytes(8)))
-    except OSError:
-        return  # a terminal that hung up has no size
-
-
-def raw(attributes: list[Any]) -> list[Any]:
-    """The attributes of raw mode, as cfmakeraw(3) makes them: every key comes as it is, at once."""
-    iflag, oflag, cflag, lflag, ispeed, ospeed, cc = attributes
-    iflag &= ~(
-        termios.IGNBRK
-        | termios.BRKINT
-        | termios.PARMRK
-        | termios.ISTRIP
-        | termios.INLCR
-        | termios.IGNCR
-        | termios.ICRNL
-        | termios.IXON
-    )
-    lflag &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
-    cflag = cflag & ~(termios.CSIZE | termios.PARENB) | termios.CS8
-    cc = list(cc)
-    cc[termios.VMIN], cc[termios.VTIME] = 1, 0
-    return [iflag, oflag & ~termios.OPOST, cflag, lflag, ispeed, ospeed, cc]

@@ -33,7 +33,7 @@ COMPILES = {"pyseccomp", "sandrun.primitives.seccomp_compile"}
 KNOWN_MACHINE, KNOWN_ABI = "x86_64", 6
 NOT_ENTRY = {"_ctypes", "pyseccomp", "warnings"}
 """Nor is one of these imported before sandrun's own command line is."""
-MOST = {"native": 120, "python": 133}
+MOST = {"native": 120, "python": 131}
 """All modules of a launch, by executor, those of the interpreter's own start among them."""
 
 

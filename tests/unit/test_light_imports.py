@@ -63,9 +63,10 @@ LATE = {
         "sandrun.primitives.cgroup",
     },
     "sandrun.steps": {"sandrun.primitives.id_maps", "sandrun.primitives.label"},
-    "sandrun.launch": {"sandrun.native.child", "sandrun.primitives.id_maps"},
+    "sandrun.launch": {"sandrun.native.child", "sandrun.primitives.id_maps", "sandrun.failure"},
+    "sandrun.primitives.tty": {"termios"},
 }
-"""What few plans need: imported by the parent where one does, before it forks."""
+"""What few plans need: imported by the parent where one does, before it forks; or once the child is no more."""
 STDLIB = {
     "__future__",
     "_ctypes",
