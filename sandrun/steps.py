@@ -295,8 +295,8 @@ def _parent_death(job: Job) -> None:
         return
     capset.set_attribute(libc.PR_SET_PDEATHSIG, libc.SIGKILL)
     # Before Linux 6.18 a supervisor that is just ending may have missed this, and not show its end yet. It does both
-    # under a lock that this call takes as well.
-    os.kill(0, 0)
+    # under a lock that this call takes as well: what it answers is of no interest.
+    os.getpriority(os.PRIO_PGRP, 0)
     poll = select.poll()
     poll.register(job.supervisor, select.POLLIN)
     if poll.poll(0):

@@ -46,7 +46,7 @@ EVERYONE = [
     (r"prctl\(PR_CAPBSET_READ", "verify ids and capabilities"),
     (r"chdir\(", "enter the working directory"),
     (r"prctl\(PR_SET_PDEATHSIG", "die with the supervisor"),
-    (r"kill\(0, 0\)", "die with the supervisor"),
+    (r"getpriority\(PRIO_PGRP", "die with the supervisor"),
     (r"prlimit64\(", "set resource limits"),
     (r"prctl\(PR_SET_NO_NEW_PRIVS", "set no_new_privs"),
     (r"landlock_restrict_self\(|syscall_0x1be\(", "enter the Landlock ruleset"),
