@@ -166,7 +166,7 @@ def canonical(path: str, readlink: Callable[[str], str | None]) -> str | None:
             done = posixpath.dirname(done)
         if name in ("", ".", ".."):
             continue
-        here = posixpath.join(done, name)
+        here = f"{done}/{name}" if done != "/" else f"/{name}"
         target = readlink(here)
         if target is None:
             done = here

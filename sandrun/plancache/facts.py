@@ -76,7 +76,7 @@ class Facts:
 
     def add(self, kind: int, name: str, value: bytes) -> None:
         """The answer to a question; another one than before is a refusal."""
-        data = os.fsencode(name)
+        data = encoded(name)
         if len(data) > LONGEST_NAME or b"\0" in data:
             self.refuse(f"not a name to ask for: {name!r}")
         elif kind <= CONTENT and _is_changing(name):
@@ -184,8 +184,8 @@ class Recorder(System):
 
     def realpath(self, path: str) -> str:
         """The same path, found a name at a time, each of which becomes a fact."""
-        cwd = self.cwd
-        real = canonical(posixpath.join(cwd, path), self._link) if cwd or path.startswith("/") else None
+        whole = path if path.startswith("/") else posixpath.join(self.cwd, path)
+        real = canonical(whole, self._link) if whole.startswith("/") else None
         if real is None:
             self.facts.refuse(f"{path} leads round in a circle, or from no working directory")
             return super().realpath(path)
@@ -200,14 +200,13 @@ class Recorder(System):
     def listdir(self, path: str) -> list[str] | None:
         stamp = self.facts.stamp(path)
         names = super().listdir(path)
-        self.facts.add(LISTDIR, path, answers.names(None if names is None else map(os.fsencode, names), stamp))
+        self.facts.add(LISTDIR, path, answers.names(None if names is None else map(encoded, names), stamp))
         return names
 
     def modes(self, path: str) -> list[tuple[str, int]] | None:
         stamp = self.facts.stamp(path)
         found = super().modes(path)
-        # As os.fsencode, whose own lookups would take longer: nothing is kept under another encoding.
-        rows = None if found is None else [(name.encode("utf-8", "surrogateescape"), mode) for name, mode in found]
+        rows = None if found is None else [(encoded(name), mode) for name, mode in found]
         self.facts.add(MODES, path, answers.modes(rows, stamp))
         return found
 
@@ -281,6 +280,11 @@ class _Environment(Mapping[str, str]):
         return len(os.environ)
 
 
+def encoded(name: str) -> bytes:
+    """As os.fsencode, whose own lookups take longer: nothing is kept under another encoding (`keep.begin`)."""
+    return name.encode("utf-8", "surrogateescape")
+
+
 def _tells_changes(path: str) -> bool:
     try:
         return libc.statfs(os.fsencode(path)) in TELLS_CHANGES
@@ -326,7 +330,9 @@ def _is_changing(path: str) -> bool:
 
 def _without_links(found: Stat | None) -> Stat | None:
     """How many directories a directory has is of no interest, and changes."""
-    return found._replace(nlink=0) if found is not None and stat.S_ISDIR(found.mode) else found
+    if found is None or not stat.S_ISDIR(found.mode):
+        return found
+    return Stat(found.mode, found.dev, found.ino, 0, found.uid, found.gid)
 
 
 def _status(found: Stat | None) -> bytes:
