@@ -61,11 +61,11 @@ def function(name: str, result: type, arguments: tuple[type, ...], *, holding: b
     return found
 
 
-def buffer(content: bytes | int, size: int = 0) -> _ctypes.Array[c_char]:
-    """Memory with these bytes, and with zeros up to `size` if that is more; or so many zeros."""
+def buffer(content: bytes | int) -> _ctypes.Array[c_char]:
+    """Memory with these bytes, or with so many zeros."""
     if isinstance(content, int):
         return (c_char * content)()
-    found = (c_char * max(size, len(content)))()
+    found = (c_char * len(content))()
     found.raw = content
     return found
 

@@ -68,7 +68,7 @@ def asked() -> dict[str, Asked]:
 def filters() -> str:
     """The text of the module with the filters."""
     text = HEAD.format(
-        "The programs of filters, in hexadecimal, by the digest of what is asked (seccomp_known.request)."
+        "The programs of filters, in hexadecimal (data, hence its length), by the digest of what is asked (seccomp_known.request)."
     )
     text += "FILTERS: dict[str, tuple[str, ...]] = {\n"
     for key, request in sorted(asked().items()):

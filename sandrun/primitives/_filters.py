@@ -1,4 +1,4 @@
-"""The programs of filters, in hexadecimal, by the digest of what is asked (seccomp_known.request). Written by tools/gen_known.py; do not edit."""
+"""The programs of filters, in hexadecimal (data, hence its length), by the digest of what is asked (seccomp_known.request). Written by tools/gen_known.py; do not edit."""
 
 from __future__ import annotations
 
