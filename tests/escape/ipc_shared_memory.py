@@ -11,17 +11,21 @@ from tests.probes.inside import libc, see
 if TYPE_CHECKING:
     from tests.escape.outside import Outside
 
-IPC_CREAT, IPC_RMID = 0o1000, 0
+IPC_CREAT, IPC_EXCL, IPC_RMID = 0o1000, 0o2000, 0
 libc.shmat.restype = ctypes.c_void_p
 
 
 def setup(out: Outside) -> None:
     from tests.probes.inside import SECRET
 
-    key = 0x5B000000 + os.getpid()
-    segment = libc.shmget(key, 4096, IPC_CREAT | 0o666)
+    key = int.from_bytes(os.urandom(3)) + 1
+    segment = libc.shmget(key, 4096, IPC_CREAT | IPC_EXCL | 0o666)
+    if segment < 0:
+        raise OSError(ctypes.get_errno(), "shmget")
     out.exit.callback(libc.shmctl, segment, IPC_RMID, None)
-    ctypes.memmove(libc.shmat(segment, None, 0), SECRET.encode(), len(SECRET))
+    memory = ctypes.c_void_p(libc.shmat(segment, None, 0))
+    ctypes.memmove(memory, SECRET.encode(), len(SECRET))
+    libc.shmdt(memory)
     out.arguments += [key]
 
 

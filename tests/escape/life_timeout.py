@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import subprocess
+
     from tests.escape.outside import Outside
 
-SANDRUN = ("--timeout", "2s", "--grace", "100ms")
+SANDRUN = ("--timeout", "5s", "--grace", "100ms")
 STATUSES = (124,)
 
 
@@ -22,7 +24,16 @@ def attempt() -> None:
             file.write(str(os.getpid()))
         time.sleep(60)
         os._exit(0)
-    time.sleep(3)
+    while not os.path.exists("enough"):
+        time.sleep(0.05)
+
+
+def watch(out: Outside, process: subprocess.Popen[Any]) -> None:
+    from tests.escape.outside import wait_until
+
+    if not out.sandboxed:
+        wait_until((out.work / "pid").exists, 50)
+        (out.work / "enough").touch()
 
 
 def unharmed(out: Outside) -> bool:

@@ -30,7 +30,7 @@ def has_ipv6() -> bool:
 
 
 def attempt(port: str) -> None:
-    socket.create_connection(("::1", int(port)), 5)
+    socket.create_connection(("::1", int(port)), 30)
 
 
 def unharmed(out: Outside) -> bool:

@@ -13,8 +13,11 @@ SANDRUN = ("--bind", "tcp:{other}")
 
 def setup(out: Outside) -> None:
     out.values["other"] = out.listen().getsockname()[1]
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        out.arguments += [free.getsockname()[1]]
+    # Bound, it is nobody else's; who reuses addresses may bind it too, as long as nobody listens.
+    free = out.keep(socket.socket())
+    free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    free.bind(("127.0.0.1", 0))
+    out.arguments += [free.getsockname()[1]]
 
 
 def attempt(port: str) -> None:

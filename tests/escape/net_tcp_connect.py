@@ -19,7 +19,7 @@ def setup(out: Outside) -> None:
 
 
 def attempt(port: str) -> None:
-    socket.create_connection(("127.0.0.1", int(port)), 5)
+    socket.create_connection(("127.0.0.1", int(port)), 30)
 
 
 def unharmed(out: Outside) -> bool:

@@ -48,6 +48,8 @@ class Outside:
     """How the process is started, beyond what `Who.popen` does by itself."""
     kept: Any = None
     """What setup leaves for `unharmed`."""
+    sandboxed: bool = False
+    """Whether sandrun is asked to block it, for `watch` and `unharmed`: in the control they need not wait for an end."""
     status: int = 0
     """How the run ended, for `unharmed`."""
     output: str = ""
@@ -107,7 +109,7 @@ class Outside:
 
         self.exit.callback(end)
         # Before its execve the child is still a copy of this process, with this process's secrets and user.
-        wait_until(lambda: Path(f"/proc/{victim.pid}/cmdline").read_bytes().startswith(b"sleep"))
+        assert wait_until(lambda: Path(f"/proc/{victim.pid}/cmdline").read_bytes().startswith(b"sleep"))
         return victim
 
     def pipe(self) -> tuple[int, int]:
@@ -165,7 +167,7 @@ class Outside:
         return not left
 
 
-def wait_until(condition: Any, seconds: float = 5) -> bool:
+def wait_until(condition: Any, seconds: float = 20) -> bool:
     """Wait until it holds, at most so long; the answer is whether it does."""
     end = time.monotonic() + seconds
     while not (held := bool(condition())) and time.monotonic() < end:
@@ -231,6 +233,7 @@ def run(module: ModuleType, out: Outside, prefix: Sequence[str]) -> None:
     ]
     # A file, not a pipe: a process that is left behind with a pipe in its hands would make us wait for it.
     log = out.box / "errors"
+    out.sandboxed = tuple(prefix) != without_sandrun()
     with log.open("w") as errors:
         options = {"cwd": out.work, "stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": errors}
         options.update(out.options)
@@ -241,10 +244,11 @@ def run(module: ModuleType, out: Outside, prefix: Sequence[str]) -> None:
         if hasattr(module, "watch"):
             module.watch(out, process)
         try:
-            out.status = process.wait(60)
-        except subprocess.TimeoutExpired:
+            out.status = process.wait(60 * support.PATIENCE)
+        except subprocess.TimeoutExpired as late:
             process.kill()
             process.wait()
+            late.add_note(log.read_text())
             raise
     out.output = log.read_text()
     if out.status < 0:

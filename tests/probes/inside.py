@@ -142,7 +142,7 @@ def read(path: str) -> None:
 
 def fetch(host: str, port: str | int = 80) -> None:
     """Read the secret from the server there, which speaks first."""
-    with socket.create_connection((host, int(port)), 10) as connection:
+    with socket.create_connection((host, int(port)), 30) as connection:
         told = connection.recv(1000)
     if not told:
         raise Blocked("the connection ended at once")
