@@ -17,6 +17,7 @@ from sandrun.primitives import landlock, seccomp
 from tests.docs.documents import Page
 from tests.integration.supervised import refusing
 from tests.support import CHECKOUT, need_landlock, need_program, need_userns, sandrun
+from tests.terminals import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,15 +158,9 @@ def on_terminal(who: Who, env: dict[str, str]) -> str:
     ours, theirs = os.openpty()
     with who.popen([*who.sandrun, "doctor"], stdin=theirs, stdout=theirs, stderr=theirs, env=who.env | env) as process:
         os.close(theirs)
-        text = b""
-        try:
-            while chunk := os.read(ours, 1 << 16):
-                text += chunk
-        except OSError:
-            pass  # EIO: the other side is closed
-    os.close(ours)
-    assert process.returncode in (0, 1)
-    return text.decode()
+        text = shown(ours)
+    assert process.returncode in (0, 1), text
+    return text
 
 
 def test_colours(who: Who) -> None:

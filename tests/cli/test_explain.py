@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import need_landlock, sandrun
+from tests.terminals import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,26 +121,19 @@ def test_an_observer_inside_of_another(who: Who, box: Path) -> None:
 def footer(*words: str, who: Who, place: Path) -> tuple[int, str]:
     """Run with a terminal as standard error, and return the status and what it showed."""
     ours, theirs = os.openpty()
-    try:
-        done = sandrun(*words, who=who, cwd=place, stderr=theirs)
-        os.close(theirs)
-        text = b""
-        with contextlib.suppress(OSError):  # EIO: nobody has the other side any more
-            while part := os.read(ours, 4096):
-                text += part
-        return done.returncode, text.decode()
-    finally:
-        os.close(ours)
+    done = sandrun(*words, who=who, cwd=place, stderr=theirs)
+    os.close(theirs)
+    return done.returncode, shown(ours)
 
 
 def test_the_footer_of_a_run_that_was_not_observed(who: Who, box: Path, secret: Path) -> None:
     """On a terminal, what the command line names and may not be read is said; not in a pipe, nor if all went well."""
     work = box / "work"
-    status, shown = footer("--", "cat", str(secret), who=who, place=work)
-    assert status == 1
-    assert f"sandrun: the command may not read {secret}: " in shown
-    assert f"--read {secret}" in shown
-    assert "hint: --explain" in shown
+    status, text = footer("--", "cat", str(secret), who=who, place=work)
+    assert status == 1, text
+    assert f"sandrun: the command may not read {secret}: " in text
+    assert f"--read {secret}" in text
+    assert "hint: --explain" in text
     for options, command in (
         ((), ("ls", str(work))),
         (("-q",), ("cat", str(secret))),

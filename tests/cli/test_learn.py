@@ -15,6 +15,7 @@ import pytest
 import tomli
 
 from tests.support import CHECKOUT, need_namespaces, sandrun
+from tests.terminals import shown
 
 if TYPE_CHECKING:
     import subprocess
@@ -324,7 +325,6 @@ def test_progress_is_for_terminals(who: Who, place: Path) -> None:
     ours, theirs = pty.openpty()
     done = learn(who, place, "--", "true", stderr=theirs, env=who.env | {"TERM": "xterm"})
     os.close(theirs)
-    shown = os.read(ours, 1 << 16).decode()
-    os.close(ours)
-    assert done.returncode == 0
-    assert "verifying" in shown
+    text = shown(ours)
+    assert done.returncode == 0, text
+    assert "verifying" in text

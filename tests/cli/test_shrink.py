@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import sandrun
+from tests.terminals import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -212,11 +213,10 @@ def test_progress_is_for_terminals(who: Who, place: Path) -> None:
     with who.popen(words, cwd=place, env=env, stdout=subprocess.PIPE, stderr=slave) as process:
         process.communicate(timeout=60)
     os.close(slave)
-    shown = os.read(master, 1 << 16).decode()
-    os.close(master)
-    assert re.search(r"\rsandrun: shrinking app\.toml: run \d+ of the test, \d+ of \d+ steps taken\x1b\[K", shown)
-    assert shown.endswith("\r\x1b[K")
-    assert "\n" not in shown
+    text = shown(master)
+    assert re.search(r"\rsandrun: shrinking app\.toml: run \d+ of the test, \d+ of \d+ steps taken\x1b\[K", text)
+    assert text.endswith("\r\x1b[K")
+    assert "\n" not in text
 
 
 def test_a_file_that_changes_meanwhile(who: Who, place: Path) -> None:
