@@ -29,6 +29,7 @@ from sandrun.primitives.cgroup_place import Cgroup
 from sandrun.profile import load
 from sandrun.profile.keys import KEYS
 from tests.fakes import debian_host, file, program
+from tests.support import in_child
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -372,11 +373,16 @@ def test_attempt() -> None:
 
 def test_attempt_leaves_nothing() -> None:
     """No process, no descriptor, no core file: a trial is over when it answers."""
-    before = os.listdir("/proc/self/fd")
-    probes.attempt((("deadly", die),))
-    assert os.listdir("/proc/self/fd") == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+
+    def left() -> set[str]:
+        before = set(os.listdir("/proc/self/fd"))
+        probes.attempt((("deadly", die),))
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)
+        return set(os.listdir("/proc/self/fd")) - before
+
+    # In a process of its own, which has no children of other tests.
+    assert in_child(left) == set()
 
 
 def test_no_process_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from sandrun.egress.rules import Found
 from tests.support import CHECKOUT, need, need_program
 
 ONE = (Found("192.0.2.1", own=False),)
+PATIENCE_SECONDS = 60
 
 
 class Outside:
@@ -35,7 +36,7 @@ class Outside:
             self.asked.append(name)
             self.busy += 1
             self.most = max(self.most, self.busy)
-        assert self.gate.wait(10)
+        assert self.gate.wait(PATIENCE_SECONDS)
         with self.lock:
             self.busy -= 1
         if name == "gone.example":
@@ -65,7 +66,7 @@ def collect(asked: Resolver, number: int) -> list:
     came: list = []
     poll = select.poll()
     poll.register(asked.fileno(), select.POLLIN)
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE_SECONDS
     while len(came) < number and time.monotonic() < until:
         poll.poll(100)
         came += asked.answers()
@@ -144,7 +145,7 @@ def test_memory_is_bounded(outside, asked, monkeypatch) -> None:
 
 def test_closing_leaves_nothing(outside) -> None:
     """A lookup that ends after `close` writes to no descriptor, whose number may be another's; its thread ends."""
-    threads = threading.active_count()
+    before = set(threading.enumerate())  # among them those of the tests before that are about to end
     reader, writer = os.pipe2(os.O_NONBLOCK)
     asked = Resolver[int](outside.look_up, threads=2)
     asked.ask("a.example", 1)
@@ -153,10 +154,10 @@ def test_closing_leaves_nothing(outside) -> None:
     try:
         os.dup2(writer, number)
         outside.gate.set()
-        until = time.monotonic() + 10
-        while threading.active_count() > threads and time.monotonic() < until:
+        until = time.monotonic() + PATIENCE_SECONDS
+        while (left := set(threading.enumerate()) - before) and time.monotonic() < until:
             time.sleep(0.01)
-        assert threading.active_count() == threads
+        assert not left
         with pytest.raises(BlockingIOError):
             os.read(reader, 8)
     finally:
@@ -171,9 +172,9 @@ def test_closing_leaves_nothing(outside) -> None:
 
 def test_no_thread_before_the_first_question(outside) -> None:
     """Threads made before the relay confines itself would be free."""
-    threads = threading.active_count()
+    before = set(threading.enumerate())
     asked = Resolver[int](outside.look_up)
-    assert threading.active_count() == threads
+    assert not set(threading.enumerate()) - before
     asked.close()
 
 
@@ -183,7 +184,7 @@ def test_the_system_resolves_localhost() -> None:
     assert found
     assert all(entry.own and entry.address in ("127.0.0.1", "::1") for entry in found)
     with pytest.raises(OSError):
-        system("name.invalid.")
+        system("x" * 64)  # longer than a label can be, so that no name server is asked
 
 
 def test_lookups_import_nothing() -> None:
@@ -192,8 +193,8 @@ def test_lookups_import_nothing() -> None:
         "import sys; from sandrun.egress.resolver import system; before = set(sys.modules); system('localhost');"
         "print(set(sys.modules) - before)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("set()", "")
 
 
 def test_own_addresses() -> None:

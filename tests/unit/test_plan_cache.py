@@ -159,7 +159,12 @@ def _folder_of_old(at: Path, *kinds: str) -> Facts:
     need(any(facts.stamp(str(at / "folder"))), "the file system does not tell changes")
     for kind in kinds:
         getattr(Recorder(facts), kind)(str(at / "folder"))
-    time.sleep(0.02)  # the grain of the clock that stamps files
+    # Two changes within a tick of the clock that stamps files look like one.
+    stamped, tick = (at / "folder").stat().st_ctime_ns, at / "tick"
+    tick.touch()
+    while tick.stat().st_ctime_ns <= stamped:
+        time.sleep(0.001)
+        tick.touch()
     return facts
 
 

@@ -79,12 +79,13 @@ def test_the_launcher_starts_as_who(who: support.Who) -> None:
 def test_descendants_finds_orphans(who: support.Who) -> None:
     """A process whose parent ended is still seen once we are a subreaper, and can be ended."""
     support.become_subreaper()
+    before = support.descendants()
     code = "import os, time\nif os.fork() == 0:\n os.setsid(); os.close(1); time.sleep(60)"
     who.run([sys.executable if who.uid == os.getuid() else "/usr/bin/python3", "-c", code], stderr=subprocess.DEVNULL)
-    left = support.descendants()
+    left = {pid: name for pid, name in support.descendants().items() if pid not in before}
     support.kill_all(left)
     assert len(left) == 1
-    assert not support.descendants()
+    assert not support.left_since(before)
 
 
 def test_need_fails_where_tests_must_work(monkeypatch: pytest.MonkeyPatch) -> None:
