@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.integration.supervised import sleeping
 from tests.support import CHECKOUT, Who, a_directory, need_program, sandrun
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def out(who: Who) -> Iterator[Outside]:
         drop = [need_program("setpriv"), "--bounding-set=-all"] if who.is_root else []
         sleeper = stack.enter_context(who.popen([*drop, need_program("sleep"), "1000"]))
         stack.callback(sleeper.kill)
+        sleeping(sleeper.pid)
         facts: dict[str, Any] = {"pid": sleeper.pid, "name": "sleep", "home": str(who.home), "work": str(work)}
         facts |= _ipc(stack) | _sockets(stack, who) | _files(stack, who)
         facts["fd"] = os.open(work / "file", os.O_RDONLY)
