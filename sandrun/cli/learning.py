@@ -145,9 +145,10 @@ def observe(request: Request, prepared: Prepared, streams: Streams = AS_HERE) ->
         with _interrupts_are_the_commands():
             takers = {fd: take for fd, take in ((1, streams.output), (2, streams.errors)) if take}
             pipes = {fd: os.pipe() for fd in takers}
+            parent = os.getpid()
             pid = os.fork()
             if not pid:
-                _child(result, lambda: _observed(request, prepared), streams, pipes)
+                _child(parent, result, lambda: _observed(request, prepared), streams, pipes)
             for _, writer in pipes.values():
                 os.close(writer)
             _read_all({pipes[fd][0]: take for fd, take in takers.items()})
@@ -193,11 +194,15 @@ class _interrupts_are_the_commands:  # noqa: N801 (used as a function)
         signal.signal(signal.SIGINT, self.before)
 
 
-def _child(result: int, work: Callable[[], Run], streams: Streams, pipes: Mapping[int, tuple[int, int]]) -> None:
+def _child(
+    parent: int, result: int, work: Callable[[], Run], streams: Streams, pipes: Mapping[int, tuple[int, int]]
+) -> None:
     """Do the work in this process, write what comes of it, and end."""
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            return  # it was killed before that: nobody would end the command with it
         libc.prctl(libc.PR_SET_DUMPABLE, 1)  # until it is a supervisor; it reads its own /proc before
         if streams.is_quiet:
             os.setsid()
