@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROUNDS, QUICK = 40, 3
+PAIR_ROUNDS = 3
+"""How many times the rounds two arms take turns alone: there are but two, and quick ones."""
 RACY = 2.1
 """Seconds that a file must be old before a plan made of it is kept."""
 BASE = "true"
@@ -62,8 +64,13 @@ def _bench(home: Path, rounds: int) -> dict[str, Any]:
     plans = kept(env["SANDRUN_CACHE"])
     runs = {name: partial(_wall, arm, env) for name, arm in arms.items()}
     taken = take_turns(runs, rounds, f"startup, uid {os.geteuid()}")
+    pairs = [
+        take_turns({name: runs[name] for name in pair}, PAIR_ROUNDS * rounds, f"{' and '.join(pair)} by turns")
+        for *pair, _ in GOALS
+        if runs.keys() >= set(pair)
+    ]
     warm = bool(plans) and plans == kept(env["SANDRUN_CACHE"])
-    return {"uid": os.geteuid(), "seconds": taken, "refused": refused, "isolation": seen, "warm": warm}
+    return {"uid": os.geteuid(), "seconds": taken, "pairs": pairs, "refused": refused, "isolation": seen, "warm": warm}
 
 
 def _wall(arm: Arm, env: dict[str, str]) -> float:
@@ -79,13 +86,23 @@ def _warm_process(home: Path, rounds: int) -> dict[str, list[float]]:
     return dict(json.loads(done.stdout))
 
 
-def _goals(seconds: dict[str, list[float]]) -> list[dict[str, Any]]:
+def _goals(seconds: dict[str, list[float]], pairs: list[dict[str, list[float]]]) -> list[dict[str, Any]]:
+    """How each goal stands among all arms, and where the two take turns alone.
+
+    The kernel goes on cleaning up, on another processor, after who made namespaces and has ended; in a mixed order that
+    is at the cost of whoever comes next, most of all of a launch that uses two processors itself.
+    """
     return [
-        {"arm": arm, "of": base, "ratio": compare({arm: seconds[arm], base: seconds[base]}, base)[arm]["ratio"],
+        {"arm": arm, "of": base, "ratio": _ratio(seconds, arm, base), "ratio_by_turns": _ratio(pair, arm, base),
          "goal": goal}
         for arm, base, goal in GOALS
-        if arm in seconds and base in seconds
+        for pair in pairs
+        if pair.keys() == {arm, base}
     ]  # fmt: skip
+
+
+def _ratio(seconds: dict[str, list[float]], arm: str, base: str) -> list[float]:
+    return list(compare({arm: seconds[arm], base: seconds[base]}, base)[arm]["ratio"])
 
 
 def run(quick: bool) -> dict[str, Any]:
@@ -97,7 +114,7 @@ def run(quick: bool) -> dict[str, Any]:
             result = as_user(uid, partial(_bench, home, rounds))
             seconds = result.pop("seconds")
             result["arms"] = compare(seconds, BASE)
-            result["goals"] = _goals(seconds)
+            result["goals"] = _goals(seconds, result.pop("pairs"))
             if uid == ordinary():
                 warm = as_user(uid, partial(_warm_process, home, rounds))
                 result["warm_process"] = compare(warm, next(iter(warm)))
@@ -119,8 +136,11 @@ def show(result: dict[str, Any]) -> None:
         for name, why in one["refused"].items():
             print(f"  {name:40} does not run: {why}")
         for goal in one["goals"]:
-            verdict = "met" if goal["ratio"][1] <= goal["goal"] else "MISSED"
-            print(f"  {goal['arm']}: {goal['ratio'][1]:.2f} x {goal['of']} (at most {goal['goal']}: {verdict})")
+            verdicts = [
+                f"{goal[key][1]:.2f}, {'met' if goal[key][1] <= goal['goal'] else 'MISSED'}"
+                for key in ("ratio", "ratio_by_turns")
+            ]
+            print(f"  {goal['arm']}, of {goal['of']}, at most {goal['goal']}: {verdicts[0]}; by turns: {verdicts[1]}")
         for name, numbers in one.get("warm_process", {}).items():
             print(f"  from a warm Python process: {name:28} {1000 * numbers['median']:8.2f} ms")
         print()

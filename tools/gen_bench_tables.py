@@ -81,10 +81,11 @@ def startup(result: dict[str, Any]) -> str:
     who = ["root" if one["uid"] == 0 else "an ordinary user" for one in users]
     text = _table(["launch of `true`", *who, "the command"], rows)
     text += "\nMilliseconds are medians; beside them how many times that of bare `true`, with quartiles.\n\n"
+    ways = [(one, key) for one in users for key in ("ratio", "ratio_by_turns")]
     text += _table(
-        ["aim", "wanted at most", *who],
+        ["aim", "wanted at most", *(f"{name}{way}" for name in who for way in (", among all", ", the two by turns"))],
         [
-            [f"{goal['arm']}, of {goal['of']}", f"{goal['goal']}", *(_reached(one, goal) for one in users)]
+            [f"{goal['arm']}, of {goal['of']}", f"{goal['goal']}", *(_reached(one, goal, key) for one, key in ways)]
             for goal in max((one["goals"] for one in users), key=len)
         ],
     )
@@ -99,10 +100,10 @@ def _order(users: list[dict[str, Any]], name: str) -> float:
     return next(float(one["arms"][name]["ratio"][1]) for one in users if name in one["arms"])
 
 
-def _reached(one: dict[str, Any], goal: dict[str, Any]) -> str:
+def _reached(one: dict[str, Any], goal: dict[str, Any], key: str) -> str:
     for mine in one["goals"]:
         if (mine["arm"], mine["of"]) == (goal["arm"], goal["of"]):
-            return f"{mine['ratio'][1]:.2f}{'' if mine['ratio'][1] <= mine['goal'] else ' (missed)'}"
+            return f"{mine[key][1]:.2f}{'' if mine[key][1] <= mine['goal'] else ' (missed)'}"
     return ""
 
 
