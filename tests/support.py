@@ -9,13 +9,16 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import errno
 import functools
 import importlib.metadata
 import os
 import pickle
+import random
 import select
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -189,7 +192,7 @@ class Who:
         argv: Sequence[str | bytes | Path],
         *,
         input: str | bytes | None = None,  # noqa: A002  the name that subprocess.run gives it
-        timeout: float = 30,
+        timeout: float = 60,
         check: bool = False,
         **options: Any,
     ) -> subprocess.CompletedProcess[Any]:
@@ -201,8 +204,10 @@ class Who:
         with self.popen(argv, **options) as process:
             try:
                 out, err = process.communicate(input, timeout * PATIENCE)
-            except BaseException:
+            except BaseException as error:
                 process.kill()
+                if isinstance(error, subprocess.TimeoutExpired):
+                    error.add_note(f"stdout: {error.output!r}\nstderr: {error.stderr!r}")
                 raise
         done = subprocess.CompletedProcess(argv, process.returncode, out, err)
         if check and done.returncode:
@@ -348,7 +353,8 @@ def _readable_copy() -> Path:
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     place.chmod(0o755)
     for name in ("sandrun", "profiles"):
-        shutil.copytree(CHECKOUT / name, place / name)
+        # What an interpreter that compiles a module here at the same time calls it until it is whole is left out.
+        shutil.copytree(CHECKOUT / name, place / name, ignore=shutil.ignore_patterns("*.pyc.*", ".sandrun-exec.*"))
     for name in _LIBRARIES:
         for part in importlib.metadata.files(name) or ():
             if part.parts[0] != "..":
@@ -371,7 +377,7 @@ class ChildDiedError(Exception):
         self.signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
 
 
-def in_child(fn: Callable[[], T], who: Who | None = None, timeout: float = 30) -> T:
+def in_child(fn: Callable[[], T], who: Who | None = None, timeout: float = 60) -> T:
     """Call `fn` in a forked child, as `who` if given, and return what it returned, raised or skipped.
 
     What cannot be undone (Landlock, seccomp, capabilities) is tested so. The result comes over a pipe opened before,
@@ -452,6 +458,34 @@ def _fork_allowed() -> Iterator[None]:
         yield
 
 
+# --- ports ---------------------------------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    """A TCP port of both loopback addresses that nobody has, for a program that is told its number.
+
+    It is below those that the kernel gives to whoever asks for none (ip_local_port_range, ip(7)): tests that run beside this
+    one would get one of them before the program does.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    chance = random.SystemRandom()
+    while True:
+        port = chance.randrange(10_000, first if first > 11_000 else 60_000)
+        if all(_can_listen(family, address, port) for family, address in _LOOPBACK):
+            return port
+
+
+_LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+
+
+def _can_listen(family: int, address: str, port: int) -> bool:
+    try:
+        socket.create_server((address, port), family=family).close()
+    except OSError as error:
+        return error.errno != errno.EADDRINUSE  # where there is no IPv6, nobody has the port there
+    return True
+
+
 # --- leaks ---------------------------------------------------------------------------------------------------------
 
 
@@ -477,8 +511,8 @@ def descendants(pid: int | None = None) -> dict[int, str]:
     return found
 
 
-def left_since(before: Mapping[int, str], seconds: float = 1) -> dict[int, str]:
-    """The descendants of this process that were not there before, and do not go away at once.
+def left_since(before: Mapping[int, str], seconds: float = 20) -> dict[int, str]:
+    """The descendants of this process that were not there before, and do not go away by themselves on a busy machine.
 
     The init process of a pid namespace whose supervisor was killed ends when the others are reaped, by us.
     """
@@ -496,7 +530,8 @@ def children(pid: int) -> list[int]:
     found: list[int] = []
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         for thread in os.listdir(f"/proc/{pid}/task"):
-            found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends hides no other's
+                found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
     return found
 
 

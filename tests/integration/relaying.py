@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 NAME, INSIDE, OUTSIDE = "allowed.test", "127.64.1.1", "127.0.0.2"
-SECONDS = 10.0
+SECONDS = 60.0
 """How long a test waits for anything."""
 
 
@@ -64,12 +64,14 @@ class Served:
         self._thread = threading.Thread(target=self._run)
         self.document: dict[str, Any] = {}
         self.failure: BaseException | None = None
+        self._relay: relay.Relay | None = None
 
     def _run(self) -> None:
         try:
             at_work = relay.Relay(
                 self.plan, self.sockets, self.resolver, say=self.said.append, descriptors=self.descriptors
             )
+            self._relay = at_work
             at_work.run(self._far_control)
             self.document = at_work.record.document()
         except BaseException as error:  # noqa: BLE001  (any bug of the relay is a failure of the test)
@@ -108,6 +110,10 @@ class Served:
         server, _ = self.outside.accept()
         server.settimeout(SECONDS)
         return client, server
+
+    def flows(self) -> int:
+        """How many connections the relay has open."""
+        return len(self._relay._flows) if self._relay else 0
 
     def endpoint(self) -> dict[str, Any]:
         """The counters of the one endpoint that was used."""

@@ -18,7 +18,7 @@ import pytest
 from sandrun import libc
 from sandrun.policy import syscalls
 from sandrun.primitives import seccomp
-from tests.support import descendants, landlock_abi, need_landlock, need_namespaces
+from tests.support import PATIENCE, descendants, landlock_abi, need_landlock, need_namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 GRANTS = ("-p", "none", "--execute", "@all", "--write", "@all")
 KILLS = {"scoped": ("--isolate", "signals"), "searched": ("--isolate", "false"), "namespace": ("--isolate", "true")}
 """The ways to end the tree: one kill(-1) within a Landlock scope, a search through /proc, or a pid namespace's end."""
+SECONDS = 60 * PATIENCE
+"""How long a test waits for anything; only one that fails waits so long."""
 KILL = "scoped" if landlock_abi() >= 6 else "searched"
 """The better of what this kernel has without namespaces, for tests that are about something else."""
 
@@ -58,7 +60,7 @@ def start(who: Who, *command: str, options: tuple[str, ...] = (), kill: str = ""
 def reported(who: Who, *command: str, options: tuple[str, ...] = (), **more: Any) -> tuple[int, dict[str, Any]]:
     """Run to the end: the exit status and the `outcome` of `--report`."""
     report = who.home / "report.json"
-    done = who.run([*words(who, *options, "--report", str(report), **more), *command])
+    done = who.run([*words(who, *options, "--report", str(report), **more), *command], timeout=90)
     return done.returncode, json.loads(report.read_text())["outcome"]
 
 
@@ -75,13 +77,42 @@ def gone(pid: int) -> bool:
     return state(pid) in ("", "Z")
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = SECONDS) -> None:
     """Fail if the condition does not come true in time."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             pytest.fail(f"waited {seconds} s in vain")
         time.sleep(0.01)
+
+
+def at_rest(*pids: int) -> None:
+    """Wait until these processes sleep and nothing wakes them up for a while: what they do at their start is over then."""
+
+    def look() -> list[tuple[str, str]]:
+        return [(state(pid), waits(pid)) for pid in pids]
+
+    def rest() -> bool:
+        before = look()
+        time.sleep(0.3)
+        return before == look() and all(letter == "S" for letter, _ in before)
+
+    wait_until(rest)
+
+
+def waits(pid: int) -> str:
+    """How often a process has gone to sleep."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith("voluntary_ctxt_switches"))
+
+
+def soon_enough(attempt: Callable[[str], bool]) -> None:
+    """Try with a timeout of sandrun's that an idle machine keeps, and with longer ones until the command came far enough
+    within it, which is what `attempt` tells."""
+    for timeout in ("500ms", "3s", "20s"):
+        if attempt(timeout):
+            return
+    pytest.fail("the command did not come far enough within the timeout")
 
 
 def numbers(pid: int) -> list[int]:
@@ -138,7 +169,7 @@ def terminal(who: Who, *argv: str, **more: Any) -> Any:
     if os.geteuid() == 0 and not who.is_root:
         more["preexec_fn"] = who.drop
     more.setdefault("env", {**who.env, "TERM": "dumb", "PS1": "READY> ", "HISTFILE": ""})
-    box = pexpect.spawn(argv[0], list(argv[1:]), cwd=str(who.home), timeout=15, encoding="utf-8", **more)
+    box = pexpect.spawn(argv[0], list(argv[1:]), cwd=str(who.home), timeout=SECONDS, encoding="utf-8", **more)
     try:
         yield box
     finally:

@@ -54,7 +54,7 @@ def test_the_end_comes_while_connections_come() -> None:
         ours.send(b"end")
         serving = threading.Thread(target=at_work.run, args=(theirs,), daemon=True)
         serving.start()
-        serving.join(5)
+        serving.join(60)
     assert not serving.is_alive()
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.relaying import SECONDS, listener, relay_of, status, until
-from tests.support import Who, landlock_abi, need_namespaces, need_program, need_userns, sandrun
+from tests.support import Who, free_port, landlock_abi, need_namespaces, need_program, need_userns, sandrun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ for target in sys.argv[1:]:
     kind, host, port = target.rsplit("/", 2)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
-    sock.settimeout(5)
+    sock.settimeout(25)
     try:
         sock.connect((host, int(port)))
         sock.send(b"hello")
@@ -139,14 +139,15 @@ def test_what_nobody_listens_for_is_recorded(who: Who, outside: int) -> None:
 def test_its_own_servers_are_no_refusals(who: Who, outside: int) -> None:
     """A connection of the command to itself is not the relay's business."""
     report = who.home / "report"
+    port = free_port()
     code = (
         "import socket\n"
-        "server = socket.create_server(('127.0.0.1', 8099))\n"
-        "client = socket.create_connection(('127.0.0.1', 8099))\n"
+        f"server = socket.create_server(('127.0.0.1', {port}))\n"
+        f"client = socket.create_connection(('127.0.0.1', {port}))\n"
         "server.accept()[0].send(b'own')\n"
         "print(client.recv(9))\n"
     )
-    grant = ("--connect", f"127.0.0.1:{outside}", "--bind", "tcp:8099", "--report", str(report))
+    grant = ("--connect", f"127.0.0.1:{outside}", "--bind", f"tcp:{port}", "--report", str(report))
     ran = run(who, *grant, "--", *python(code))
     assert ran.stdout == "b'own'\n", ran.stderr
     assert network(report)["refused"] == []
@@ -188,8 +189,7 @@ def test_datagrams(who: Who, outside: int, address: str) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_published_ports(who: Who, outside: int, address: str) -> None:
     """A server of the command is reached on both loopback addresses of the host, wherever it listens on its own."""
-    with listener("127.0.0.1") as spare:
-        port = spare.getsockname()[1]
+    port = free_port()
     report = who.home / "report"
     grant = ("--connect", f"127.0.0.1:{outside}", "--bind", f"tcp:{port}", "--report", str(report))
     argv = (*grant, "--", *python(SERVE, address, str(port)))
@@ -208,8 +208,7 @@ def test_published_ports(who: Who, outside: int, address: str) -> None:
 
 def test_a_published_port_without_a_server(who: Who, outside: int) -> None:
     """The client on the host is reset, and it is no refusal of the command's."""
-    with listener("127.0.0.1") as spare:
-        port = spare.getsockname()[1]
+    port = free_port()
     grant = ("--connect", f"127.0.0.1:{outside}", "--bind", f"tcp:{port}")
     with start(who, *grant, "--", "sleep", "30", stderr=subprocess.PIPE) as process:
         try:
@@ -273,6 +272,10 @@ def test_late_answers_are_no_refusals(who: Who, outside: int) -> None:
         "query = bytes.fromhex('0001010000010000000000000461616161047465737400') + bytes((0, 1, 0, 1))\n"
         "for _ in range(20):\n"
         "    with socket.socket(type=socket.SOCK_DGRAM) as sock: sock.sendto(query, ('127.0.0.1', 53))\n"
+        "with socket.socket(type=socket.SOCK_DGRAM) as sock:\n"
+        "    sock.settimeout(25)\n"
+        "    sock.sendto(query, ('127.0.0.1', 53))\n"
+        "    sock.recv(512)\n"  # the others were answered before
         "time.sleep(0.5)\n"
     )
     run(who, "--connect", f"127.0.0.1:{outside}", "--report", str(report), "--", *python(code))
