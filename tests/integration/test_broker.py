@@ -23,12 +23,14 @@ from sandrun import libc
 from sandrun.primitives import notify
 from tests.escape.outside import is_quiet, python
 from tests.integration.brokered import brokered, record
+from tests.integration.supervised import gone, soon_enough, wait_until
 from tests.support import Who, descendants, in_child, need_landlock, need_namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECONDS = 20.0
+"""How long a socket lingers that nobody waits for."""
 READ_ONLY = ("-p", "none", "-x", "@all")
 PRELUDE = """
 import ctypes, errno, fcntl, os, select, signal, socket, struct, sys, threading, time
@@ -236,11 +238,15 @@ def test_a_connection_that_waits_holds_up_nothing(who: Who, full: Servers) -> No
     sys.stdout.flush()
     """
     before = descendants()
-    began = time.monotonic()
-    done = who.run(argv(who, full, code, "--connect", f"127.0.0.1:{full.ports[1]}", "--timeout", "2s", "--grace", "1s"))
-    assert (done.returncode, done.stdout) == (124, "ok\n")
-    assert time.monotonic() - began < SECONDS / 2
-    assert not set(descendants()) - set(before)
+
+    def attempt(timeout: str) -> bool:
+        words = ("--connect", f"127.0.0.1:{full.ports[1]}", "--timeout", timeout, "--grace", "1s")
+        done = who.run(argv(who, full, code, *words))
+        assert done.returncode == 124, done.stderr
+        assert not set(descendants()) - set(before)
+        return bool(done.stdout == "ok\n")
+
+    soon_enough(attempt)
 
 
 def test_a_signal_interrupts_it(who: Who, full: Servers) -> None:
@@ -251,26 +257,25 @@ def test_a_signal_interrupts_it(who: Who, full: Servers) -> None:
     signal.signal(signal.SIGALRM, handler)
     client = socket.socket()
     for _ in range(3):
-        signal.setitimer(signal.ITIMER_REAL, 0.3)
         try:
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
             client.connect(("127.0.0.1", port))
         except OSError as error:
             print(type(error).__name__)
     """
-    began = time.monotonic()
     assert ran(who, full, code) == ["InterruptedError"] * 3
-    assert time.monotonic() - began < SECONDS / 2
 
 
-def test_frequent_signals(who: Who, servers: Servers) -> None:
+def test_signals_at_any_moment(who: Who, servers: Servers) -> None:
     """Signals whose handlers let calls go on change no answer: each connection is made, and once."""
     code = """
     signal.signal(signal.SIGALRM, lambda *_: None)
     signal.siginterrupt(signal.SIGALRM, False)
-    signal.setitimer(signal.ITIMER_REAL, 0.004, 0.004)
     answers = set()
-    for _ in range(60):
+    for number in range(100):
         with socket.socket() as client:
+            # At another moment of each call; and seldom enough then that a busy machine comes to an end of it.
+            signal.setitimer(signal.ITIMER_REAL, 0.0002 * (1 + number % 20), 0.5)
             answers.add(raw(client.fileno(), inet("127.0.0.1", port)))
             client.getpeername()
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -289,10 +294,8 @@ def test_a_flood_starves_nothing(who: Who, servers: Servers) -> None:
         with socket.socket() as client:
             raw(client.fileno(), inet("127.0.0.1", other))
     """
-    began = time.monotonic()
     done = who.run(argv(who, servers, code, "--timeout", "1s", "--grace", "1s"))
-    assert done.returncode == 124
-    assert time.monotonic() - began < SECONDS / 2
+    assert done.returncode == 124, done.stderr
     assert is_quiet(servers.other)
 
 
@@ -360,21 +363,21 @@ def test_the_supervisors_death_closes_it(who: Who, full: Servers) -> None:
     """When the supervisor is killed the command ends, and so does the worker that connects for it."""
     code = """
     threading.Thread(target=lambda: fresh(inet("127.0.0.1", port))).start()
-    time.sleep(0.5)
     print("waiting", flush=True)
-    time.sleep(60)
+    time.sleep(600)
     """
     before = descendants()
+
+    def started() -> set[int]:
+        return set(descendants()) - set(before) - {process.pid}
+
     with who.popen(argv(who, full, code), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline() == "waiting\n"
-        started = set(descendants()) - set(before) - {process.pid}
-        assert len(started) == 2, "the command and a worker"
+        wait_until(lambda: len(started()) == 2)  # the command and a worker
+        found = started()
         process.send_signal(signal.SIGKILL)
-        end = time.monotonic() + SECONDS
-        while any(os.path.exists(f"/proc/{pid}") and not is_zombie(pid) for pid in started) and time.monotonic() < end:
-            time.sleep(0.02)
-        assert time.monotonic() < end
+        wait_until(lambda: all(map(gone, found)))
 
 
 def lingering(server: socket.socket) -> socket.socket:
@@ -417,7 +420,7 @@ def test_a_worker_keeps_its_copy_until_the_supervisors_is_closed(
 
     is_there, took = in_child(closed)
     assert is_there
-    assert took < SECONDS / 4
+    assert took < SECONDS / 2
 
 
 def test_a_copy_that_cannot_be_passed_on_does_not_linger(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -445,15 +448,7 @@ def test_a_copy_that_cannot_be_passed_on_does_not_linger(servers: Servers, monke
         one.end()
         return took
 
-    assert in_child(served) < SECONDS / 4
-
-
-def is_zombie(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(") ")[2][0] in "ZX"
-    except FileNotFoundError:
-        return True
+    assert in_child(served) < SECONDS / 2
 
 
 def test_the_trial_leaves_nothing(who: Who) -> None:
