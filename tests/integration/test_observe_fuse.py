@@ -140,7 +140,7 @@ def test_paths_that_take_for_ever(tree: Path, monkeypatch: pytest.MonkeyPatch) -
     began = time.monotonic()
     assert _found(deep / "file").kind == UNKNOWN
     assert _found(tree / "link7").kind == UNKNOWN
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 def _found(path: Path, *, follows: bool = True) -> Found:
