@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -37,7 +37,10 @@ import os, signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 for _ in range(3):
     if os.fork():
-        os._exit(0) if os.getpid() != int(sys.argv[2]) else time.sleep(0.2)
+        if os.getpid() != int(sys.argv[2]):
+            os._exit(0)
+        while not os.path.exists(sys.argv[1]):
+            time.sleep(0.01)
         break
     os.setsid()
     sys.argv[2] = 0
@@ -96,7 +99,7 @@ def left(pid: int) -> list[str]:
     return [f"{path}/{name}" for path, names, _ in os.walk(GROUPS) for name in names if name.startswith(mark)]
 
 
-def soon(condition: Callable[[], object], seconds: float = 10) -> bool:
+def soon(condition: Callable[[], object], seconds: float = 60) -> bool:
     """Whether it becomes true within this time."""
     end = time.monotonic() + seconds
     while not condition():
@@ -131,7 +134,18 @@ def delegated(who: Who) -> Iterator[list[str]]:
     finally:
         assert soon(lambda: not [name for name in os.listdir(group) if name.startswith("sandrun-")]), "nothing is left"
         assert not (group / "cgroup.subtree_control").read_text().split(), "controllers are as they were"
+        assert soon(lambda: is_removed(group)), "no process is left in it"
+
+
+def is_removed(group: Path) -> bool:
+    """Remove a group, unless a process is still about to leave it."""
+    try:
         group.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 @pytest.fixture
@@ -189,7 +203,7 @@ def test_fork_bomb(launch: Launcher) -> None:
     mark = launch.box / "bomb"
     launch.who.own(launch.box)
     report = launch.box / "report.json"
-    words = ["--report", report, "--write", launch.box, "--pids", "50", "--timeout", "3s", "--grace", "100ms"]
+    words = ["--report", report, "--write", launch.box, "--pids", "50", "--timeout", "5s", "--grace", "100ms"]
     with launch.popen(*words, "--", "/usr/bin/python3", "-c", BOMB, mark) as process:
         assert soon(mark.exists)
         most = 0
@@ -198,7 +212,7 @@ def test_fork_bomb(launch: Launcher) -> None:
             most = max(most, len(running(mark)))
             began = time.monotonic()
             subprocess.run(["/bin/true"], check=True)
-            assert time.monotonic() - began < 5, "the host responds"
+            assert time.monotonic() - began < 30, "the host responds"
         said = process.communicate(timeout=60)[1]
     # The launcher itself has the mark among its words; in a pid namespace its init process has them, too.
     assert 5 <= most <= 53, "however slow the machine"
@@ -222,8 +236,8 @@ def test_processor_time(launch: Launcher) -> None:
     """Two spinning processes get a fifth of a processor together."""
     done = launch("--cpu", "20%", "--timeout", "2s", "--grace", "0s", "--", "/bin/sh", "-c", f"({SPIN}) & {SPIN}")
     assert done.status == 124
-    assert done.outcome["user"] + done.outcome["system"] < 0.8
-    assert done.resources["throttled"] > 0.5
+    assert done.outcome["user"] + done.outcome["system"] < 0.4 * done.outcome["wall"], "not two processors, nor one"
+    assert done.resources["throttled"] > 0
 
 
 def test_huge_file(launch: Launcher, box: Path) -> None:
@@ -300,9 +314,10 @@ def test_kill_of_the_whole_process_group(launch: Launcher) -> None:
 
 def test_no_way_out_of_the_group(launch: Launcher) -> None:
     """The command can neither move to another group nor raise its limits."""
+    # Groups of other tests go while find(1) walks, which it says.
     script = """
-    for file in $(find /sys/fs/cgroup -name cgroup.procs); do (echo $$ >"$file") 2>/dev/null && echo "$file" >&2; done
-    for file in $(find /sys/fs/cgroup -path '*sandrun-*' -name '*.max'); do (echo max >"$file") 2>/dev/null && echo "$file" >&2; done
+    for file in $(find /sys/fs/cgroup -name cgroup.procs 2>/dev/null); do (echo $$ >"$file") 2>/dev/null && echo "$file" >&2; done
+    for file in $(find /sys/fs/cgroup -path '*sandrun-*' -name '*.max' 2>/dev/null); do (echo max >"$file") 2>/dev/null && echo "$file" >&2; done
     exit 0
     """
     done = launch("--read", "/", "--pids", "20", "--", "/bin/sh", "-c", script)
@@ -341,46 +356,56 @@ def project(root: Who) -> Path:
     return path
 
 
+class Abandoned(NamedTuple):
+    """Groups, and the descriptors that hold their locks."""
+
+    groups: list[Path]
+    locks: list[int]
+
+
 @pytest.fixture
-def abandoned() -> Iterator[list[Path]]:
-    """A group as a launch leaves it when all of it is killed, in each directory where groups are made."""
+def abandoned() -> Iterator[Abandoned]:
+    """A group as a launch leaves it when all of it is killed, in each directory where groups are made.
+
+    Locked at first: launches of other tests sweep as well.
+    """
     need_root()
     found = cgroup_probe.probe()
     if found.way == CGROUP_SCOPE:
         pytest.skip("each launch has a scope of systemd, which nobody else looks into")
     need(found.way in (CGROUP_V1, CGROUP_BELOW), found.reason or "groups are made elsewhere")
     parents = dict.fromkeys(found.place(name) for name in ("memory", "pids", KILLER) if found.place(name))
-    groups = [Path(parent, f"sandrun-1-{time.monotonic_ns()}") for parent in parents]
+    locks: list[int] = []
+    groups = [Path(os.fsdecode(cgroup._make_below(os.fsencode(parent), locks))) for parent in parents]
+    yield Abandoned(groups, locks)
+    for fd in locks:
+        os.close(fd)
     for group in groups:
-        group.mkdir()
-    yield groups
-    for group in groups:
-        if group.exists():
+        with contextlib.suppress(FileNotFoundError):
             group.rmdir()
 
 
-def test_what_a_killed_launch_left_is_swept(root: Who, project: Path, abandoned: list[Path]) -> None:
+def test_what_a_killed_launch_left_is_swept(root: Who, project: Path, abandoned: Abandoned) -> None:
     """The next launch ends the processes of an abandoned group and removes it."""
     with subprocess.Popen(["/bin/sleep", "600"]) as sleeper:
-        for group in abandoned:
+        for group in abandoned.groups:
             (group / "cgroup.procs").write_text(str(sleeper.pid))
+        while abandoned.locks:
+            os.close(abandoned.locks.pop())
         sandrun("-q", "--memory", "100M", "--", "true", who=root, cwd=project, check=True)
-        assert sleeper.wait(10) == -signal.SIGKILL
-    assert not [group for group in abandoned if group.exists()]
+        assert sleeper.wait(60) == -signal.SIGKILL
+    assert soon(lambda: not [group for group in abandoned.groups if group.exists()])
 
 
-def test_a_group_in_use_is_not_swept(root: Who, project: Path, abandoned: list[Path]) -> None:
+def test_a_group_in_use_is_not_swept(root: Who, project: Path, abandoned: Abandoned) -> None:
     """A locked group belongs to somebody, and one with another name is not ours."""
-    other = abandoned[0].with_name("sandrun-of-somebody")
+    other = abandoned.groups[0].with_name(f"sandrun-of-somebody-{os.getpid()}")
     other.mkdir()
-    locks = [cgroup._lock(os.fsencode(group)) for group in abandoned]
     try:
         sandrun("-q", "--memory", "100M", "--", "true", who=root, cwd=project, check=True)
-        assert all(group.exists() for group in [*abandoned, other])
+        assert all(group.exists() for group in [*abandoned.groups, other])
     finally:
         other.rmdir()
-        for fd in locks:
-            os.close(fd)
 
 
 def test_kills_at_any_moment(root: Who, project: Path) -> None:
