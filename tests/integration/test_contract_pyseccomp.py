@@ -137,7 +137,7 @@ def test_export_wants_a_real_file(lib: ModuleType) -> None:
         lib.SyscallFilter(lib.ALLOW).export_bpf(io.BytesIO())
     descriptors = set(os.listdir("/proc/self/fd"))
     compile_program("x86_64", sim.ALLOW, [Rule(WRITE, EPERM)])
-    assert set(os.listdir("/proc/self/fd")) == descriptors
+    assert set(os.listdir("/proc/self/fd")) <= descriptors
 
 
 def test_foreign_abis_are_killed_only_if_told(lib: ModuleType) -> None:
