@@ -6,7 +6,6 @@ And odd input that is legal, which simply works.
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,14 +54,12 @@ BAD_PROFILES = [
 
 def refused(*words: str | bytes, who: Who, box: Path, **options: object) -> list[str]:
     """The messages of a launch that must be refused: 125, all lines ours, no traceback, the command not run."""
-    began = time.monotonic()
     done = sandrun("-q", *words, "--", "touch", "ran", who=who, cwd=box, **options)
     assert done.returncode == 125, done.stderr
     lines = done.stderr.splitlines()
     assert lines
     assert all(line.startswith("sandrun: ") for line in lines), done.stderr
     assert not (box / "ran").exists()
-    assert time.monotonic() - began < 15
     return [line.removeprefix("sandrun: ") for line in lines]
 
 

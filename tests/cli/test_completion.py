@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pexpect
 import pytest
 
 from tests.support import CHECKOUT, PATH, need, need_program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SCRIPTS = CHECKOUT / "completions"
 BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
@@ -75,6 +81,26 @@ def environment(place: Path) -> dict[str, str]:
     return {"PATH": f"{place}/bin:{PATH}", "HOME": str(place), "LANG": "C.UTF-8", "TERM": "dumb", "PS1": "ready> "}
 
 
+@contextlib.contextmanager
+def interactive(place: Path, *argv: str) -> Iterator[pexpect.spawn]:
+    """A shell on a terminal of its own, and its end, for which pexpect alone would wait no longer than a moment."""
+    shell = pexpect.spawn(
+        need_program(argv[0]),
+        list(argv[1:]),
+        env=environment(place),
+        cwd=place,
+        encoding="utf-8",
+        timeout=60,
+        dimensions=(50, 250),
+    )
+    try:
+        yield shell
+    finally:
+        shell.kill(signal.SIGKILL)
+        shell.wait()
+        shell.close()
+
+
 def tab(shell: pexpect.spawn, line: str) -> str:
     """What the shell makes of `line` and TAB: the key SHOW prints its edit buffer between < and >."""
     shell.send(f"{line}\t{SHOW}")
@@ -86,12 +112,7 @@ def tab(shell: pexpect.spawn, line: str) -> str:
 def test_bash(place: Path, line: str, expected: str) -> None:
     """bash completes options, values, the command and the command's own words."""
     need(BASH_COMPLETION.exists(), "bash-completion is not installed")
-    arguments = ["--norc", "--noprofile", "-i"]
-    shell = pexpect.spawn(
-        need_program("bash"), arguments, env=environment(place), cwd=place, encoding="utf-8", timeout=15
-    )
-    with shell:
-        shell.setwinsize(50, 250)
+    with interactive(place, "bash", "--norc", "--noprofile", "-i") as shell:
         show = """bind -x '"\\C-x\\C-p": printf "<%s%s>\\n" "<" "${READLINE_LINE}>"'"""
         for setup in (
             "bind 'set enable-bracketed-paste off'",
@@ -110,11 +131,7 @@ def test_bash(place: Path, line: str, expected: str) -> None:
 @pytest.mark.parametrize(("line", "expected"), LINES)
 def test_zsh(place: Path, line: str, expected: str) -> None:
     """zsh completes options, values, the command and the command's own words."""
-    shell = pexpect.spawn(
-        need_program("zsh"), ["-f", "-i"], env=environment(place), cwd=place, encoding="utf-8", timeout=15
-    )
-    with shell:
-        shell.setwinsize(50, 250)
+    with interactive(place, "zsh", "-f", "-i") as shell:
         for setup in (
             "unsetopt prompt_sp zle_bracketed_paste 2>/dev/null; unset zle_bracketed_paste; bindkey -e",
             "show() { print -r -- '<'\"<$BUFFER>\"'>' }; zle -N show; bindkey '^X^P' show",

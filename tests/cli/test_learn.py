@@ -323,7 +323,8 @@ def test_progress_is_for_terminals(who: Who, place: Path) -> None:
     assert "\r" not in learn(who, place, "--", "true").stderr
     (place / "app.toml").unlink()
     ours, theirs = pty.openpty()
-    done = learn(who, place, "--", "true", stderr=theirs, env=who.env | {"TERM": "xterm"})
+    # A line is shown for a tenth of a second at least: the next one comes later than that.
+    done = learn(who, place, "--", "sleep", "0.2", stderr=theirs, env=who.env | {"TERM": "xterm"})
     os.close(theirs)
     text = shown(ours)
     assert done.returncode == 0, text

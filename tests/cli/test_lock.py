@@ -306,6 +306,6 @@ def test_a_report_that_is_a_fifo(who: Who, box: Path, app: Path) -> None:
     """Nothing waits for somebody to write there."""
     os.mkfifo(box / "report.json")
     who.own(box / "report.json")
-    done = sandrun("lock", "app.toml", "--used", "report.json", who=who, cwd=box, timeout=10)
+    done = sandrun("lock", "app.toml", "--used", "report.json", who=who, cwd=box)
     assert done.returncode == 125
     assert "report.json" in done.stderr

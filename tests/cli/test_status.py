@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -94,12 +93,10 @@ def test_no_right_to_execute(who: Who, box: Path) -> None:
 
 def test_timeout(who: Who, box: Path) -> None:
     """The timeout is 124 and says so; a command that ignores TERM is killed after the grace, which is 124 too."""
-    for script in ("sleep 20", "trap '' TERM; sleep 20 & while :; do wait; done"):
-        began = time.monotonic()
+    for script in ("sleep 1000", "trap '' TERM; sleep 1000 & while :; do wait; done"):
         done = sandrun("-q", "--timeout", "300ms", "--grace", "300ms", "--", "sh", "-c", script, who=who, cwd=box)
         assert done.returncode == 124
         assert messages(done.stderr) == ["the command was ended by the timeout"]
-        assert time.monotonic() - began < 10
 
 
 def test_a_lost_protection_is_one_warning(who: Who, box: Path) -> None:
