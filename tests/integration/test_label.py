@@ -22,7 +22,7 @@ from tests.support import CHECKOUT, Who, need, sandrun
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NAME = "srtest-label"
+NAME = f"srtest-label-{os.getpid()}"
 PROFILE = f"""profile {NAME} flags=(attach_disconnected) {{
   signal,
   /** rwmix,

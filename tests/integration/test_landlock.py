@@ -221,9 +221,6 @@ def test_ports(who: Who, name: str) -> None:
     need_landlock(4)
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     ports = [listener.getsockname()[1] for listener in listeners]
-    if name == "bind_tcp":
-        for listener in listeners:
-            listener.close()
 
     def attempt(port: int) -> int:
         with socket.socket() as made:
@@ -232,7 +229,7 @@ def test_ports(who: Who, name: str) -> None:
 
     def bind(made: socket.socket, port: int) -> int:
         try:
-            made.bind(("127.0.0.1", port))
+            made.bind(("127.77.0.1", port))  # free while the listener has it at another address
         except OSError as error:
             return error.errno or -1
         return 0
@@ -317,7 +314,7 @@ def make(*rules: tuple[int, int, Path], holes: tuple[Path, ...] = (), private: t
         assert fcntl.fcntl(ruleset_fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
         os.close(ruleset_fd)
     finally:
-        assert os.listdir("/proc/self/fd") == before
+        assert set(os.listdir("/proc/self/fd")) <= set(before)
 
 
 def test_no_landlock() -> None:

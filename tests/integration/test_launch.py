@@ -418,7 +418,7 @@ def dies_with_the_supervisor(plan: Plan) -> bool:
     assert not select.select([pidfd], [], [], 0)[0]
     os.kill(supervisor, signal.SIGKILL)
     os.waitpid(supervisor, 0)
-    return bool(select.select([pidfd], [], [], 10)[0])
+    return bool(select.select([pidfd], [], [], 30)[0])
 
 
 SLEEP = {"executable": b"/bin/sleep", "argv": (b"sleep", b"1000")}
