@@ -249,7 +249,7 @@ def test_python_reads_it_too(front: Front, profile: str) -> None:
     for number in range(MOST_TRIES):
         done = front.run(*words, str(number), env=env)
         assert (done.returncode, done.stdout, done.stderr) == (3, f"{number}\n", "")
-        seen += [path.stat().st_ino for path in front.cache.iterdir()][:1]
+        seen += [path.stat().st_ino for path in front.cache.glob("*")][:1]
         if len(seen) > 2 and seen[-1] == seen[-2]:
             break
         time.sleep(0.1)
@@ -393,7 +393,7 @@ def test_stale_with_a_view_that_hangs(front: Front) -> None:
     words = (*PLAIN, "--home", "hidden", "--write", str(front.cwd), "--deny", "one", "--", "true")
     front.warm(*words)
     (front.cwd / "one").chmod(0o711)
-    seconds = 10  # each mount takes as long as if a file server had to answer
+    seconds = 45  # each mount takes as long as if a file server had to answer
     trace = [strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=mount_setattr"]
     trace += ["-e", f"inject=mount_setattr:delay_enter={seconds * 1_000_000}"]
     with front.stub():
@@ -415,6 +415,8 @@ def test_stale_profile(front: Front) -> None:
             warm, done = front.is_warm("-p", str(profile), "cat", "/etc/hostname")
             assert not warm
             assert done.returncode != 0
+            if time.time_ns() > before.st_ctime_ns + GRAIN_NS:
+                break  # on a slow machine it is old enough by now
         os.utime(profile, ns=(before.st_atime_ns, before.st_mtime_ns - 10**10))
         assert front.warm("-p", str(profile), "cat", "/etc/hostname").returncode != 0
     finally:
@@ -671,7 +673,7 @@ def test_hostile(front: Front, how: str) -> None:
     front.warm(*PLAIN, "true")
     HOSTILE[how](front.entry())
     with front.stub():
-        assert front.run(*PLAIN, "true", timeout=5).returncode == COLD
+        assert front.run(*PLAIN, "true").returncode == COLD
     done = front.run(*PLAIN, "echo", "runs")
     assert done.stdout == "runs\n"
 
@@ -749,9 +751,14 @@ def test_below_the_home_of_passwd(front: Front) -> None:
     words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", shell, "sh", front.place / "passwd"]
     env = {**front.env, "XDG_STATE_HOME": str(front.who.home), "XDG_CACHE_HOME": str(front.who.home)}
     del env[place.CACHE_VARIABLE]
-    done = front.who.run([*words, front.place / FRONT, "-p", "strict", "true"], env=env, cwd=front.cwd)
-    assert done.returncode == 0, done.stderr
-    assert len(list((front.place / "profiles" / place.CACHE_BELOW).iterdir())) == 1
+    kept = front.place / "profiles" / place.CACHE_BELOW
+    for _ in range(MOST_TRIES):
+        done = front.who.run([*words, front.place / FRONT, "-p", "strict", "true"], env=env, cwd=front.cwd)
+        assert done.returncode == 0, done.stderr
+        if kept.exists() and list(kept.iterdir()):
+            break
+        time.sleep(0.1)  # as in Front.warm
+    assert len(list(kept.iterdir())) == 1
     assert not list(front.who.home.iterdir())
 
 
