@@ -17,8 +17,8 @@ def setup(out: Outside) -> None:
 
 
 def attempt() -> None:
-    os.setpriority(os.PRIO_PGRP, 0, 7)
+    os.setpriority(os.PRIO_PGRP, 0, 19)
 
 
 def unharmed(out: Outside) -> bool:
-    return (out.work / "nice").read_text() != "7\n"
+    return (out.work / "nice").read_text() != "19\n"
