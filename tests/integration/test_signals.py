@@ -54,10 +54,11 @@ def listener(who: Who, **more: Any) -> Any:
 
 
 def heard(process: Any) -> list[int]:
-    """All further signals, once there was time for one too many."""
+    """All further signals, once there was time for one too many. Those that are to come have been read before: of several
+    at once the lowest number comes first."""
     time.sleep(0.1)
     process.send_signal(signal.SIGUSR2)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=60)
     numbers = [int(line) for line in out.split()]
     assert numbers.pop() == signal.SIGUSR2
     return numbers
@@ -90,7 +91,7 @@ def test_alarm_ends_all(who: Who) -> None:
         process.stdout.readline()
         process.stdout.readline()
         process.send_signal(signal.SIGALRM)
-        process.communicate(timeout=20)  # nobody holds the output any more
+        process.communicate(timeout=60)  # nobody holds the output any more
         assert process.returncode == 128 + signal.SIGKILL
 
 
@@ -110,7 +111,8 @@ def test_odd_mask_of_the_caller(who: Who) -> None:
 
     with listener(who, preexec_fn=block) as process:
         process.send_signal(signal.SIGTERM)
-        assert heard(process) == [signal.SIGTERM]
+        assert int(process.stdout.readline()) == signal.SIGTERM
+        assert heard(process) == []
     with start(who, "/bin/grep", "SigBlk", "/proc/self/status", preexec_fn=block) as process:
         assert process.stdout.read().split() == ["SigBlk:", "0" * 16]
 
@@ -123,7 +125,7 @@ def test_sigchld_ignored_by_the_caller(who: Who) -> None:
 
     with start(who, "/bin/sh", "-c", "grep SigIgn /proc/self/status; exit 7", preexec_fn=ignore) as process:
         assert process.stdout.read().split() == ["SigIgn:", "0" * 16]
-        assert process.wait(20) == 7
+        assert process.wait(60) == 7
 
 
 def test_nohup(who: Who) -> None:
@@ -138,7 +140,8 @@ def test_nohup(who: Who) -> None:
     with listener(who, preexec_fn=ignore) as process:
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGUSR1)
-        assert heard(process) == [signal.SIGUSR1]
+        assert int(process.stdout.readline()) == signal.SIGUSR1
+        assert heard(process) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
@@ -147,7 +150,7 @@ def test_default_action(who: Who, number: int) -> None:
     with start(who, "/bin/sleep", "60") as process:
         wait_until(lambda: "sleep" in descendants(process.pid).values())
         process.send_signal(number)
-        assert process.wait(20) == 128 + number
+        assert process.wait(60) == 128 + number
 
 
 def test_stop_without_job_control(who: Who) -> None:
@@ -159,22 +162,23 @@ def test_stop_without_job_control(who: Who) -> None:
         command = child_of(p.pid)
         wait_until(lambda: state(command) == "T")
         time.sleep(0.1)
-        assert state(p.pid) == "S"
+        assert state(p.pid) != "T"
         p.send_signal(signal.SIGCONT)
         assert p.stdout.readline() == "back\n"
-        assert p.wait(20) == 0
+        assert p.wait(60) == 0
 
 
 def test_stop_and_continue_by_signals(who: Who) -> None:
     """TSTP to sandrun stops the command and then sandrun; CONT continues both."""
-    with start(who, "/bin/sh", "-c", "echo up; sleep 0.5; echo back") as process:
+    with start(who, "/bin/sh", "-c", "echo up; until test -e go; do sleep 0.05; done; echo back") as process:
         assert process.stdout.readline() == "up\n"
         command = child_of(process.pid)
         process.send_signal(signal.SIGTSTP)
         wait_until(lambda: state(command) == "T" and state(process.pid) == "T")
+        (who.home / "go").touch()
         process.send_signal(signal.SIGCONT)
         assert process.stdout.readline() == "back\n"
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def test_signals_of_the_start_are_not_lost(who: Who) -> None:
@@ -183,7 +187,7 @@ def test_signals_of_the_start_are_not_lost(who: Who) -> None:
         with start(who, "/bin/sleep", "60", stderr=subprocess.DEVNULL) as process:
             time.sleep(delay)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) in (143, -signal.SIGTERM)
+            assert process.wait(60) in (143, -signal.SIGTERM)
 
 
 def test_new_session(who: Who) -> None:
@@ -192,4 +196,5 @@ def test_new_session(who: Who) -> None:
         assert os.getsid(process.command) == process.command
         assert parent(process.command) == process.pid
         os.killpg(process.pid, signal.SIGTERM)
-        assert heard(process) == [signal.SIGTERM]
+        assert int(process.stdout.readline()) == signal.SIGTERM
+        assert heard(process) == []

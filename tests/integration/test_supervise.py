@@ -15,15 +15,17 @@ import pytest
 from sandrun.primitives import seccomp
 from tests.integration.supervised import (
     KILLS,
+    at_rest,
     child_of,
     gone,
     python,
     refusing,
     reported,
+    soon_enough,
     start,
-    state,
     terminal,
     wait_until,
+    waits,
     words,
 )
 from tests.support import need_landlock
@@ -52,7 +54,7 @@ def test_outcome(who: Who) -> None:
     code = "b = bytearray(64 << 20); import os, time; os.fork() or os._exit([0 for _ in iter(int, 1) if time.process_time() > 0.3 and os._exit(0)]); os.wait(); time.sleep(0.2)"
     status, outcome = reported(who, *python(who, code))
     assert (status, outcome["how"], outcome["status"], outcome["signal"]) == (0, "exit", 0, 0)
-    assert 0.5 <= outcome["wall"] < 20
+    assert 0.5 <= outcome["wall"] < 60
     assert 0.3 <= outcome["user"] + outcome["system"] < 20
     assert 64 << 20 <= outcome["max_rss"] < 512 << 20
 
@@ -73,10 +75,17 @@ os.wait()
 os.read(reader, 1)
 time.sleep({60 if late else 0})
 """
-    options = ("--timeout", "3s") if late else ()
-    _, outcome = reported(who, *python(who, code), options=options, kill=kill)
-    assert outcome["how"] == ("timeout" if late else "exit")
-    assert 0.13 <= outcome["user"] + outcome["system"] < 20, "a clock tick is 10 ms"
+
+    def attempt(timeout: str) -> bool:
+        options = ("--timeout", timeout) if late else ()
+        _, outcome = reported(who, *python(who, code), options=options, kill=kill)
+        assert outcome["how"] == ("timeout" if late else "exit")
+        return 0.13 <= outcome["user"] + outcome["system"] < 20  # a clock tick is 10 ms
+
+    if late:
+        soon_enough(attempt)
+    else:
+        assert attempt("")
 
 
 def test_outcome_of_a_signal(who: Who) -> None:
@@ -118,10 +127,14 @@ def test_files_move_between_directories(who: Who, kill: str) -> None:
 @BOTH_KILLS
 def test_timeout_of_one_that_ignores_term(who: Who, kill: str) -> None:
     """TERM, the grace, then KILL for the whole tree: 124."""
-    options = ("--timeout", "300ms", "--grace", "300ms")
-    began = time.monotonic()
-    assert shell(who, "trap '' TERM; sleep 30 & sleep 30; sleep 30", *options, kill=kill) == 124
-    assert 0.6 <= time.monotonic() - began < 10
+
+    def attempt(timeout: str) -> bool:
+        options = ("--timeout", timeout, "--grace", "300ms")
+        began = time.monotonic()
+        assert shell(who, "trap '' TERM; touch deaf; sleep 300 & sleep 300; sleep 300", *options, kill=kill) == 124
+        return time.monotonic() - began >= 0.8 and (who.home / "deaf").exists()
+
+    soon_enough(attempt)
 
 
 @pytest.mark.parametrize("mode", ["protected", "new-session", "pty"])
@@ -129,7 +142,7 @@ def test_timeout_on_a_terminal_whose_output_is_stopped(who: Who, mode: str) -> N
     """tcflow(3) by the command does not hold the supervisor, which has a message to write there."""
     code = "import termios, time; termios.tcflow(1, termios.TCOOFF); time.sleep(60)"
     with terminal(who, *words(who, "--timeout", "500ms", "--tty", mode), *python(who, code)) as box:
-        box.expect_exact("ended by the timeout", timeout=20)
+        box.expect_exact("ended by the timeout")
         box.wait()
     assert box.exitstatus == 124
 
@@ -140,16 +153,28 @@ def test_timeout_asks_first(who: Who, kill: str) -> None:
     script = (
         "(trap 'echo child >>out; exit' TERM; touch up; while :; do sleep 0.05; done) & trap 'wait; exit 0' TERM; wait"
     )
-    assert shell(who, script, "--timeout", "1s", "--grace", "10s", kill=kill) == 124
-    assert (who.home / "out").read_text() == "child\n"
+    out = who.home / "out"
+
+    def attempt(timeout: str) -> bool:
+        assert shell(who, script, "--timeout", timeout, "--grace", "30s", kill=kill) == 124
+        return out.exists()
+
+    soon_enough(attempt)
+    assert out.read_text() == "child\n"
 
 
 @BOTH_KILLS
 def test_timeout_of_a_stopped_command(who: Who, kill: str) -> None:
     """A stopped process cannot act on TERM, so CONT follows."""
     script = "trap 'echo bye >out; exit' TERM; kill -STOP $$; sleep 30"
-    assert shell(who, script, "--timeout", "500ms", "--grace", "10s", kill=kill) == 124
-    assert (who.home / "out").read_text() == "bye\n"
+    out = who.home / "out"
+
+    def attempt(timeout: str) -> bool:
+        assert shell(who, script, "--timeout", timeout, "--grace", "30s", kill=kill) == 124
+        return out.exists()
+
+    soon_enough(attempt)
+    assert out.read_text() == "bye\n"
 
 
 def test_timeout_is_not_reached(who: Who) -> None:
@@ -159,9 +184,10 @@ def test_timeout_is_not_reached(who: Who) -> None:
 
 def test_no_grace(who: Who) -> None:
     """A grace of nothing is KILL at once."""
-    began = time.monotonic()
-    assert shell(who, "trap '' TERM; sleep 30; sleep 30", "--timeout", "100ms", "--grace", "0") == 124
-    assert time.monotonic() - began < 5
+    report = who.home / "report.json"
+    options = ("--timeout", "100ms", "--grace", "0", "--report", str(report))
+    assert shell(who, "trap '' TERM; sleep 30; sleep 30", *options) == 124
+    assert json.loads(report.read_text())["outcome"]["wall"] < 2, "that is the grace if none is named"
 
 
 def test_a_timeout_longer_than_a_timer_can_be(who: Who) -> None:
@@ -174,18 +200,12 @@ def test_a_timeout_longer_than_a_timer_can_be(who: Who) -> None:
 
 def test_idle(who: Who) -> None:
     """While nothing happens the supervisor does not wake up."""
-
-    def switches() -> int:
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
-
     with start(who, "/bin/sleep", "60") as process:
         child_of(process.pid)
-        wait_until(lambda: state(process.pid) == "S")
-        time.sleep(0.2)
-        before = switches()
+        at_rest(process.pid)
+        before = waits(process.pid)
         time.sleep(1)
-        assert switches() == before
+        assert waits(process.pid) == before
         process.terminate()
 
 
@@ -260,7 +280,5 @@ def test_inside_another(who: Who) -> None:
 
 def test_output_of_children_after_the_end(who: Who) -> None:
     """Nobody waits for a left-over process that holds the output open."""
-    began = time.monotonic()
-    done = who.run([*words(who), "/bin/sh", "-c", "echo out; sleep 60 & exit 0"], check=True)
+    done = who.run([*words(who), "/bin/sh", "-c", "echo out; sleep 300 & exit 0"], check=True)
     assert done.stdout == "out\n"
-    assert time.monotonic() - began < 10

@@ -25,6 +25,15 @@ LIBC = ctypes.CDLL(None)
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x00020000, 1 << 14, 1 << 18
 BOTH_KILLS = pytest.mark.parametrize("kill", KILLS)
 
+READY = """
+import os
+reader, writer = os.pipe2(os.O_CLOEXEC)
+os.set_blocking(writer, False)
+def ready(number):
+    while number:
+        number -= len(os.read(reader, number))
+"""
+"""What is started says by `writer` that it is there; the command goes on when so many have done so."""
 DAEMON = """
 import os, time
 if os.fork() == 0:
@@ -32,8 +41,9 @@ if os.fork() == 0:
     if os.fork():
         os._exit(0)
     os.setsid()
+    os.write(writer, b".")
     time.sleep(60)
-time.sleep(0.1)
+ready(1)
 """
 DEEP = """
 import os, time
@@ -50,9 +60,10 @@ for _ in range(5):
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(number, signal.SIG_IGN)
         os.setsid()
+        os.write(writer, b".")
         os.kill(os.getpid(), signal.SIGSTOP)
         time.sleep(60)
-time.sleep(0.2)
+ready(5)
 """
 SUBREAPER = """
 import ctypes, os, time
@@ -63,9 +74,10 @@ if os.fork() == 0:
         if os.fork() == 0:
             if os.fork():
                 os._exit(0)
+            os.write(writer, b".")
             time.sleep(60)
     time.sleep(60)
-time.sleep(0.2)
+ready(3)
 """
 COMET = """
 import os, time
@@ -91,9 +103,10 @@ if os.fork() == 0:
         try:
             if os.fork() == 0:
                 os.setsid()
+                os.write(writer, b".")
         except OSError:
             pass
-time.sleep(0.5)
+ready(20)
 """
 """The limit counts all processes of the user, of other tests too: only who goes on whatever fork says lives by it."""
 THREADS = """
@@ -122,7 +135,7 @@ def test_nothing_is_left(who: Who, kill: str, code: str, least: int) -> None:
         code, least = COMET.replace("range(3)", "range(1)").replace("os.setsid()", "os.setsid(), time.sleep(0.001)"), 1
     if code == COMET and kill == "namespace":
         least = 0  # they are counted at one look, and may all be between two processes then
-    status, outcome = reported(who, *python(who, code), kill=kill)
+    status, outcome = reported(who, *python(who, READY + code), kill=kill)
     assert status == 0
     assert outcome["killed"] >= least
 
@@ -141,11 +154,9 @@ def test_fork_storm(who: Who, kill: str) -> None:
     """As many processes as the limit allows, each forking all the time in a session of its own."""
     if who.is_root:
         pytest.skip("root has no RLIMIT_NPROC")
-    began = time.monotonic()
-    status, outcome = reported(who, *python(who, STORM), kill=kill)
+    status, outcome = reported(who, *python(who, READY + STORM), kill=kill)
     assert status == 0
-    assert outcome["killed"] >= 10
-    assert time.monotonic() - began < 25
+    assert outcome["killed"] >= 20
 
 
 # --- the parts, where the program cannot show them -------------------------------------------------------------------
@@ -267,7 +278,7 @@ def test_only_the_tree_is_signalled(who: Who) -> None:
             libc.rt_sigprocmask(libc.SIG_SETMASK, libc.ALL_SIGNALS)
             sleeping_child()
             fd = libc.signalfd4(-1, libc.ALL_SIGNALS, libc.SFD_NONBLOCK)
-            os.write(writer, bytes(tree.kill_tree(5, fd, scoped=False)[:1]))
+            os.write(writer, bytes(tree.kill_tree(60, fd, scoped=False)[:1]))
             os._exit(0)
         sibling, _ = sleeping_child()
         killed = os.read(reader, 1) == b"\x01"
@@ -314,4 +325,4 @@ def test_survivors_are_named(who: Who) -> None:
 
     (killed, survivors), other, took = in_child(run, who)
     assert (killed, survivors) == (0, (other,))
-    assert took < 5
+    assert took < 30

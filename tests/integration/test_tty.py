@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pexpect
 import pytest
 
 from tests.integration.supervised import (
+    at_rest,
     child_of,
     command_line,
     gone,
@@ -22,6 +22,7 @@ from tests.integration.supervised import (
     sleeping,
     terminal,
     wait_until,
+    waits,
     words,
 )
 
@@ -132,6 +133,7 @@ def test_signals_come_through(who: Who, number: int) -> None:
         bash.sendline(f"before=$(stty -g); {command_line(who, *PTY)} /bin/sh -c '{script.replace(chr(39), chr(34))}'")
         bash.expect(r"pid=(\d+)\.")
         proxy = parent(parent(int(bash.match.group(1))))
+        assert proxy > 1
         os.kill(proxy, number)
         bash.expect("got-it")
         bash.sendline("")
@@ -148,7 +150,9 @@ def test_supervisor_killed(who: Who) -> None:
         bash.sendline(f"before=$(stty -g); {command_line(who, *PTY)} /bin/sh -c '{script}'; echo status=$?")
         bash.expect(r"pid=(\d+)\.")
         command = int(bash.match.group(1))
-        os.kill(parent(command), signal.SIGKILL)
+        supervisor = parent(command)
+        assert supervisor > 1
+        os.kill(supervisor, signal.SIGKILL)
         bash.expect("status=137")
         assert gone(command)
         bash.sendline("test $before = $(stty -g) && echo un''changed")
@@ -161,7 +165,9 @@ def test_proxy_killed(who: Who) -> None:
         box.expect(r"pid=(\d+)\.")
         command = int(box.match.group(1))
         supervisor = parent(command)
-        os.kill(parent(supervisor), signal.SIGKILL)
+        proxy = parent(supervisor)
+        assert proxy > 1
+        os.kill(proxy, signal.SIGKILL)
         wait_until(lambda: gone(command) and gone(supervisor))
 
 
@@ -233,16 +239,8 @@ def test_nothing_spins(who: Who) -> None:
         supervisor = parent(int(box.match.group(1)))
         pids = (supervisor, parent(supervisor))
 
-        def switches() -> list[str]:
-            return [
-                line
-                for pid in pids
-                for line in Path(f"/proc/{pid}/status").read_text().splitlines()
-                if line.startswith("voluntary")
-            ]
-
-        time.sleep(0.3)
-        before = switches()
+        at_rest(*pids)
+        before = [waits(pid) for pid in pids]
         time.sleep(1)
-        assert switches() == before
+        assert [waits(pid) for pid in pids] == before
         assert child_of(supervisor)
