@@ -75,7 +75,7 @@ addr add {ALLOWED6}/64 dev wire nodad
 link set wire up
 """
 _FILES = {
-    "resolv.conf": f"nameserver {RESOLVER}\noptions timeout:1 attempts:2\n",
+    "resolv.conf": f"nameserver {RESOLVER}\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
     "hosts": "127.0.0.1 localhost\n::1 localhost\n",
 }
