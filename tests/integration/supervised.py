@@ -126,8 +126,14 @@ def numbers(pid: int) -> list[int]:
 
 def seen_here(pid: int) -> int:
     """The id here of the process below this one that calls itself `pid`, in whatever pid namespace."""
-    found = [one for one in descendants() if numbers(one)[-1:] == [pid]]
-    assert len(found) == 1, found
+    found: list[int] = []
+
+    def look() -> bool:
+        # The kernel's list of children leaves some out while others of them end (proc_pid_task_children(5)).
+        found[:] = [one for one in descendants() if numbers(one)[-1:] == [pid]]
+        return len(found) == 1
+
+    wait_until(look)
     return found[0]
 
 
@@ -139,10 +145,7 @@ def child_of(pid: int) -> int:
         found[:] = [
             int(entry)
             for entry in os.listdir("/proc")
-            if entry.isdigit()
-            and parent(int(entry)) == pid
-            and state(int(entry)) != "Z"
-            and numbers(int(entry))[1:] != [1]
+            if entry.isdigit() and parent(int(entry)) == pid and not gone(int(entry)) and numbers(int(entry))[1:] != [1]
         ]
         return len(found) == 1
 
@@ -173,6 +176,10 @@ def terminal(who: Who, *argv: str, **more: Any) -> Any:
     try:
         yield box
     finally:
+        # It raises if the process is still there a tenth of a second after SIGKILL.
+        with contextlib.suppress(pexpect.ExceptionPexpect):
+            box.close(force=True)
+        wait_until(lambda: not box.isalive())
         box.close(force=True)
 
 

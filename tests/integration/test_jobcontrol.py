@@ -14,6 +14,7 @@ from tests.integration.supervised import (
     child_of,
     command_line,
     gone,
+    parent,
     python,
     seen_here,
     shell,
@@ -99,7 +100,7 @@ def test_stop_and_foreground(who: Who, tty: str) -> None:
             bash.send("\x1a")
             bash.expect("Stopped")
             bash.expect("READY> ")
-            assert state(pid) == "T"
+            wait_until(lambda: state(pid) == "T")
             bash.sendline("fg")
             bash.expect("<18>")
             bash.sendline("more")
@@ -115,13 +116,19 @@ def test_background(who: Who, tty: str) -> None:
     """`bg` lets a stopped command run on until it wants the keyboard, which stops it again; `fg` gives it."""
     with shell(who) as bash:
         pid = run(bash, who, tty)
+        job = pid
+        while (above := parent(job)) != bash.pid:
+            job = above
         bash.send("\x1a")
         bash.expect("Stopped")
         bash.expect("READY> ")
         bash.sendline("bg")
-        bash.sendline("echo sh''ell")
+        bash.expect("<18>")
+        wait_until(lambda: state(pid) == state(job) == "T")
+        # The shell has to know that the job is stopped again: it looks when it waits for something.
+        bash.sendline("/bin/true; echo sh''ell")
         bash.expect("shell")
-        wait_until(lambda: state(pid) == "T")
+        bash.expect("READY> ")
         bash.sendline("fg")
         bash.expect("<18>")
         bash.sendline("more")
@@ -146,7 +153,7 @@ def test_kill_a_job(who: Who, tty: str) -> None:
         bash.expect("READY> ")
         bash.sendline("kill %1")
         wait_until(lambda: gone(pid))
-        for _ in range(15):
+        for _ in range(60):
             # The shell tells of it at the first prompt after sandrun itself is gone. Under load bash can miss that
             # SIGCHLD, and only looks again when it waits for something.
             bash.sendline("/bin/true")
@@ -171,14 +178,18 @@ def test_the_command_stops_itself(who: Who, tty: str) -> None:
 @WAYS
 def test_pipeline(who: Who, tty: str) -> None:
     """In a pipeline all parts are one job: Ctrl-Z stops them, `fg` continues them, and the data comes through."""
+    fifo = who.home / "fifo"
+    os.mkfifo(fifo)
+    who.own(fifo)
     with shell(who) as bash:
-        words = f"{command_line(who, '--tty', tty)} /bin/sh -c 'sleep 1 & echo one; wait; echo two' | cat"
+        words = f"{command_line(who, '--tty', tty)} /bin/sh -c 'echo one; read x <{fifo}; echo two' | cat"
         bash.sendline(words)
         bash.expect("one")
         bash.send("\x1a")
         bash.expect("Stopped")
         bash.expect("READY> ")
         bash.sendline("fg")
+        fifo.write_text("go\n")
         bash.expect("two")
         bash.expect("READY> ")
 
@@ -213,7 +224,8 @@ def test_job_control_inside(who: Who, tty: str) -> None:
             f"PS1='INNER''> ' {command_line(who, '--env', 'PS1', '--tty', tty)} /bin/bash --norc --noprofile -i"
         )
         bash.expect("INNER> ")
-        bash.sendline("sleep 60")
+        bash.sendline("sh -c 'echo as''leep; exec sleep 60'")
+        bash.expect("asleep")
         bash.send("\x1a")
         bash.expect("Stopped")
         bash.expect("INNER> ")
@@ -227,7 +239,7 @@ def test_job_control_inside(who: Who, tty: str) -> None:
 def test_stopping_is_no_way_around_the_timeout(who: Who, tty: str) -> None:
     """A command that stops itself takes its supervisor along; the timeout comes all the same."""
     with shell(who) as bash:
-        options = ("--tty", tty, "--timeout", "2s", "--grace", "200ms")
+        options = ("--tty", tty, "--timeout", "5s", "--grace", "200ms")
         bash.sendline(f"{command_line(who, *options)} /bin/sh -c 'echo pid=$$.; kill -STOP $$; sleep 60'")
         bash.expect(r"pid=(\d+)\.")
         pid = seen_here(int(bash.match.group(1)))
@@ -257,7 +269,7 @@ def test_terminal_hangs_up(who: Who) -> None:
         pid = run(bash, who, "protected", LISTENER.replace("signal.SIGHUP", ""))
         supervisor = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         assert child_of(supervisor) == pid
-        bash.close(force=False)
+        bash.ptyproc.fileobj.close()
         wait_until(lambda: gone(pid) and gone(supervisor))
 
 
