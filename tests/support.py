@@ -46,6 +46,8 @@ USER_UID = 1234
 CAN_BE_ROOT = os.geteuid() == ROOT_UID
 WHOS = ("root", "user") if CAN_BE_ROOT else ("user",)
 """The values of the fixture `who`."""
+UNFINISHED = shutil.ignore_patterns("*.pyc.*", ".sandrun-exec.*")
+"""What copies of the checkout leave out: names that files have until they are whole. Other tests run at the same time."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -353,8 +355,7 @@ def _readable_copy() -> Path:
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     place.chmod(0o755)
     for name in ("sandrun", "profiles"):
-        # What an interpreter that compiles a module here at the same time calls it until it is whole is left out.
-        shutil.copytree(CHECKOUT / name, place / name, ignore=shutil.ignore_patterns("*.pyc.*", ".sandrun-exec.*"))
+        shutil.copytree(CHECKOUT / name, place / name, ignore=UNFINISHED)
     for name in _LIBRARIES:
         for part in importlib.metadata.files(name) or ():
             if part.parts[0] != "..":

@@ -50,6 +50,14 @@ def runner(who: Who, box: Path) -> Runner:
     return Runner(who, box)
 
 
+def wait_for(path: Path) -> None:
+    """Wait until the step has made this file."""
+    end = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < end, f"nobody makes {path}"
+        time.sleep(0.05)
+
+
 # --- the file ------------------------------------------------------------------------------------------------------
 
 
@@ -249,10 +257,8 @@ def test_the_word_to_listen_again_cannot_be_read(runner: Runner) -> None:
     context |= {"inputs.working-directory": str(runner.workspace)}
     process, _ = runner.start(STEPS[1], context)
     with process:
-        deadline = time.monotonic() + 30
-        while not (runner.workspace / "heard").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)  # a runner that is busy
-        output, _ = process.communicate(timeout=30)
+        wait_for(runner.workspace / "heard")  # a runner that is busy
+        output, _ = process.communicate(timeout=60)
     assert (runner.workspace / "heard").read_text() == "b''"
     assert output.startswith("::stop-commands::")
 
@@ -307,12 +313,10 @@ def test_a_cancelled_job_leaves_nothing(runner: Runner) -> None:
     context |= {"inputs.working-directory": str(runner.workspace), "inputs.shell": "sh"}
     process, _ = runner.start(STEPS[1], context)
     with process:
-        deadline = time.monotonic() + 30
-        while not (runner.workspace / "ready").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_for(runner.workspace / "ready")
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
-    assert process.returncode == 128 + signal.SIGTERM
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, output
 
 
 # --- installing ----------------------------------------------------------------------------------------------------

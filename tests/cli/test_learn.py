@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tomli
 
-from tests.support import CHECKOUT, need_namespaces, sandrun
+from tests.support import CHECKOUT, free_port, need_namespaces, sandrun
 from tests.terminals import shown
 
 if TYPE_CHECKING:
@@ -308,14 +308,16 @@ def test_options_widen_the_cage_and_go_into_the_profile(who: Who, place: Path) -
 
 def test_of_the_network_there_is_what_was_asked_and_used(who: Who, place: Path) -> None:
     """A port that was asked for and bound is granted, one that was only asked for or only tried is not."""
+    bound = free_port()
+    tried, asked = bound + 1, bound + 2
     words = (
-        "import socket\ns = socket.create_server(('127.0.0.1', 18587))\n"
-        "try: socket.create_server(('127.0.0.1', 18588))\nexcept PermissionError: pass"
+        f"import socket\ns = socket.create_server(('127.0.0.1', {bound}))\n"
+        f"try: socket.create_server(('127.0.0.1', {tried}))\nexcept PermissionError: pass"
     )
-    done = learn(who, place, "--bind", "tcp:18587", "--bind", "tcp:18589", "--", "python3", "-c", words)
+    done = learn(who, place, "--bind", f"tcp:{bound}", "--bind", f"tcp:{asked}", "--", "python3", "-c", words)
     assert done.returncode == 0, done.stderr
-    assert profile(place)["network"] == {"bind": ["tcp:18587"]}
-    assert "not granted: network.bind = tcp:18588" in done.stderr
+    assert profile(place)["network"] == {"bind": [f"tcp:{bound}"]}
+    assert f"not granted: network.bind = tcp:{tried}" in done.stderr
 
 
 def test_progress_is_for_terminals(who: Who, place: Path) -> None:

@@ -7,10 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import tempfile
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.support import CHECKOUT, UNFINISHED
 
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 OFFLINE = ("--quiet", "--no-index", "--no-deps", "--no-build-isolation")
@@ -26,10 +26,20 @@ def checked(*words: str | Path, **options: object) -> str:
     return str(done.stdout)
 
 
-def build(source: Path, place: Path, *kind: str, **variables: str) -> Path:
-    """Build in `source` with these variables in the environment, as `python -m build` does; the wheel."""
-    words = [sys.executable, "-m", "build", "--no-isolation", *kind, "--outdir", place, source]
-    checked(*words, env={**os.environ, **variables})
+def sources(place: Path) -> Path:
+    """A copy of what is built, at `place`: a build writes into its own tree, where other tests would find its program."""
+    for name in ("sandrun", "profiles", "tools", "man", "completions"):
+        shutil.copytree(CHECKOUT / name, place / name, ignore=UNFINISHED)
+    for name in (".gitignore", "pyproject.toml", "LICENSE", *(path.name for path in CHECKOUT.glob("*.md"))):
+        shutil.copy(CHECKOUT / name, place)
+    return place
+
+
+def build(place: Path, *kind: str, **variables: str) -> Path:
+    """Build with these variables in the environment, as `python -m build` does; the wheel, which is put into `place`."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = [sys.executable, "-m", "build", "--no-isolation", *kind, "--outdir", place, sources(Path(folder))]
+        checked(*words, env={**os.environ, **variables})
     (wheel,) = place.glob("*.whl")
     return wheel
 

@@ -42,7 +42,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An installed program with its packages beside it, as pip leaves them."""
     need_program("cc")
     place = tmp_path_factory.mktemp("lean")
-    environment(place, build(CHECKOUT, tmp_path_factory.mktemp("dist"), "--wheel", SANDRUN_NATIVE="require"), copy=True)
+    environment(place, build(tmp_path_factory.mktemp("dist"), "--wheel", SANDRUN_NATIVE="require"), copy=True)
     return place / "bin" / "sandrun"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.installing import LIBRARIES, OFFLINE, PIP, build, checked, environment
+from tests.packaging.installing import LIBRARIES, OFFLINE, PIP, build, checked, environment, sources
 from tests.support import CHECKOUT, PATH, need, need_landlock, need_program, need_root
 
 BUILD = CHECKOUT / "tools" / "build_native.py"
@@ -23,7 +23,7 @@ LAUNCH = ("-q", "-p", "strict", "--", "sh", "-c", "exit 7")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this platform."""
     need_program("cc")
-    return build(CHECKOUT, tmp_path_factory.mktemp("native"), "--wheel", SANDRUN_NATIVE="require")
+    return build(tmp_path_factory.mktemp("native"), "--wheel", SANDRUN_NATIVE="require")
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +63,7 @@ def test_no_warning_and_nothing_for_the_static_analysis(tmp_path: Path) -> None:
 def test_the_same_bytes_again(tmp_path: Path) -> None:
     """From another directory, at another time: what is built depends on the sources and the compiler alone."""
     need_program("cc")
-    copy = tmp_path / "copy"
-    for name in ("sandrun/native", "tools"):
-        shutil.copytree(CHECKOUT / name, copy / name)
-    shutil.copy(CHECKOUT / "sandrun" / "__init__.py", copy / "sandrun")
+    copy = sources(tmp_path / "copy")
     checked(BUILD, tmp_path / "one")
     checked(copy / "tools" / "build_native.py", tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
@@ -117,7 +114,7 @@ def test_wheel_with_a_dynamic_program(tmp_path: Path) -> None:
     script = tmp_path / "cc"
     script.write_text('#!/bin/sh\ncase "$*" in *-static-pie*) exit 1 ;; esac\nexec cc "$@"\n')
     script.chmod(0o755)
-    made = build(CHECKOUT, tmp_path / "dist", "--wheel", CC=str(script), SANDRUN_NATIVE="require")
+    made = build(tmp_path / "dist", "--wheel", CC=str(script), SANDRUN_NATIVE="require")
     assert made.name.endswith(f"-py3-none-linux_{os.uname().machine}.whl")
     environment(tmp_path / "place", made)
     works(tmp_path / "place" / "bin" / "sandrun", tmp_path)
@@ -130,7 +127,7 @@ def test_wheel_with_a_dynamic_program(tmp_path: Path) -> None:
 )
 def test_wheel_without_the_native_program(variables: dict[str, str], tmp_path: Path) -> None:
     """It is for any system, has nothing native even if the checkout has, and works: the executor in Python serves."""
-    made = build(CHECKOUT, tmp_path / "dist", "--wheel", **variables)
+    made = build(tmp_path / "dist", "--wheel", **variables)
     assert made.name.endswith("-py3-none-any.whl")
     with zipfile.ZipFile(made) as archive:
         assert not [name for name in archive.namelist() if "sandrun-exec" in name or "sandrun-python" in name]
@@ -146,10 +143,12 @@ def test_wheel_without_the_native_program(variables: dict[str, str], tmp_path: P
 
 def test_required_and_impossible(tmp_path: Path) -> None:
     """A build that must have the native program fails without a compiler."""
-    words = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", tmp_path, CHECKOUT]
+    made = tmp_path / "dist"
+    made.mkdir()
+    words = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", made, sources(tmp_path / "copy")]
     env = {**os.environ, "CC": "/no/such/cc", "SANDRUN_NATIVE": "require"}
     assert subprocess.run(words, env=env, capture_output=True).returncode
-    assert not list(tmp_path.iterdir())
+    assert not list(made.iterdir())
 
 
 # --- installed ------------------------------------------------------------------------------------------------------
@@ -235,11 +234,8 @@ def test_for_the_system(wheel: Path, tmp_path: Path) -> None:
 def test_an_editable_install(tmp_path: Path) -> None:
     """`pip install -e .`: the program is the native one, and the modules are those of the checkout."""
     need_program("cc")
-    copy = tmp_path / "checkout"
-    for name in ("sandrun", "profiles", "tools", "man", "completions"):
-        shutil.copytree(CHECKOUT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "sandrun-exec"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(CHECKOUT / name, copy)
+    copy = sources(tmp_path / "checkout")
+    (copy / "sandrun" / "native" / "sandrun-exec").unlink(missing_ok=True)
     place = tmp_path / "place"
     checked(sys.executable, "-m", "venv", "--without-pip", place)
     (packages,) = (place / "lib").glob("python3*/site-packages")

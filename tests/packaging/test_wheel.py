@@ -32,7 +32,7 @@ SHARED = {
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the source distribution, and the wheel that was built from it."""
     place = tmp_path_factory.mktemp("dist")
-    build(CHECKOUT, place)
+    build(place)
     return place
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import CHECKOUT, need, need_landlock, need_namespaces, need_program, sandrun
+from tests.support import CHECKOUT, free_port, need, need_landlock, need_namespaces, need_program, sandrun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,9 +188,7 @@ def test_offline_has_files_and_no_network(who: Who, server: int) -> None:
 def test_server_runs_nginx(who: Who, box: Path) -> None:
     """server: nginx serves a file of the current directory on loopback, and is gone afterwards."""
     nginx = need_program("nginx")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (box / "index.html").write_text("from nginx")
     temp = "".join(f"{kind}_temp_path {box}/t-{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     (box / "nginx.conf").write_text(
@@ -214,16 +212,17 @@ def test_server_runs_nginx(who: Who, box: Path) -> None:
     ]
     with who.popen(words, cwd=box, stderr=subprocess.PIPE, text=True) as process:
         try:
-            assert _fetch(port, process) == b"from nginx"
+            answer = _fetch(port, process)
         finally:
             process.terminate()
-            process.communicate(timeout=20)
+            _, said = process.communicate(timeout=60)
+    assert answer == b"from nginx", said
 
 
 def _fetch(port: int, process: subprocess.Popen[str]) -> bytes:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), timeout=60) as client:
             client.sendall(b"GET /index.html HTTP/1.0\r\n\r\n")
             answer = b"".join(iter(lambda: client.recv(4096), b""))
             return answer.partition(b"\r\n\r\n")[2]
@@ -233,7 +232,7 @@ def _fetch(port: int, process: subprocess.Popen[str]) -> bytes:
 
 def test_server_cannot_call_out(who: Who, server: int, box: Path) -> None:
     """server: accepting does not bring connecting with it."""
-    code = f"import socket; socket.create_connection(('127.0.0.1', {server}), 5)"
+    code = f"import socket; socket.create_connection(('127.0.0.1', {server}), 60)"
     done = quiet("server", "/usr/bin/python3", "-c", code, who=who, cwd=box)
     assert done.returncode == 1
     assert "PermissionError" in done.stderr
