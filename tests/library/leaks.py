@@ -27,8 +27,8 @@ def nothing_left() -> Iterator[None]:
     reap_orphans()
     assert not left, f"processes left behind: {left}"
     gc.collect()
-    assert sorted(os.listdir("/proc/self/fd")) == fds
-    end = time.monotonic() + 10
-    while threading.active_count() != threads and time.monotonic() < end:
+    end = time.monotonic() + 60
+    while threading.active_count() > threads and time.monotonic() < end:
         time.sleep(0.01)  # asyncio waits for a child in a thread, which ends a moment after it
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads, threading.enumerate()
+    assert sorted(os.listdir("/proc/self/fd")) == fds

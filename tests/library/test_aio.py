@@ -112,7 +112,7 @@ def test_wait_can_be_cancelled() -> None:
 
     began = time.monotonic()
     asyncio.run(main())
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50
 
 
 def test_errors() -> None:

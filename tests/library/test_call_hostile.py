@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -21,7 +22,7 @@ from tests.library import honest, hostile
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FAST = 20.0
+FAST = 90.0
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,7 +34,7 @@ def warm() -> None:
 @pytest.fixture(autouse=True)
 def nothing_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No process, zombie, descriptor or time is left behind by any of these."""
-    monkeypatch.setattr(channel, "END_SECONDS", 2.0)
+    monkeypatch.setattr(channel, "END_SECONDS", 20.0)
     support.become_subreaper()
     support.reap_orphans()
     before, open_before, children = support.descendants(), os.listdir("/proc/self/fd"), support.children(os.getpid())
@@ -109,8 +110,9 @@ def test_names_that_are_none(module: str) -> None:
         (hostile.flood_of_value, "is more than allowed"),
     ],
 )
-def test_what_is_no_result(attack: object, why: str) -> None:
+def test_what_is_no_result(attack: object, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Junk, a length beyond all limits, two results, a flood: none of it is used, none of it is kept."""
+    monkeypatch.setattr(channel, "END_SECONDS", 2.0)
     with pytest.raises((sandrun.WireError, sandrun.WorkerDiedError), match=why):
         sandrun.call(attack)  # type: ignore[arg-type]
 
@@ -171,8 +173,9 @@ def test_profile_timeout() -> None:
         sandrun.call(honest.wait, 1000, time_timeout="1s")
 
 
-def test_hanging() -> None:
+def test_hanging(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that ignores every signal, and those that close the socket and stay."""
+    monkeypatch.setattr(channel, "END_SECONDS", 2.0)
     with pytest.raises(sandrun.CallTimeoutError):
         sandrun.call(hostile.hang, timeout=1)
     for attack in (hostile.close_and_wait, hostile.shut_and_wait):
@@ -201,7 +204,7 @@ def test_the_socket() -> None:
         assert sandrun.call(hostile.urgent, profile="default") == "fine"
     except OSError as error:
         assert error.errno  # noqa: PT017 (the kernel may have no such bytes)
-    assert time.process_time() - before < 0.8
+    assert time.process_time() - before < 1.5
     sandrun.call(hostile.peer, profile="default")
 
 
@@ -269,7 +272,12 @@ def test_interrupt(who: support.Who, box: Path) -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "runs\n"
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        err = ""
+        for _ in range(5):
+            # Python notices one that comes right before a call that waits only when that returns, so it comes again.
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                _, err = process.communicate(timeout=20)
+                break
     assert "KeyboardInterrupt" in err
     assert process.returncode == -signal.SIGINT

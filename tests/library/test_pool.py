@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
+import select
 import subprocess
 import sys
 import time
@@ -67,7 +68,8 @@ def test_workers_that_spoil_between_jobs(after: Callable[[], int]) -> None:
     """A reused worker that dies or writes while it has no job is not the next job's failure."""
     with sandrun.SandboxExecutor(1, reuse=True) as executor:
         assert executor.submit(after).result() == 1
-        time.sleep(1)
+        (worker,) = executor._idle
+        assert select.select([worker._socket, worker._pidfd], [], [], 60)[0], "it has not spoilt"
         assert executor.submit(honest.counted).result() == 1
 
 
@@ -96,13 +98,13 @@ def test_cancel_and_shutdown() -> None:
     """Jobs that wait can be cancelled, one by one or all; none is taken after `shutdown`."""
     executor = sandrun.SandboxExecutor(1)
     running, waiting, other = (
-        executor.submit(honest.wait, 1),
+        executor.submit(honest.wait, 3),
         executor.submit(honest.pid),
         executor.submit(honest.pid),
     )
     assert waiting.cancel()
     executor.shutdown(cancel_futures=True)
-    assert running.result() == 1
+    assert running.result() == 3
     assert other.cancelled()
     with pytest.raises(RuntimeError, match="after shutdown"):
         executor.submit(honest.pid)
@@ -111,7 +113,7 @@ def test_cancel_and_shutdown() -> None:
 @pytest.mark.parametrize("reuse", [False, True])
 def test_timeout(reuse: bool) -> None:
     """A job that hangs fails in time, and the next one runs."""
-    with sandrun.SandboxExecutor(1, timeout=3, reuse=reuse) as executor:
+    with sandrun.SandboxExecutor(1, timeout=8, reuse=reuse) as executor:
         first, second = executor.submit(hostile.hang), executor.submit(honest.same, 1)
         with pytest.raises(sandrun.CallTimeoutError):
             first.result()
@@ -126,7 +128,7 @@ def test_kill_workers() -> None:
         time.sleep(0.01)
     began = time.monotonic()
     executor.kill_workers()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     for future in futures[:2]:
         with pytest.raises(sandrun.WorkerDiedError):
             future.result()
@@ -163,5 +165,5 @@ def test_without_shutdown(reuse: str, tmp_path: Path) -> None:
         "    print(executor.submit(abs, -1).result())\n"
     )
     words = [sys.executable, "-W", "error", str(tmp_path / "script.py")]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100, check=False)
     assert (done.stdout, done.stderr, done.returncode) == ("1\n", "", 0)

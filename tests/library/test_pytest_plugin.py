@@ -258,14 +258,15 @@ def pytest_as(who: Who, box: Path, *words: str, **variables: str) -> subprocess.
     }
     cache = [] if "cacheprovider" in words else ["-p", "no:cacheprovider"]
     argv = [python, "-m", "pytest", "-p", "sandrun.pytest_plugin", *cache, *words]
-    return who.run(argv, cwd=box, env={**who.env, "COLUMNS": "200", **variables}, timeout=60)
+    return who.run(argv, cwd=box, env={**who.env, "COLUMNS": "200", **variables}, timeout=110)
 
 
 class Said:
-    """What a pytest said: the outcome of each test, and the part about each that failed."""
+    """What a pytest said: the outcome of each test, and the part about each that failed; how long what lingers sleeps."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, seconds: int = 0) -> None:
         self.text = text
+        self.seconds = seconds
         self.outcomes = {name: word for word, name in re.findall(r"^([A-Z]+) \S+?::([\w:\[\]-]+)", text, re.M)}
         parts = re.split(r"^_+ ([\w.:\[\]-]+) _+$", text, flags=re.M)
         self.parts = dict(zip(parts[1::2], parts[2::2], strict=True))
@@ -277,12 +278,13 @@ def said(request: pytest.FixtureRequest) -> Iterator[Said]:
     need_landlock(1)
     with a_who(request.param) as who, a_directory() as box:
         who.own(box)
-        (box / "test_bodies.py").write_text(BODIES)
+        seconds = 100_000 + os.getpid()  # what lingers of another worker's session is none of this one's
+        (box / "test_bodies.py").write_text(BODIES.replace("1007", str(seconds)))
         (box / "secret").touch()
         done = pytest_as(who, box, "-rA", "-v", TOKEN="x")
         assert done.returncode == 1, done.stdout + done.stderr
         assert not any(who.tmp.glob("sandrun-*"))
-        yield Said(done.stdout)
+        yield Said(done.stdout, seconds)
 
 
 @pytest.mark.parametrize(
@@ -351,7 +353,8 @@ def test_output_and_warnings(said: Said) -> None:
 def test_nothing_lingers(said: Said) -> None:
     """What a body leaves running ends with it."""
     assert said.outcomes["test_lingers"] == "PASSED"
-    assert b"sleep\x001007\x00" not in subprocess.run(["cat /proc/*/cmdline"], shell=True, capture_output=True).stdout
+    running = subprocess.run(["cat /proc/*/cmdline"], shell=True, capture_output=True).stdout
+    assert f"sleep\0{said.seconds}\0".encode() not in running
 
 
 def test_forged_reports(who: Who, box: Path) -> None:
@@ -405,7 +408,7 @@ def test_dies_with_pytest(tmp_path: Path) -> None:
     try:
         ended = select.poll()
         ended.register(pidfd, select.POLLIN)
-        assert ended.poll(5000)
+        assert ended.poll(60_000)
     finally:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
@@ -430,7 +433,7 @@ def test_coverage(tmp_path: Path, branch: list[str]) -> None:
     need_landlock(1)
     need(importlib.util.find_spec("coverage"), "coverage is not installed")
     (tmp_path / "things.py").write_text("def f(x):\n    if x:\n        return 1\n    return 2\n")
-    body = "import pytest, things\n@pytest.mark.sandtmp_path('strict')\ndef test_f():\n    assert things.f(1)\n"
+    body = "import pytest, things\n@pytest.mark.sandbox('strict')\ndef test_f():\n    assert things.f(1)\n"
     (tmp_path / "things_test.py").write_text(body)
     run = [
         sys.executable,

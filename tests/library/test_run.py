@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ import pytest
 import sandrun
 from sandrun.library import launcher
 from tests.library.leaks import nothing_left
-from tests.support import CHECKOUT, Who, descendants, in_child, need_landlock, reap_orphans
+from tests.support import CHECKOUT, Who, descendants, in_child, kill_all, need_landlock, reap_orphans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,12 +121,13 @@ def test_environment(executor: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_values_are_in_no_command_line() -> None:
     """Whoever lists processes sees names of variables only."""
     seen = "for f in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$f; done"
-    profile = sandrun.Profile.default().env(FIRST="hunter2")
-    with sandrun.Popen(["sleep", "60"], profile=profile, env={"SECOND": "hunter3", "LD_T": "hunter4"}) as process:
-        lines = subprocess.run(["sh", "-c", seen], capture_output=True, text=True).stdout
+    values = [f"hunter{os.getpid()}-{number}-" for number in range(3)]  # others' are none of this test's
+    profile = sandrun.Profile.default().env(FIRST=values[0])
+    with sandrun.Popen(["sleep", "60"], profile=profile, env={"SECOND": values[1], "LD_T": values[2]}) as process:
+        lines = subprocess.run(["sh", "-c", seen], capture_output=True).stdout
         process.kill()
-    assert "SECOND" in lines
-    assert not [value for value in ("hunter2", "hunter3", "hunter4") if value in lines]
+    assert b"SECOND" in lines
+    assert not [value for value in values if value.encode() in lines]
 
 
 def test_launcher_is_not_given_what_the_command_is(tmp_path: Path) -> None:
@@ -181,11 +181,12 @@ def test_timeout_of_the_profile() -> None:
 def test_timeout_of_the_caller(executor: str, profile: dict[str, Any]) -> None:
     """`timeout` raises what subprocess raises, with the output so far, and nothing of the tree is left."""
     need_landlock(6)
-    code = "echo begun; setsid sleep 61 & trap '' TERM; sleep 61; sleep 61"
-    began = time.monotonic()
-    with pytest.raises(subprocess.TimeoutExpired) as caught:
-        sandrun.run(["sh", "-c", code], timeout=1, stdout=-1, **profile)
-    assert time.monotonic() - began < 8
+    code = "echo begun; setsid sleep 361 & trap '' TERM; sleep 361; sleep 361"
+    for timeout in (1, 30):
+        with pytest.raises(subprocess.TimeoutExpired) as caught:
+            sandrun.run(["sh", "-c", code], timeout=timeout, stdout=-1, **profile)
+        if caught.value.stdout:
+            break  # else it had no time to begin
     assert caught.value.stdout == b"begun\n"
     assert caught.value.cmd == ["sh", "-c", code]
 
@@ -193,10 +194,11 @@ def test_timeout_of_the_caller(executor: str, profile: dict[str, Any]) -> None:
 @pytest.mark.parametrize("options", [{}, {"stdout": subprocess.PIPE}], ids=("plain", "captured"))
 def test_interrupt(options: dict[str, Any]) -> None:
     """Ctrl-C while a command runs: KeyboardInterrupt is raised, and the command is gone with all that it started."""
+    sandrun.run(["true"], **options)  # an interrupted import is Python's to answer for
     main = threading.main_thread().ident or 0
     timer = threading.Timer(0.5, signal.pthread_kill, (main, signal.SIGINT))
-    timer.start()
     with pytest.raises(KeyboardInterrupt):
+        timer.start()
         sandrun.run(["sh", "-c", "trap '' INT; sleep 61 & sleep 61"], **options)
     timer.join()
 
@@ -222,7 +224,7 @@ def test_record(executor: str) -> None:
     assert record["privileges.no_new_privs"].state == "enforced"
     assert not any(one.lost for one in done.enforcement)
     assert done.warnings == ()
-    assert 0 < (done.resources.wall or 0) < 30
+    assert 0 < (done.resources.wall or 0) < 60
     assert (done.resources.max_rss or 0) > 100_000
     assert (done.denials, done.report) == (None, None)
 
@@ -353,17 +355,17 @@ def test_popen() -> None:
         process.stdin.write(b"x")
         process.stdin.close()
         assert process.stdout.read() == b"x"
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     with sandrun.Popen(["sleep", "61"]) as process:
         process.terminate()
-        assert process.wait(10) == -signal.SIGTERM
+        assert process.wait(60) == -signal.SIGTERM
     code = "trap '' TERM; setsid sleep 61 & echo ready; sleep 61"
     with sandrun.Popen(["sh", "-c", code], stdout=-1, **KILL) as process:
         process.stdout.readline()
         process.terminate()
         process.kill()
         process.kill()
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
 
 
 def test_a_stopped_launcher_is_ended() -> None:
@@ -371,14 +373,14 @@ def test_a_stopped_launcher_is_ended() -> None:
     with sandrun.Popen(["sh", "-c", "kill -STOP $$"], start_new_session=True) as process:
         os.kill(process.pid, signal.SIGSTOP)
         process.kill()
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
 
 
 def test_a_killed_launcher() -> None:
     """Nobody told how it ended, and that is what is said."""
     with sandrun.Popen(["sleep", "61"]) as process:
         os.kill(process.pid, signal.SIGKILL)
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
     assert process.ending == "lost"
 
 
@@ -478,17 +480,16 @@ def test_readme(tmp_path: Path) -> None:
 def test_a_launcher_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that ends without a word is no hang, even if somebody else holds its descriptors open."""
     holders: list[Any] = []
+    before = descendants()
 
     def words() -> tuple[str, ...]:
-        return "/bin/sh", "-c", "sleep 3 & exit 125", "sh"
+        return "/bin/sh", "-c", "sleep 300 & exit 125", "sh"
 
     monkeypatch.setattr(launcher, "words", words)
     for start in (lambda: sandrun.Popen(["true"]), lambda: asyncio.run(sandrun.create_subprocess_exec("true"))):
-        began = time.monotonic()
         with pytest.raises(sandrun.SandrunError, match="before the command was started: status 125"):
             holders.append(start())
-        assert time.monotonic() - began < 2.5
-    time.sleep(3)
+    kill_all({pid: name for pid, name in descendants().items() if pid not in before})
     reap_orphans()
 
 
@@ -520,6 +521,7 @@ def test_ignored_children(executor: str, tmp_path: Path) -> None:
     assert in_child(launches) == (3, 4, -9)
 
 
+@pytest.mark.timeout(400)
 def test_an_interrupt_while_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whenever it comes, also before anybody knows the launcher's process id, nothing is left running."""
 
@@ -543,7 +545,7 @@ def test_an_interrupt_while_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
             os.kill(pid, signal.SIGKILL)
         return count, left
 
-    assert in_child(launches) == (60, set())
+    assert in_child(launches, timeout=300) == (60, set())
 
 
 def test_mistakes_in_a_dict() -> None:
