@@ -34,7 +34,7 @@ ECHO = """
 import socket, sys
 for name, port in (("allowed.test", 9999), ("other.test", 9999), ("allowed.test", 9998)):
     with socket.socket(type=socket.SOCK_DGRAM) as sock:
-        sock.settimeout(5)
+        sock.settimeout(30)
         try:
             sock.connect((name, port))
             sock.send(b"hello")
@@ -185,7 +185,7 @@ def test_a_killed_relay_opens_nothing(who: support.Who, net: internet.Internet) 
         "import socket\n"
         "def attempt(host):\n"
         "    try:\n"
-        "        with socket.create_connection((host, 80), 5) as sock: print(len(sock.recv(100)) > 0, flush=True)\n"
+        "        with socket.create_connection((host, 80), 30) as sock: print(len(sock.recv(100)) > 0, flush=True)\n"
         "    except OSError as error: print(type(error).__name__, flush=True)\n"
         f"for host in ('allowed.test', '{internet.OTHER}', '127.0.0.1', 'other.test'):\n"
         "    attempt(host)\n"

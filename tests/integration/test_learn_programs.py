@@ -39,9 +39,11 @@ http {{
 """
 SERVE = f"""#!/bin/sh
 nginx -p "$PWD" -c nginx.conf -e error.log & pid=$!
-for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-    curl -sf http://127.0.0.1:{PORT}/ && break
+try=0
+while [ $try -lt 200 ]; do
     sleep 0.2
+    curl -sf http://127.0.0.1:{PORT}/ && break
+    try=$((try + 1))
 done
 kill $pid && wait $pid
 """
@@ -177,6 +179,7 @@ JOBS = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", JOBS)
 def test_a_program_is_learned(who: Who, box: Path, name: str) -> None:
     """Learned and verified; run again for real it makes its result; the profile is short, and neither wide nor sensitive.
