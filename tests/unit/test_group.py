@@ -208,7 +208,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(document=st.dictionaries(KEYS, VALUES, max_size=4), command=st.dictionaries(KEYS, VALUES, max_size=4))
 def test_whatever_stands_in_it(document: dict[str, object], command: dict[str, object], tmp_path: Path) -> None:
     """A file is a group or has problems, and what a command says itself is TOML again."""
