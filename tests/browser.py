@@ -39,6 +39,7 @@ class Browser:
         self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Runtime", "Log"):
             self.ask(f"{domain}.enable")
+        self.ask("Page.setLifecycleEventsEnabled", enabled=True)
 
     def ask(self, method: str, **params: Any) -> dict[str, Any]:
         """Call a method and return its result."""
@@ -71,9 +72,16 @@ class Browser:
     def show(self, path: Path) -> None:
         """Go to a file and wait until it is there; `events` are then those of this page."""
         self.events.clear()
-        self.ask("Page.navigate", url=path.as_uri())
-        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+        loader = self.ask("Page.navigate", url=path.as_uri())["loaderId"]
+        while not any(self._is_loaded(event, loader) for event in self.events):
             self._receive()
+
+    @staticmethod
+    def _is_loaded(event: dict[str, Any], loader: str) -> bool:
+        """Whether it says that this page is there: that of the one before, a blank one at first, may come late."""
+        if event["method"] != "Page.lifecycleEvent":
+            return False
+        return (event["params"]["loaderId"], event["params"]["name"]) == (loader, "load")
 
     def look(self, width: int, *, scheme: str = "light", media: str = "screen") -> None:
         """Show the page in this width and colour scheme."""

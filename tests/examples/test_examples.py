@@ -111,10 +111,10 @@ def check(name: str, who: Who, clone: Path, *inside: str) -> None:
     sessions = [line for block in fenced(HERE / name / "README.md", "console") for line in commands(block)]
     assert [session.words for session in sessions] == [f"examples/{name}/run"], "one command, without make"
     assert is_executable(HERE / name / "run")
-    done = who.run([*inside, "bash", "-c", sessions[0].words], env=env, cwd=clone, timeout=60)
+    done = who.run([*inside, "bash", "-c", sessions[0].words], env=env, cwd=clone, timeout=120)
     said = "".join(f"{line.rstrip()}\n" for line in (done.stdout + done.stderr).splitlines())
     assert matches(sessions[0].output, said), f"{said}\nREADME:\n{sessions[0].output}"
-    assert done.returncode == 0
+    assert done.returncode == 0, said
 
 
 def test_the_makefile_of_the_job(who: Who, clone: Path) -> None:

@@ -54,7 +54,7 @@ def reencode(tmp_path_factory: pytest.TempPathFactory) -> Path:
     native = CHECKOUT / "sandrun/native"
     sanitizers = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     words = (need_program("cc"), "-std=c17", *sanitizers, f"-I{native}", HERE / "reencode.c", native / "plan.c")
-    built = subprocess.run([*words, "-o", program], capture_output=True, text=True, timeout=100)
+    built = subprocess.run([*words, "-o", program], capture_output=True, text=True, timeout=250)
     need(built.returncode == 0 or "sanit" not in built.stderr, "a C compiler with sanitizers")
     assert built.returncode == 0, built.stderr
     return program
@@ -167,7 +167,7 @@ def test_fuzz(tmp_path: Path) -> None:
     need_program("cc")
     target = tmp_path / "fuzz"
     words = [sys.executable, CHECKOUT / "tools/build_native.py", "--fuzz", target]
-    built = subprocess.run(words, capture_output=True, text=True, timeout=100)
+    built = subprocess.run(words, capture_output=True, text=True, timeout=250)
     need(built.returncode == 0 or "sanit" not in built.stderr, "a C compiler with sanitizers")
     assert built.returncode == 0, built.stderr
     plan = Plan(argv=(b"true", b"-x"), view=((1, 0, b"/a", b"/b"),), path_rules=((1, 1, b"/"),), rlimits=((1, 2, 3),))
@@ -182,7 +182,7 @@ def test_fuzz(tmp_path: Path) -> None:
         [target, str(FUZZ_SECONDS), *(tmp_path / name for name in ("plan", "launch", "entry", "child"))],
         capture_output=True,
         text=True,
-        timeout=FUZZ_SECONDS + 100,
+        timeout=FUZZ_SECONDS + 200,
     )
     assert run.returncode == 0, run.stdout + run.stderr
     read_as = re.search(r"(\d+) plans, (\d+) launches, (\d+) entries, (\d+) children", run.stdout)

@@ -12,7 +12,7 @@ def test_demo_shows_what_it_says() -> None:
     need_program("cc")
     need_program("make")
     need((CHECKOUT / ".venv/bin/sandrun").exists(), "the checkout has been set up: make setup")
-    done = subprocess.run(["sh", "tools/demo.sh"], cwd=CHECKOUT, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(["sh", "tools/demo.sh"], cwd=CHECKOUT, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "-> status 125" in done.stdout
     assert done.stdout.endswith("everything came out as it must.\n")

@@ -7,7 +7,7 @@ import sys
 
 for name in sys.argv[1:]:
     try:
-        with socket.create_connection((name, 80), 5) as made:
+        with socket.create_connection((name, 80), 60) as made:
             print(name, made.recv(100).decode())
     except OSError as error:
         print(name, "failed", error)
