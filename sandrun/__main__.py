@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import NoReturn
 
-EXIT_BUG = 125
+EXIT_SANDRUN = 125
 EXIT_INTERRUPTED = 130
 
 
@@ -71,12 +71,24 @@ def _undo_locale_coercion() -> None:
 
 
 def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> NoReturn:
-    """End the process after an exception that nothing handled: the user's interrupt, or else a bug."""
+    """End the process after an exception that nothing handled: the user's interrupt, want of resources, or else a bug."""
     if issubclass(kind, KeyboardInterrupt):
         os._exit(EXIT_INTERRUPTED)
+    if issubclass(kind, MemoryError) or (isinstance(error, OSError) and error.errno in _scarce()):
+        what = str(error.strerror if isinstance(error, OSError) else "Cannot allocate memory")
+        print(f"sandrun: cannot go on: {what}", file=sys.stderr, flush=True)  # noqa: T201
+        print("sandrun: hint: see the limits of this process: ulimit -a", file=sys.stderr, flush=True)  # noqa: T201
+        os._exit(EXIT_SANDRUN)
     sys.__excepthook__(kind, error, trace)
     print("sandrun: this is a bug in sandrun: please report it with the lines above", file=sys.stderr, flush=True)  # noqa: T201
-    os._exit(EXIT_BUG)
+    os._exit(EXIT_SANDRUN)
+
+
+def _scarce() -> tuple[int, ...]:
+    """The errors of a machine or a limit that is exhausted, which any call may meet."""
+    import errno  # noqa: PLC0415 (only when something failed)
+
+    return errno.EMFILE, errno.ENFILE, errno.ENOMEM
 
 
 def _leave_working_directory() -> None:

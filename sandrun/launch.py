@@ -141,9 +141,9 @@ def _start(
 ) -> _Started:
     """Fork and wait until the command runs: its pid and pidfd, and those of the init process."""
     made = view.View(plan, private, overlays) if plan.view else None
-    opened = list(os.pipe2(os.O_CLOEXEC))
+    opened: list[int] = []
     try:
-        job = steps.Job(plan, watch, environment, private, made, opened)
+        job = _prepare(plan, watch, environment, private, made, opened)
         pid = _fork()
         if not pid:
             steps.walk(job)
@@ -157,6 +157,22 @@ def _start(
     finally:
         for fd in opened:
             os.close(fd)
+
+
+def _prepare(
+    plan: Plan,
+    watch: Watch,
+    environment: list[bytes],
+    private: tuple[bytes, ...],
+    made: view.View | None,
+    opened: list[int],
+) -> steps.Job:
+    """All that the child will need, and the pipe of its errors; `opened` gets the descriptors, also where this fails."""
+    try:
+        opened += os.pipe2(os.O_CLOEXEC)
+        return steps.Job(plan, watch, environment, private, made, opened)
+    except OSError as error:
+        raise SandrunError(f"cannot prepare the launch: {libc.strerror(error.errno or 0)}") from None
 
 
 def _fork() -> int:

@@ -30,9 +30,8 @@ def check(plan: Plan) -> None:
     try:
         threads = len(os.listdir("/proc/self/task"))
     except OSError as error:
-        raise SandrunError(
-            f"cannot launch: /proc/self/task: {libc.strerror(error.errno or 0)}", hint="sandrun needs a mounted /proc"
-        ) from None
+        hint = "sandrun needs a mounted /proc" if isinstance(error, FileNotFoundError) else None
+        raise SandrunError(f"cannot launch: /proc/self/task: {libc.strerror(error.errno or 0)}", hint=hint) from None
     if threads != 1:
         raise SandrunError(f"cannot launch: this process has {threads} threads, and only the calling one would fork")
     fds.check(plan.pass_fds)

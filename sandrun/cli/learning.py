@@ -218,6 +218,8 @@ def _child(
             found = work()
         except SandrunError as error:
             found = error.lines()
+        except OSError as error:
+            found = [f"cannot observe the command: {error.filename or 'a system call'}: {report.reason(error)}"]
         with open(os.dup(result), "wb") as file:
             pickle.dump(found, file)
     finally:

@@ -98,7 +98,8 @@ def observe(plan: Plan, arch: str, job: Job = EVERYTHING_NAMED) -> tuple[Plan, O
     except (ValueError, OSError) as error:
         os.close(ours)
         os.close(theirs)
-        raise SandrunError(f"cannot observe: {error}") from None
+        why = f"{error.filename}: {libc.strerror(error.errno or 0)}" if isinstance(error, OSError) else error
+        raise SandrunError(f"cannot observe: {why}") from None
     fields = {name: getattr(plan, name) for name, _, _ in FIELDS}
     fields.update(observe=filter_, seccomp=tuple(map(program.relaxed, plan.seccomp)))
     return Plan(**fields), Observer((ours, theirs), Verdicts(plan.seccomp, arch), arch, job, code[0][0] if code else 0)

@@ -131,7 +131,10 @@ def begin(argv: Sequence[str], request: Request, executor: str) -> Recording | N
         place.make(place.path())
     except (OSError, SandrunError):
         pass  # it says so again when the plan is to be kept
-    return Recording(name, place.path())
+    try:
+        return Recording(name, place.path())
+    except OSError:
+        return None  # without /proc nothing can be launched either, and who tries that has the words
 
 
 def forget(argv: Sequence[str], request: Request, *, by_front: bool) -> None:

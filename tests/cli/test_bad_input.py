@@ -228,6 +228,39 @@ def test_no_file_may_grow(who: Who, box: Path) -> None:
 
 
 @pytest.mark.usefixtures("_landlock")
+@pytest.mark.parametrize("words", ["-q -p default --", "-q -p strict --explain --", "trace --"])
+def test_few_descriptors(who: Who, box: Path, words: str) -> None:
+    """Wherever the descriptors give out, that is what is said, and a command that ran was a whole launch."""
+    for limit in (7, 10, 13):
+        limited = ["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", *who.sandrun, *words.split()]
+        done = who.run([*limited, "true"], cwd=box)
+        assert done.returncode in (0, 125), (limit, done.stderr)
+        assert all(line.startswith("sandrun: ") for line in done.stderr.splitlines()), (limit, done.stderr)
+        assert done.returncode == 0 or "Too many open files" in done.stderr, (limit, done.stderr)
+
+
+@pytest.mark.parametrize("executor", ["", "python"])
+@pytest.mark.parametrize("words", ["-p strict --", "learn -o p.toml --", "trace --"])
+def test_without_proc(who: Who, box: Path, words: str, executor: str) -> None:
+    """One line says what is missing, and nothing is run."""
+    if who.uid:
+        pytest.skip("mounting is for root")
+    mounted = 'mount -t tmpfs none /proc && exec "$@"'
+    env = {**who.env, "SANDRUN_EXECUTOR": executor} if executor else who.env
+    done = who.run(
+        ["unshare", "--mount", "sh", "-c", mounted, "sh", *who.sandrun, *words.split(), "touch", "ran"],
+        cwd=box,
+        env=env,
+    )
+    assert done.returncode == 125
+    assert os.listdir(box) == []
+    line, *hints = done.stderr.splitlines()
+    assert line.startswith("sandrun: cannot ")
+    assert "/proc" in line
+    assert all(hint.startswith("sandrun: hint: ") for hint in hints)
+
+
+@pytest.mark.usefixtures("_landlock")
 def test_empty_environment(who: Who, box: Path) -> None:
     """Without any environment the command is still found, and gets no more than its own directories."""
     done = sandrun("-q", "--", "env", who=who, cwd=box, env={})
