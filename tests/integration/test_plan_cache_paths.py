@@ -9,6 +9,7 @@ import tempfile
 from contextlib import suppress
 from functools import partial
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -71,6 +72,7 @@ def agree(base: str, tree: Tree, asked: list[str]) -> None:
         remove(top)
 
 
+@pytest.mark.timeout(400)
 def test_where_a_path_leads(who: Who) -> None:
     """Links to anywhere, loops, what is absent, files with something below them, directories that may not be entered."""
-    in_child(partial(agree, str(who.home)), who, timeout=120)
+    in_child(partial(agree, str(who.home)), who, timeout=300)

@@ -183,6 +183,7 @@ def _kill_at(number: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_commit_survives_an_end_at_any_point(area: Area) -> None:
     """Killed before each of its steps, and again while it is repeated, it ends as if it had not been interrupted."""
     area.shell("mkdir old; echo 1 > old/1; ln old/1 old/2; echo w > w; ln w w2")

@@ -8,8 +8,10 @@ import fcntl
 import os
 import shutil
 import stat
+import struct
 import termios
 import threading
+import time
 import tty
 from typing import TYPE_CHECKING
 
@@ -305,6 +307,8 @@ def _finish(
             # The command answers in advance, and leaves a terminal on which nobody else could.
             tty.setraw(writer)
             os.write(controller, b"commit\n")
+            while waiting(writer) < len(b"commit\n"):
+                time.sleep(0.01)  # the kernel hands it over a moment later
             user.start()
         result = session.finish(_Ended(survivors), status, on_exit).status  # type: ignore[arg-type]
         if typed:
@@ -316,6 +320,11 @@ def _finish(
         return result, store.ids(), said.decode()
 
     return area.inside(work)  # type: ignore[return-value]
+
+
+def waiting(terminal: int) -> int:
+    """How many bytes can be read from a terminal (FIONREAD, ioctl_tty(2))."""
+    return int(struct.unpack("i", fcntl.ioctl(terminal, termios.FIONREAD, bytes(4)))[0])
 
 
 def _change(upper: str) -> None:
