@@ -15,8 +15,8 @@ from tests.integration.workspaces import contents
 from tests.support import need_landlock, need_namespaces, need_program, need_root, sandrun
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterator
+    from pathlib import Path
     from subprocess import CompletedProcess
 
     from tests.support import Who
