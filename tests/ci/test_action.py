@@ -299,12 +299,12 @@ def test_inputs_that_mean_nothing(runner: Runner, inputs: dict[str, str], status
 
 def test_profiles_and_options(runner: Runner) -> None:
     """Profiles add up, options are words as for a shell, lines of them with comments too."""
-    options = "--env 'WORDS=a b'  # a comment\n--timeout 20s --pass-fd 1"
+    options = "--env 'WORDS=a b'  # a comment\n--timeout 100s --pass-fd 1"
     ended = runner.use(run='echo "<$WORDS>"', profile="build ci-test", options=options)
     assert ended.status == 0, ended.output
     assert "<a b>" in ended.output
     with open(ended.outputs["report"]) as stream:
-        assert json.load(stream)["plan"]["time"]["timeout"] == 20
+        assert json.load(stream)["plan"]["time"]["timeout"] == 100
 
 
 def test_a_cancelled_job_leaves_nothing(runner: Runner) -> None:

@@ -46,12 +46,12 @@ def test_the_job(who: Who, box: Path) -> None:
     need_namespaces(who)
     made = project(who, box)
     words = 'echo made >file; ! env | grep TOKEN; ! grep -r glcbt .; ! (echo x >.git/config); echo "it\'s $A"'
-    status, said = run(who, box, SANDRUN_RUN=words, SANDRUN_OPTIONS="--env A=fine --timeout 20s")
+    status, said = run(who, box, SANDRUN_RUN=words, SANDRUN_OPTIONS="--env A=fine --timeout 100s")
     assert status == 0, said
     assert "it's fine" in said
     assert (made / "file").read_text() == "made\n"
     record, page = (made / name for name in JOB["artifacts"]["paths"])
-    assert json.loads(record.read_text())["plan"]["time"]["timeout"] == 20
+    assert json.loads(record.read_text())["plan"]["time"]["timeout"] == 100
     assert page.read_text().startswith("## sandrun\n")
     assert JOB["artifacts"]["when"] == "always"
 

@@ -110,7 +110,7 @@ def check_who_took_part(ran: dict[str, Any]) -> None:
     assert len(ran["used"]["processes"]) == 5
     assert any(name.startswith("python") for name in found)
     shell = next(row for row in ran["used"]["processes"] if row["status"] == 3)
-    assert 0 <= shell["first"] < shell["last"] <= ran["outcome"]["wall"] + 1
+    assert 0 <= shell["first"] < shell["last"] <= ran["outcome"]["wall"] + 10, "counted from about the same moment"
     assert sorted(row["status"] for row in ran["used"]["processes"]) == [0, 0, 1, 1, 3]
 
 

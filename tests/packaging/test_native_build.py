@@ -46,11 +46,6 @@ def outcome(program: Path, cwd: Path, *words: str, **variables: str) -> tuple[in
     return done.returncode, done.stdout + done.stderr
 
 
-def processes(trace: str) -> list[str]:
-    """The programs that a trace of `strace -f -e trace=execve` shows, in order."""
-    return [line.split('"')[1] for line in trace.splitlines() if "execve(" in line and " = 0" in line]
-
-
 # --- the compiler ---------------------------------------------------------------------------------------------------
 
 
