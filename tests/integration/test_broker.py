@@ -233,7 +233,7 @@ def test_a_connection_that_waits_holds_up_nothing(who: Who, full: Servers) -> No
     """While one thread waits for its connection others get theirs, the timeout holds, and no process is left."""
     code = """
     threading.Thread(target=lambda: fresh(inet("127.0.0.1", port))).start()
-    time.sleep(0.3)
+    time.sleep(0.1)
     print(fresh(inet("127.0.0.1", other)))
     sys.stdout.flush()
     """
