@@ -136,21 +136,8 @@ def owner(pid: int) -> int:
 
 def test_pseudoterminal(user: RangedWho, root: Who) -> None:
     """The supervisor keeps the right to start set-user-ID programs where a proxy stands before it."""
-    words = [
-        "env",
-        "-C",
-        str(user.home),
-        *support._RANGED,
-        *user.sandrun,
-        *OPEN,
-        *NOBODY,
-        "--tty",
-        "pty",
-        "--",
-        "id",
-        "-u",
-    ]
-    with terminal(root, *words, env=user.env) as shown:
+    start = ("env", "-C", str(user.home), *support._RANGED, *user.sandrun)
+    with terminal(root, *start, *OPEN, *NOBODY, "--tty", "pty", "--", "id", "-u", env=user.env) as shown:
         shown.expect(pexpect.EOF)
     assert shown.exitstatus == 0, shown.before
     assert shown.before.strip().endswith("65534")
