@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from sandrun.errors import UsageError
 from sandrun.library import toml, words
+from sandrun.profile.bad import Bad
 from sandrun.profile.keys import BY_PATH, KEYS, TABLE, UNION
+from sandrun.profile.values import from_text
 
 if TYPE_CHECKING:
     import os
@@ -144,7 +146,7 @@ class Profile:
 
     def to_toml(self) -> str:
         """The text of a profile file that says the same, the values of variables too. Raises UsageError."""
-        document = self.document()
+        document = {table: _spelled_out(table, value) for table, value in self.document().items()}
         if self.variables():
             document.setdefault("environment", {})["set"] = self.variables()
         return toml.text({"schema": 1, **document})
@@ -152,6 +154,22 @@ class Profile:
 
 def _rebuilt(bases: tuple[str, ...], entries: tuple[Entry, ...]) -> Profile:
     return Profile(*bases, entries=entries)
+
+
+def _spelled_out(table: str, value: Any) -> Any:
+    """One table as a file has it: an entry that an option says in one word may be a table there. Raises UsageError."""
+    if table in _TOP or not isinstance(value, dict):
+        return value
+    return {name: _entries(BY_PATH.get(f"{table}.{name}"), given) for name, given in value.items()}
+
+
+def _entries(key: Key | None, given: Any) -> Any:
+    if key is None or key.merge != UNION:
+        return given
+    try:
+        return [from_text(one, key) if isinstance(one, str) else one for one in given]
+    except Bad as error:
+        raise UsageError(f"{key.path}: {error.message}", hint=error.hint) from None
 
 
 def _brokered(name: str, members: dict[str, Any]) -> dict[str, Any]:
@@ -167,17 +185,17 @@ def _brokered(name: str, members: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, **told}
 
 
-def _given(key: Key, values: tuple[object, ...], names: dict[str, object]) -> object:
+def _given(key: Key, given: tuple[object, ...], names: dict[str, object]) -> object:
     """The value of a key from the arguments of its method. Raises UsageError."""
     if key.merge == TABLE:
-        if values:
+        if given:
             raise UsageError(f"{key.path} takes names: write NAME=VALUE")
         return names
     if names:
         raise UsageError(f"{key.path} takes no names: {', '.join(names)}")
     if key.merge == UNION:
-        flat = [one for value in values for one in (value if isinstance(value, list | tuple) else [value])]
+        flat = [one for value in given for one in (value if isinstance(value, list | tuple) else [value])]
         return words.key_value(key, flat)
-    if len(values) > 1 or (not values and key.kind not in ("bool", "isolate")):
-        raise UsageError(f"{key.path} takes one value, got {len(values)}")
-    return words.key_value(key, values[0] if values else True)
+    if len(given) > 1 or (not given and key.kind not in ("bool", "isolate")):
+        raise UsageError(f"{key.path} takes one value, got {len(given)}")
+    return words.key_value(key, given[0] if given else True)

@@ -186,6 +186,25 @@ def test_words_and_toml_say_the_same() -> None:
     assert tomllib.loads(made.to_toml()) == {"schema": 1, **made.document()}
 
 
+def test_what_an_option_says_in_a_word_is_a_table_in_a_file() -> None:
+    """A file that is written of what was said as on a command line is one that can be read."""
+    said = {
+        "out": "rules=/tmp/x",
+        "in": "notes=/tmp/y",
+        "rule": "/tmp=read_file",
+        "syscall_rule": "socket:0:eq:1:allow",
+    }
+    made = Profile.none()
+    for name, word in said.items():
+        made = getattr(made, name)(word)
+    layer, problems = read_document(tomllib.loads(made.to_toml()), "made", "/", {})
+    assert not problems
+    request = parse([*made.words(), "true"])
+    assert {override.key for override in request.overrides} == set(layer.profile.values)
+    with pytest.raises(sandrun.UsageError, match="not a name and a path"):
+        Profile.none().out("x").to_toml()
+
+
 def test_values_of_variables_are_not_shown() -> None:
     """They are in the file that is asked for, and in nothing else."""
     made = Profile.none().env("LANG", TOKEN="hunter2")
