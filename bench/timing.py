@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sandrun import libc
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -36,11 +38,15 @@ _NULL = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in range(3)
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One command to be measured; `before` runs untimed before each launch."""
+    """One command to be measured; `before` runs untimed before each launch.
+
+    `to_the_end`: it has ended when all processes that it left behind have ended too.
+    """
 
     words: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
     before: Sequence[str] = ()
+    to_the_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +87,26 @@ def launch(arm: Arm, env: Mapping[str, str]) -> Launch:
         raise RuntimeError(f"{arm.words[0]}: not found")
     if arm.before:
         subprocess.run(arm.before, check=True, env=whole)
-    began = time.perf_counter()
-    _, status, usage = os.wait4(spawn([program, *arm.words[1:]], whole), 0)
-    wall = time.perf_counter() - began
+    with _whose_orphans_are_ours() if arm.to_the_end else contextlib.nullcontext():
+        began = time.perf_counter()
+        _, status, usage = os.wait4(spawn([program, *arm.words[1:]], whole), 0)
+        with contextlib.suppress(ChildProcessError):
+            while arm.to_the_end:
+                os.waitpid(-1, 0)
+        wall = time.perf_counter() - began
     if status:
         raise RuntimeError(f"status {os.waitstatus_to_exitcode(status)}: {' '.join(arm.words)}")
     return Launch(wall, usage.ru_utime + usage.ru_stime)
+
+
+@contextlib.contextmanager
+def _whose_orphans_are_ours() -> Iterator[None]:
+    """Processes whose parent ends become children of this one (PR_SET_CHILD_SUBREAPER, prctl(2))."""
+    libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        yield
+    finally:
+        libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 0)
 
 
 def told(arm: Arm, env: Mapping[str, str]) -> str:
