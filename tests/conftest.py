@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# A shell ignores both for what it starts in the background, and so would every command that a test interrupts.
+# A shell ignores two of them for what it starts in the background, nohup(1) the third; so would every command that a test
+# sends them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # A busy machine is no failure, and a gate that fails must fail again: there the examples are the same each time.
 hypothesis.settings.register_profile(
     "sandrun",
