@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 COUNTS, QUICK_COUNTS = (1, 10, 100, 500), (1, 10)
 IN_A_ROW, QUICK_IN_A_ROW = 10_000, 50
-MOST_SECONDS = 75.0
+MOST_SECONDS = 180
 """After which the launches in a row stop; how many there were is in the result."""
 IDLE = 3.0
 """Seconds that waiting supervisors are watched."""
