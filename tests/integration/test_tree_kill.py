@@ -42,16 +42,16 @@ if os.fork() == 0:
         os._exit(0)
     os.setsid()
     os.write(writer, b".")
-    time.sleep(60)
+    time.sleep(600)
 ready(1)
 """
 DEEP = """
 import os, time
 for _ in range(50):
     if os.fork():
-        time.sleep(60)
+        time.sleep(600)
 os.kill(first, 9)
-time.sleep(60)
+time.sleep(600)
 """
 STUBBORN = """
 import os, signal, time
@@ -62,7 +62,7 @@ for _ in range(5):
         os.setsid()
         os.write(writer, b".")
         os.kill(os.getpid(), signal.SIGSTOP)
-        time.sleep(60)
+        time.sleep(600)
 ready(5)
 """
 SUBREAPER = """
@@ -75,8 +75,8 @@ if os.fork() == 0:
             if os.fork():
                 os._exit(0)
             os.write(writer, b".")
-            time.sleep(60)
-    time.sleep(60)
+            time.sleep(600)
+    time.sleep(600)
 ready(3)
 """
 COMET = """
