@@ -214,10 +214,11 @@ class Broker:
         `is_again`: the caller was interrupted before it heard the answer to the same call. Raises OSError, EAGAIN if there can be no more processes.
         """
         worker.channel, theirs = libc.socketpair(_AF_UNIX, _SOCK_SEQPACKET | _SOCK_CLOEXEC)
+        supervisor = os.getpid()
         try:
             pid = os.fork()
             if not pid:
-                _work(self._listener, worker.number, address, theirs, is_again=is_again)
+                _work(supervisor, self._listener, worker.number, address, theirs, is_again=is_again)
             worker.pidfd = os.pidfd_open(pid)
         except OSError:
             os.close(worker.channel)
@@ -289,10 +290,10 @@ def start(plan: Plan, *, verbose: bool = False) -> Broker | None:
     return Broker(plan, verbose=verbose) if plan.broker_filter else None
 
 
-def _work(listener: int, number: int, address: bytes, channel: int, *, is_again: bool) -> NoReturn:
-    """Connect the socket that arrives, answer the call, tell the supervisor; a supervisor that is gone sends none."""
+def _work(supervisor: int, listener: int, number: int, address: bytes, channel: int, *, is_again: bool) -> NoReturn:
+    """Connect the socket that arrives, answer the call, tell the supervisor. One that is gone may have sent it before."""
     try:
-        libc.prctl(libc.PR_SET_PDEATHSIG, libc.SIGKILL)
+        libc.die_with(supervisor)
         first = 0
         for kept in sorted((listener, channel)):
             if kept > first:

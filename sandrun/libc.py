@@ -254,6 +254,19 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 
     return _check(_prctl(option, arg2, arg3, arg4, arg5))
 
 
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends (PR_SET_PDEATHSIG, prctl(2)).
+
+    Raises ProcessLookupError if `parent`, which is to be it, has ended before that: then nobody would.
+    """
+    prctl(PR_SET_PDEATHSIG, SIGKILL)
+    # Before Linux 6.18 a parent that is just ending may have missed this, and not show its end yet. It does both under a
+    # lock that this call takes as well: what it answers is of no interest.
+    os.getpriority(os.PRIO_PGRP, 0)
+    if os.getppid() != parent:
+        raise ProcessLookupError(errno.ESRCH, "the parent is gone")
+
+
 def set_subreaper(*, on: bool) -> bool:
     """Whether orphans below this process become its children from here on; returns whether they did before."""
     was = c_int()

@@ -96,8 +96,9 @@ def split(terminal: int) -> Link:
     supervisor = os.fork()
     if supervisor:
         _run(_Proxy(terminal, master, from_supervisor, to_supervisor, supervisor), has_keyboard=has_keyboard)
-    libc.prctl(libc.PR_SET_PDEATHSIG, libc.SIGKILL)
-    if os.getppid() != pid:
+    try:
+        libc.die_with(pid)
+    except ProcessLookupError:
         os._exit(EXIT_SANDRUN)
     os.setsid()
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)

@@ -200,9 +200,7 @@ def _child(
     """Do the work in this process, write what comes of it, and end."""
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            return  # it was killed before that: nobody would end the command with it
+        libc.die_with(parent)
         libc.prctl(libc.PR_SET_DUMPABLE, 1)  # until it is a supervisor; it reads its own /proc before
         if streams.is_quiet:
             os.setsid()

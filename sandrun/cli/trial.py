@@ -83,14 +83,13 @@ def _start(profile: Profile, command: Sequence[str], errors: int) -> int:
     status = EXIT_SANDRUN
     try:
         # The launch ends with this process, and its command with the launch, as if sandrun itself was killed.
-        libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == parent:
-            os.setsid()
-            null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-            for fd in range(3):
-                os.dup2(null, fd)
-            request = Request(command=tuple(command), on_exit="discard", quiet=True)
-            status = runs.run(request, Record(request), profile)
+        libc.die_with(parent)
+        os.setsid()
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        for fd in range(3):
+            os.dup2(null, fd)
+        request = Request(command=tuple(command), on_exit="discard", quiet=True)
+        status = runs.run(request, Record(request), profile)
     except SandrunError as error:
         status = error.status
         if errors >= 0:

@@ -401,10 +401,11 @@ def test_a_worker_keeps_its_copy_until_the_supervisors_is_closed(
     def closed() -> tuple[bool, float]:
         client = lingering(servers.granted)
         ours, theirs = libc.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        supervisor = os.getpid()
         pid = os.fork()
         if not pid:
             client.close()
-            broker._work(0, 1, b"\2\0" + bytes(14), theirs, is_again=False)
+            broker._work(supervisor, 0, 1, b"\2\0" + bytes(14), theirs, is_again=False)
         os.close(theirs)
         pidfd = os.pidfd_open(pid)
         libc.send_fd(ours, b"s", client.fileno())
@@ -421,6 +422,33 @@ def test_a_worker_keeps_its_copy_until_the_supervisors_is_closed(
     is_there, took = in_child(closed)
     assert is_there
     assert took < SECONDS / 2
+
+
+def test_a_worker_whose_supervisor_is_gone_connects_nothing(servers: Servers) -> None:
+    """Not even if it sent the socket: it may have been killed before its end could end the worker."""
+
+    def heard() -> bytes:
+        ours, theirs = libc.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        gone = os.fork()
+        if not gone:
+            os._exit(0)
+        os.waitpid(gone, 0)
+        with socket.socket() as client:
+            libc.send_fd(ours, b"s", client.fileno())
+        pid = os.fork()
+        if not pid:
+            address = struct.pack("=H", socket.AF_INET) + struct.pack(">H4s8x", port, bytes((127, 0, 0, 1)))
+            broker._work(gone, 0, 1, address, theirs, is_again=False)
+        os.waitpid(pid, 0)
+        os.set_blocking(ours, False)
+        os.close(theirs)
+        try:
+            return os.read(ours, 4)
+        except ConnectionResetError:
+            return b""  # it ended before it took its socket
+
+    port = servers.granted.getsockname()[1]
+    assert in_child(heard) == b""
 
 
 def test_a_copy_that_cannot_be_passed_on_does_not_linger(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
