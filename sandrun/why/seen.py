@@ -115,7 +115,8 @@ class Seen:
         self._made: dict[str, Record] = {}
         self._folders: set[str] = set()
         self._created = dict(_created(plan))
-        self._host_flags = tuple(_host_flags(host))
+        mounts = _host_mounts(host)
+        self._host_flags = tuple(_host_flags(mounts))
         self._spots: dict[str, Spot] = {}
         top = ""
         for operation, flags, path, source in plan.view:
@@ -132,6 +133,8 @@ class Seen:
         self._mounts.setdefault("/", WHOLE)
         self.points = frozenset(self._mounts) - {"/"}
         """Where something is mounted, as far as the view does it."""
+        self.host_points = frozenset(_uncovered(mounts)) - {"/"}
+        """The same on the host, whose mounts the command has with the directories that they are in."""
         self.cwd = os.fsdecode(plan.cwd) or host.cwd or "/"
 
     def at(self, path: str) -> Spot:
@@ -275,23 +278,58 @@ def _is_process(rest: str) -> bool:
     return name in ("self", "thread-self") or name.isdecimal()
 
 
-def _host_flags(host: Host) -> Iterator[tuple[str, bool, bool, bool]]:
-    """(mount point, read-only, devices work, programs can be executed) of the host's mounts, what hides others first.
+class _HostMount(NamedTuple):
+    """A line of proc_pid_mountinfo(5): the ids of the mount and of that which it is in, its point, and its options."""
 
-    Of proc_pid_mountinfo(5): the options of the mount, and at the end those of its filesystem.
-    """
+    number: bytes
+    parent: bytes
+    point: str
+    options: list[bytes]
+    of_filesystem: list[bytes]
+
+
+def _host_mounts(host: Host) -> list[_HostMount]:
+    """The host's mounts, in the order in which they were mounted."""
     data = b""
     while len(data) < MOST_MOUNTS:
         part = host.read("/proc/self/mountinfo", PART, len(data))
         if not part:
             break
         data += part
-    rows = []
-    for line, mount in zip(data.splitlines(), host.mounts() if data else (), strict=False):
-        words = line.split(b" ")
-        options, of_filesystem = words[5].split(b","), words[-1].split(b",")
-        read_only = b"ro" in options or b"ro" in of_filesystem
-        rows.append((mount.point, read_only, b"nodev" not in options, b"noexec" not in options))
+    lines = [line.split(b" ") for line in data.splitlines()]
+    return [
+        _HostMount(words[0], words[1], mount.point, words[5].split(b","), words[-1].split(b","))
+        for words, mount in zip(lines, host.mounts() if data else (), strict=False)
+    ]
+
+
+def _host_flags(mounts: list[_HostMount]) -> Iterator[tuple[str, bool, bool, bool]]:
+    """(mount point, read-only, devices work, programs can be executed), what hides others first.
+
+    The options are those of the mount, and those of its filesystem.
+    """
+    rows = [
+        (
+            mount.point,
+            b"ro" in mount.options or b"ro" in mount.of_filesystem,
+            b"nodev" not in mount.options,
+            b"noexec" not in mount.options,
+        )
+        for mount in mounts
+    ]
     # The last one mounted at a point counts; of points below each other, the lower one.
     rows.reverse()
     yield from sorted(rows, key=lambda row: len(row[0]), reverse=True)
+
+
+def _uncovered(mounts: list[_HostMount]) -> Iterator[str]:
+    """The mount points that a path leads to: over the others something was mounted later, at a directory above."""
+    parents = {mount.number: mount.parent for mount in mounts}
+    for at, mount in enumerate(mounts):
+        above = {mount.number}
+        number = mount.number
+        while (number := parents.get(number, b"")) not in above and number:
+            above.add(number)
+        later = (other for other in mounts[at + 1 :] if other.number not in above)
+        if not any(other.point != mount.point and is_below(mount.point, other.point) for other in later):
+            yield mount.point

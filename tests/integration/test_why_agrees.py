@@ -300,3 +300,23 @@ def test_the_judge_and_the_kernel_agree(who: Who, way: str, monkeypatch: pytest.
     print(count)
     assert count["launched"] > EXAMPLES / 4, count
     assert count["allowed"] > count["questions"] / 50, count
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_mount_points_are_not_removed(who: Who, way: str) -> None:
+    """Nor does `why` say that they could be; one that another mount covers is none any more."""
+    if who.uid:
+        pytest.skip("mounting is for root")
+    need_landlock(1)
+    if way == WAYS[0]:
+        need_namespaces(who)
+    point = [("dir", "a/b"), ("dir", "c"), ("dir", "d/b"), ("bind", "c", "a/b")]
+    for steps_, answer in ((point, (False, "EBUSY")), ([*point, ("bind", "d", "a")], (True, ""))):
+        base = tempfile.mkdtemp(dir=who.home)
+        try:
+            case = Case(steps_, [("write", ".")], (), [("read", ".")], "a/b")
+            outcome = in_child(lambda: compared(case, base, kernel_for(way)), who)  # noqa: B023 (called here)
+        finally:
+            remove_tree(Path(base))
+        *_, (act, _, allowed, why, found) = outcome.rows
+        assert (act, allowed, found) == ("remove", *answer), why
