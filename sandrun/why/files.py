@@ -288,7 +288,7 @@ class Files:
         folder, spot = way.folder, way.spot
         if folder is None or folder.found is None or spot.path == "/":
             return f"{spot.path} cannot be removed"
-        if spot.path in self._seen.points or spot.source in self._seen.host_points:
+        if self._seen.is_mount_point(spot):
             return f"{spot.path} is a mount point: {os.strerror(errno.EBUSY)}"
         if spot.is_directory and spot.source and self._host.listdir(spot.source):
             return f"{spot.path} is not empty"

@@ -115,8 +115,8 @@ class Seen:
         self._made: dict[str, Record] = {}
         self._folders: set[str] = set()
         self._created = dict(_created(plan))
-        mounts = _host_mounts(host)
-        self._host_flags = tuple(_host_flags(mounts))
+        self._host_mounts = _host_mounts(host)
+        self._host_flags = tuple(_host_flags(self._host_mounts))
         self._spots: dict[str, Spot] = {}
         top = ""
         for operation, flags, path, source in plan.view:
@@ -131,10 +131,6 @@ class Seen:
             while (name := posixpath.dirname(name)) not in self._folders:
                 self._folders.add(name)
         self._mounts.setdefault("/", WHOLE)
-        self.points = frozenset(self._mounts) - {"/"}
-        """Where something is mounted, as far as the view does it."""
-        self.host_points = frozenset(_uncovered(mounts)) - {"/"}
-        """The same on the host, whose mounts the command has with the directories that they are in."""
         self.cwd = os.fsdecode(plan.cwd) or host.cwd or "/"
 
     def at(self, path: str) -> Spot:
@@ -143,6 +139,13 @@ class Seen:
         if known is None:
             known = self._spots[path] = self._look(path)
         return known
+
+    def is_mount_point(self, spot: Spot) -> bool:
+        """Whether something is mounted there: by the view, or by the host, whose mounts come with their directories."""
+        if spot.path in self._mounts:
+            return True
+        mounts = self._host_mounts
+        return any(mount.point == spot.source and _is_uncovered(mounts, at) for at, mount in enumerate(mounts))
 
     def upwards(self, path: str) -> Iterator[Spot]:
         """What is at a canonical path and at each one above it, as Landlock walks."""
@@ -322,14 +325,12 @@ def _host_flags(mounts: list[_HostMount]) -> Iterator[tuple[str, bool, bool, boo
     yield from sorted(rows, key=lambda row: len(row[0]), reverse=True)
 
 
-def _uncovered(mounts: list[_HostMount]) -> Iterator[str]:
-    """The mount points that a path leads to: over the others something was mounted later, at a directory above."""
+def _is_uncovered(mounts: list[_HostMount], at: int) -> bool:
+    """Whether the point of a mount is where a path leads: nothing was mounted later over a directory above it."""
     parents = {mount.number: mount.parent for mount in mounts}
-    for at, mount in enumerate(mounts):
-        above = {mount.number}
-        number = mount.number
-        while (number := parents.get(number, b"")) not in above and number:
-            above.add(number)
-        later = (other for other in mounts[at + 1 :] if other.number not in above)
-        if not any(other.point != mount.point and is_below(mount.point, other.point) for other in later):
-            yield mount.point
+    point, number = mounts[at].point, mounts[at].number
+    above = {number}
+    while (number := parents.get(number, b"")) not in above and number:
+        above.add(number)
+    later = (other for other in mounts[at + 1 :] if other.number not in above)
+    return not any(other.point != point and is_below(point, other.point) for other in later)
