@@ -143,7 +143,11 @@ def _start(
     made = view.View(plan, private, overlays) if plan.view else None
     opened: list[int] = []
     try:
-        job = _prepare(plan, watch, environment, private, made, opened)
+        try:
+            opened += os.pipe2(os.O_CLOEXEC)
+            job = steps.Job(plan, watch, environment, private, made, opened)
+        except OSError as error:
+            raise SandrunError(f"cannot prepare the launch: {libc.strerror(error.errno or 0)}") from None
         pid = _fork()
         if not pid:
             steps.walk(job)
@@ -157,22 +161,6 @@ def _start(
     finally:
         for fd in opened:
             os.close(fd)
-
-
-def _prepare(
-    plan: Plan,
-    watch: Watch,
-    environment: list[bytes],
-    private: tuple[bytes, ...],
-    made: view.View | None,
-    opened: list[int],
-) -> steps.Job:
-    """All that the child will need, and the pipe of its errors; `opened` gets the descriptors, also where this fails."""
-    try:
-        opened += os.pipe2(os.O_CLOEXEC)
-        return steps.Job(plan, watch, environment, private, made, opened)
-    except OSError as error:
-        raise SandrunError(f"cannot prepare the launch: {libc.strerror(error.errno or 0)}") from None
 
 
 def _fork() -> int:

@@ -185,17 +185,17 @@ def _brokered(name: str, members: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, **told}
 
 
-def _given(key: Key, given: tuple[object, ...], names: dict[str, object]) -> object:
+def _given(key: Key, values: tuple[object, ...], names: dict[str, object]) -> object:
     """The value of a key from the arguments of its method. Raises UsageError."""
     if key.merge == TABLE:
-        if given:
+        if values:
             raise UsageError(f"{key.path} takes names: write NAME=VALUE")
         return names
     if names:
         raise UsageError(f"{key.path} takes no names: {', '.join(names)}")
     if key.merge == UNION:
-        flat = [one for value in given for one in (value if isinstance(value, list | tuple) else [value])]
+        flat = [one for value in values for one in (value if isinstance(value, list | tuple) else [value])]
         return words.key_value(key, flat)
-    if len(given) > 1 or (not given and key.kind not in ("bool", "isolate")):
-        raise UsageError(f"{key.path} takes one value, got {len(given)}")
-    return words.key_value(key, given[0] if given else True)
+    if len(values) > 1 or (not values and key.kind not in ("bool", "isolate")):
+        raise UsageError(f"{key.path} takes one value, got {len(values)}")
+    return words.key_value(key, values[0] if values else True)
