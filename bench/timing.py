@@ -102,11 +102,11 @@ def launch(arm: Arm, env: Mapping[str, str]) -> Launch:
 @contextlib.contextmanager
 def _whose_orphans_are_ours() -> Iterator[None]:
     """Processes whose parent ends become children of this one (PR_SET_CHILD_SUBREAPER, prctl(2))."""
-    libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
+    libc.set_subreaper(on=True)
     try:
         yield
     finally:
-        libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 0)
+        libc.set_subreaper(on=False)
 
 
 def told(arm: Arm, env: Mapping[str, str]) -> str:
