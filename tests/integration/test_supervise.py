@@ -147,34 +147,32 @@ def test_timeout_on_a_terminal_whose_output_is_stopped(who: Who, mode: str) -> N
     assert box.exitstatus == 124
 
 
+def last_words(who: Who, script: str, kill: str) -> str:
+    """What a command that the timeout ends wrote to `out`, given so much time that it had come so far."""
+    out = who.home / "out"
+
+    def attempt(timeout: str) -> bool:
+        assert shell(who, script, "--timeout", timeout, "--grace", "30s", kill=kill) == 124
+        return out.exists()
+
+    soon_enough(attempt)
+    return out.read_text()
+
+
 @BOTH_KILLS
 def test_timeout_asks_first(who: Who, kill: str) -> None:
     """Every process of the tree gets TERM and may tidy up; a command that then exits 0 still ran out of time."""
     script = (
         "(trap 'echo child >>out; exit' TERM; touch up; while :; do sleep 0.05; done) & trap 'wait; exit 0' TERM; wait"
     )
-    out = who.home / "out"
-
-    def attempt(timeout: str) -> bool:
-        assert shell(who, script, "--timeout", timeout, "--grace", "30s", kill=kill) == 124
-        return out.exists()
-
-    soon_enough(attempt)
-    assert out.read_text() == "child\n"
+    assert last_words(who, script, kill) == "child\n"
 
 
 @BOTH_KILLS
 def test_timeout_of_a_stopped_command(who: Who, kill: str) -> None:
     """A stopped process cannot act on TERM, so CONT follows."""
     script = "trap 'echo bye >out; exit' TERM; kill -STOP $$; sleep 30"
-    out = who.home / "out"
-
-    def attempt(timeout: str) -> bool:
-        assert shell(who, script, "--timeout", timeout, "--grace", "30s", kill=kill) == 124
-        return out.exists()
-
-    soon_enough(attempt)
-    assert out.read_text() == "bye\n"
+    assert last_words(who, script, kill) == "bye\n"
 
 
 def test_timeout_is_not_reached(who: Who) -> None:
