@@ -9,7 +9,7 @@ def sha256(data: bytes) -> bytes:
     """The digest of some bytes."""
     try:
         if sys.version_info >= (3, 12):
-            from _sha2 import sha256 as algorithm  # noqa: PLC0415
+            from _sha2 import sha256 as algorithm  # type: ignore[import-not-found]  # noqa: PLC0415
         else:
             from _sha256 import sha256 as algorithm  # type: ignore[import-not-found]  # noqa: PLC0415
     except ImportError:

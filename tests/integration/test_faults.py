@@ -158,11 +158,11 @@ def traced(plan: Plan, who: Who, trace: Path, *options: str) -> Ran:
         return attached(pid)
 
     def spawn_under_strace(path: str, argv: Sequence[bytes], env: Mapping[bytes, bytes], **more: Any) -> int:
-        os.posix_spawn = real_spawn
         stopped = ("sh", "-c", 'kill -STOP $$; exec "$0" "$@"', path, *argv[1:])
         return attached(real_spawn("/bin/sh", stopped, env, **more))
 
     def attached(pid: int) -> int:
+        os.posix_spawn = real_spawn  # which starts strace too: since Python 3.13 subprocess spawns what it can
         os.waitpid(pid, os.WUNTRACED)
         words = [strace, "-f", "-o", trace, *options, "-p", str(pid)]
         tracers.append(subprocess.Popen(words, stderr=said, stdin=subprocess.DEVNULL))
