@@ -399,7 +399,13 @@ def test_dies_with_pytest(tmp_path: Path) -> None:
     (tmp_path / "test_body.py").write_text(code)
     words = [sys.executable, "-m", "pytest", "-s", "-p", "sandrun.pytest_plugin", "-p", "no:cacheprovider"]
     env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(CHECKOUT)}
-    with subprocess.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True) as session:
+    with a_directory() as place:  # for the private places, which nobody removes after that signal
+        place.chmod(0o1777)
+        _dies_with_pytest(words, tmp_path, {**env, "TMPDIR": str(place)})
+
+
+def _dies_with_pytest(words: list[str], cwd: Path, env: dict[str, str]) -> None:
+    with subprocess.Popen(words, cwd=cwd, env=env, stdout=subprocess.PIPE, text=True) as session:
         assert session.stdout is not None
         found = next(filter(None, (re.search(r"pid (\d+)", line) for line in session.stdout)), None)
         assert found, "the body said nothing"
