@@ -15,7 +15,8 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from sandrun.errors import SandrunError  # noqa: E402  the checkout beside this file, whatever is installed
+from sandrun.cli import options  # noqa: E402  the checkout beside this file, whatever is installed
+from sandrun.errors import SandrunError  # noqa: E402
 from sandrun.plan.resolve import resolve  # noqa: E402
 from sandrun.primitives import seccomp_compile, seccomp_known  # noqa: E402
 from sandrun.profile import load, source  # noqa: E402
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 
 DOCUMENTS = ROOT / "sandrun/profile/_documents.py"
 FILTERS = ROOT / "sandrun/primitives/_filters.py"
-FILTERED = ("default", "strict", "read-only", "offline", "server")
-"""The profiles that are complete by themselves. Each filter is 9 KB, so not every one is here."""
+FILTERED = (*(("-p", name) for name in ("default", "strict", "read-only", "offline", "server")), ("--connect", "x:1"))
+"""The profiles that are complete by themselves, and hosts by name, for the relay. Each filter is 9 KB, so not every one
+is here."""
 ABIS = (6, 7, 10)
 """Landlock of the kernels that are new enough for every protection: Linux 6.12 and later."""
 WIDTH = 110
@@ -55,11 +57,13 @@ def asked() -> dict[str, Asked]:
         return (b"",)
 
     with mock.patch("sandrun.plan.syscalls.compile_filter", note), mock.patch.object(source, "DOCUMENTS", {}):
-        for name in FILTERED:
+        for words in FILTERED:
+            request = options.parse((*words, "true"))
             for abi, uid, namespaces in ((a, u, n) for a in ABIS for u in (0, 1000) for n in (False, True)):
                 try:
                     machine = kernel(abi, uid, namespaces=namespaces)
-                    resolve(load((name,)), machine, debian_host(uid=uid), ("/usr/bin/true", "x"))
+                    profile = load(request.profiles, request.overrides)
+                    resolve(profile, machine, debian_host(uid=uid), ("/usr/bin/true", "x"))
                 except SandrunError:
                     continue  # it cannot be kept there
     return found
