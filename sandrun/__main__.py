@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import sys
 
 TYPE_CHECKING = False
@@ -23,15 +24,21 @@ def main() -> NoReturn:
     """Run the command line in `sys.argv` and end the process with its exit status."""
     gc.disable()  # a launch is short and makes no garbage worth collecting; collections cost 5 to 10 ms
     sys.excepthook = _crash
+    # As in tools/sandrun-python, which not everybody starts.
+    sys.dont_write_bytecode |= resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
     _occupy_standard_fds()
     _undo_locale_coercion()
     from sandrun import native  # noqa: PLC0415 (the interrupt and crash handling above must cover the imports)
 
     status = None
-    if native.is_absent():
-        from sandrun.plancache.again import launched  # noqa: PLC0415 (what the native half does without)
+    if native.has_left():
+        from sandrun.plancache.kept import launched  # noqa: PLC0415 (what other launches do without)
 
         status = launched(sys.argv[1:])
+    elif native.is_absent():
+        from sandrun.plancache.again import found  # noqa: PLC0415 (what the native half does without)
+
+        status = found(sys.argv[1:])
     if status is None:
         from sandrun import cli  # noqa: PLC0415 (heavy)
 

@@ -19,7 +19,7 @@ import time
 
 from sandrun import libc
 from sandrun.errors import SandrunError
-from sandrun.primitives import netns
+from sandrun.primitives import fds, netns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,10 +120,8 @@ def start(plan: Plan, *, verbose: bool = False) -> Relay | None:
     opened: list[int] = []
     try:
         published = _published(plan, opened)
-        opened.append(os.memfd_create("sandrun-relay", os.MFD_CLOEXEC))
+        opened.append(fds.sealed("sandrun-relay", plan.egress))
         policy = opened[-1]
-        os.write(policy, plan.egress)
-        os.lseek(policy, 0, os.SEEK_SET)
         opened.append(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC))
         out = opened[-1]
         kind = _SOCK_SEQPACKET | netns.SOCK_CLOEXEC
@@ -154,7 +152,14 @@ def _spawn(given: dict[int, int], opened: list[int], *, verbose: bool) -> int:
         raise SandrunError("cannot start the relay: the path of the Python interpreter is unknown")
     return os.posix_spawn(
         program,
-        [program, "-I", "-S", _PROGRAM, *(entry for entry in sys.path if entry[:1] == "/")],
+        [
+            program,
+            "-I",
+            "-S",
+            *(("-B",) if sys.dont_write_bytecode else ()),
+            _PROGRAM,
+            *(entry for entry in sys.path if entry[:1] == "/"),
+        ],
         {COUNT: str(sum(number >= PUBLISHED for number in given)), **({VERBOSE: "1"} if verbose else {})},
         file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in moved.items()],
         # A terminal's signals are for the command; the relay ends when its supervisor says so or is gone.

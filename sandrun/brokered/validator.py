@@ -6,7 +6,6 @@ It runs under the built-in profile `strict` with the copy as its standard input,
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import shutil
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 from sandrun.brokered.checks import RefusedError
 from sandrun.errors import EXIT_SANDRUN, EXIT_TIMEOUT
 from sandrun.plan.environment import DEFAULT_PATH
+from sandrun.primitives import fds
 from sandrun.report import printable
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ _START = (
     "libc.prctl(libc.PR_SET_PDEATHSIG, libc.SIGALRM); from sandrun.__main__ import main; main()"
 )
 """If this process is killed, the validator ends with it."""
-_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGALRM)
 """Signals that ask the launcher to end: they are blocked while it supervises, and pending here."""
 
@@ -58,19 +57,16 @@ def validate(output: Output, data: bytes) -> None:
     """Raise RefusedError unless the output's validator says yes to the data."""
     if not output.validator:
         return
-    content = os.memfd_create("sandrun-output", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(content, rest) :]
-        fcntl.fcntl(content, fcntl.F_ADD_SEALS, _SEALS)
-        # Opened anew, so that it is only for reading, and starts at its start.
-        with open(f"/proc/self/fd/{content}", "rb", buffering=0) as sealed:
-            status, said = _run(_words(output), sealed.fileno(), output.validator_timeout + _MARGIN)
+        content = fds.sealed("sandrun-output", data)
+        try:
+            # Opened anew, so that it is only for reading.
+            with open(f"/proc/self/fd/{content}", "rb", buffering=0) as given:
+                status, said = _run(_words(output), given.fileno(), output.validator_timeout + _MARGIN)
+        finally:
+            os.close(content)
     except OSError as error:
         raise RefusedError(f"its validator cannot be started: {os.strerror(error.errno or 0)}") from None
-    finally:
-        os.close(content)
     if status:
         raise RefusedError(_why(output, status, said))
 
@@ -80,7 +76,17 @@ def _words(output: Output) -> list[str]:
     options = ["-q", "-p", PROFILE, "--timeout", f"{output.validator_timeout}s", "--grace", "100ms"]
     for path in output.validator_read:
         options += [f"--read={path}"]
-    return [sys.executable, "-I", "-c", _START, root, *options, "--", *output.validator]
+    return [
+        sys.executable,
+        "-I",
+        *(("-B",) if sys.dont_write_bytecode else ()),
+        "-c",
+        _START,
+        root,
+        *options,
+        "--",
+        *output.validator,
+    ]
 
 
 def _run(words: list[str], stdin: int, most: float) -> tuple[int, bytes]:

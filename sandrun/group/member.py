@@ -12,6 +12,8 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+from sandrun.primitives import fds
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -63,13 +65,8 @@ def full_pipe() -> tuple[int, int]:
 
 def sealed(text: str, name: str) -> int:
     """A file in no directory that has this content, and nobody can change. Messages about a profile in it have `name`."""
-    fd = high(os.memfd_create(name[-LONGEST_NAME:], os.MFD_ALLOW_SEALING))
-    rest = memoryview(text.encode("utf-8", "surrogateescape"))
-    while rest:
-        rest = rest[os.write(fd, rest) :]
+    fd = high(fds.sealed(name[-LONGEST_NAME:], text.encode("utf-8", "surrogateescape")))
     os.fchmod(fd, 0o600)
-    seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
     return fd
 
 

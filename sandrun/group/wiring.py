@@ -11,6 +11,7 @@ from sandrun.group import log, member
 from sandrun.group.cage import log_plan
 from sandrun.host import System
 from sandrun.kernel import probe
+from sandrun.primitives import fds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,13 +61,11 @@ def _link(link: Link) -> tuple[int, int]:
 
 def start_log(logged: Mapping[str, int]) -> int:
     """Start the log process. Returns a pidfd of it."""
-    # It is unsealed: nobody but this process and the log process ever has it.
     plan = log.document(tuple(logged), log_plan(probe(), System()))
-    document = member.high(os.memfd_create("sandrun-log"))
-    os.write(document, plan)
-    os.lseek(document, 0, os.SEEK_SET)
+    document = member.high(fds.sealed("sandrun-log", plan))
     moved = {log.PLAN: document} | {log.FIRST + at: fd for at, fd in enumerate(logged.values())}
-    words = (sys.executable, "-I", "-S", _PROGRAM, *(entry for entry in sys.path if entry[:1] == "/"))
+    options = ("-I", "-S", *(("-B",) if sys.dont_write_bytecode else ()))
+    words = (sys.executable, *options, _PROGRAM, *(entry for entry in sys.path if entry[:1] == "/"))
     pid = os.posix_spawn(
         sys.executable,
         words,

@@ -10,6 +10,7 @@ from sandrun.errors import UsageError
 from sandrun.library import launcher, toml
 from sandrun.library.launcher import STANDARD
 from sandrun.library.words import DEFAULT, asked, inherited
+from sandrun.primitives import fds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -99,14 +100,9 @@ class Start:
 
     def _document(self, table: Table) -> str:
         """A sealed file of this text, by the name that it has in the launcher."""
-        fd = above_standard(os.memfd_create("profile", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+        fd = above_standard(fds.sealed("profile", toml.text(table).encode()))
         self.documents.append(fd)
-        with open(fd, "wb", closefd=False) as file:
-            file.write(toml.text(table).encode())
         os.fchmod(fd, 0o400)  # root reads no profile that others may write
-        fcntl.fcntl(
-            fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-        )
         return f"/proc/self/fd/{fd}"
 
     def _variables(self, env: Mapping[str, str], profiles: list[str], *, only: bool) -> list[str]:

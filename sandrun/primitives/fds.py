@@ -1,9 +1,10 @@
-"""File descriptors: all but those that are passed on are closed before the command runs. LIGHT."""
+"""File descriptors: those that are passed on, while all others are closed, and documents for other processes. LIGHT."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import os
 
 from sandrun import libc
 from sandrun.errors import SandrunError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _SOL_SOCKET, _SO_DOMAIN, _AF_UNIX = 1, 39, 1
 LAST = 2**32 - 1
 """The last descriptor for close_range(2)."""
+SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 
 def check(pass_fds: Iterable[int]) -> None:
@@ -70,3 +72,25 @@ def close(ranges: Iterable[tuple[int, int]]) -> None:
     """Close these ranges, in the child."""
     for first, last in ranges:
         libc.close_range(first, last)
+
+
+def sealed(name: str, data: bytes) -> int:
+    """A descriptor of a sealed file with this content, to be read from its start; closed by execve(2).
+
+    Raises OSError, also where RLIMIT_FSIZE, which holds for such files as well, has not room for all of it.
+    """
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        at = 0
+        while at < len(data):
+            at += os.pwrite(fd, data[at:], at)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def is_sealed(fd: int) -> bool:
+    """Whether it is a file that nobody can change any more. Raises OSError for what cannot be sealed."""
+    return fcntl.fcntl(fd, fcntl.F_GET_SEALS) & SEALS == SEALS

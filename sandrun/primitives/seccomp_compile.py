@@ -322,7 +322,9 @@ def _export(program: Any) -> bytes:
         fd = os.memfd_create("sandrun-seccomp", os.MFD_CLOEXEC)
         try:
             program.export_bpf(_Descriptor(fd))
-            return os.pread(fd, os.fstat(fd).st_size, 0)
+            size = os.fstat(fd).st_size
+            os.pwrite(fd, b"\0", size)  # libseccomp does not look whether all of it was written
+            return os.pread(fd, size, 0)
         finally:
             os.close(fd)
     except OSError as error:

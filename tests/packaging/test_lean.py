@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -44,6 +45,21 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("lean")
     environment(place, build(tmp_path_factory.mktemp("dist"), "--wheel", SANDRUN_NATIVE="require"), copy=True)
     return place / "bin" / "sandrun"
+
+
+@pytest.mark.parametrize("kilobytes", [1, 8])
+def test_no_module_is_cut_short(program: Path, tmp_path: Path, kilobytes: int) -> None:
+    """Where files may not grow, no bytecode is written that later launches could not read."""
+    need_landlock(1)
+    python = [program.with_name("python"), "-IS", program.with_name("sandrun-python")]
+    (package,) = program.parent.parent.glob("lib/python*/site-packages/sandrun")
+    for folder in list(package.rglob("__pycache__")):
+        shutil.rmtree(folder)
+    for limit in (f"ulimit -f {2 * kilobytes}; ", ""):
+        call = ["sh", "-c", limit + 'exec "$@"', "sh", *python, "-q", "-p", "strict", "--", "true"]
+        done = subprocess.run(call, env=variables(tmp_path, "python"), check=False, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert list(package.rglob("libc.*.pyc"))
 
 
 def variables(place: Path, executor: str = "") -> dict[str, str]:
