@@ -25,9 +25,11 @@ from typing import TYPE_CHECKING, Any
 from sandrun import native
 from sandrun.cli import options as command_line
 from sandrun.errors import SandrunError
+from sandrun.native import SCRIPT
 from sandrun.plan.format import FIELDS, Plan
 from sandrun.plancache import answers, place
-from sandrun.plancache.keep import FRONT, SCRIPT
+from sandrun.plancache import entry as entries
+from sandrun.plancache.keep import FRONT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,16 +103,16 @@ def _words_before(words: Sequence[str | bytes | Path], options: dict[str, Any]) 
 def _leave(mode: str, entry: Path) -> None:
     """Make of an entry what this state is about."""
     data = entry.read_bytes()
-    parsed = place.parse(data, entry.name)
+    parsed = entries.parse(data, entry.name)
     assert parsed, "what was written is no entry"
     if mode == "warm":
         return
-    salt, facts, plan, values, flags, planned = parsed
+    salt, facts, (plan, values, flags, planned) = parsed
     fields = {name: getattr(Plan.from_bytes(plan), name) for name, _, _ in FIELDS}
     wrong = Plan(**{**fields, "seccomp": (_KILL, *fields["seccomp"])}).to_bytes()
     if mode == "stale":
         facts = answers.HEAD.pack(answers.FILE, 1, 0) + b"/\0" + facts  # that there is no root directory
-    data = place.entry(entry.name, salt, facts, wrong, values, flags, planned)
+    data = entries.entry(entry.name, salt, facts, wrong, values, flags, planned)
     if mode == "corrupt":
         at = data.index(_KILL)
         data = data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]

@@ -220,10 +220,10 @@ def _recording(argv: Sequence[str], request: Request, executor: native.Executor)
     """What writes down what this launch is made from, if the next one like it may find it in the plan cache."""
     from sandrun.plancache import keep  # noqa: PLC0415 (what a wrong command line does without is imported here)
 
-    if executor.name == "python":
-        keep.forget(argv, request, by_front=not executor.again)  # perhaps it was found there, and could not be launched
-    is_first = executor.told is None and not executor.again and not executor.died
-    return keep.begin(argv, request, executor.name) if is_first and executor.name != "native" else None
+    if executor.told is not None or executor.again or executor.died:
+        keep.forget(argv, request)  # it may be there, and could not be launched
+        return None
+    return keep.begin(argv, request, executor.name) if executor.name != "native" else None
 
 
 def _natively(

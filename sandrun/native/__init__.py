@@ -9,6 +9,8 @@ where FD has words (said.py), each behind a colon, that say what was done.
     again               the plan that was kept (sandrun/plancache) could not be launched
     after:STATUS        the run is over, with this exit status; what is left is to explain it
 
+Where the native front has found a plan in the plan cache that is Python's to launch, it is set to `kept:FD`.
+
 Nothing but the language, `os` and `sys` is imported here: every launch passes.
 """
 
@@ -18,6 +20,8 @@ import os
 import sys
 
 VARIABLE = "SANDRUN_EXECUTOR"
+SCRIPT = "sandrun-python"
+"""What the front executes for Python (tools/sandrun-python), beside it."""
 BINARY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sandrun-exec")
 
 
@@ -49,10 +53,21 @@ PYTHON = Executor("python")
 """For a launch within a process that has more to do."""
 
 
+def has_left() -> bool:
+    """Whether the native front has found this launch in the plan cache, and left it to Python."""
+    return os.environ.get(VARIABLE, "").startswith("kept:")
+
+
 def is_absent() -> bool:
-    """Whether Python itself executes plans, first of all those that are kept."""
+    """Whether Python itself looks in the plan cache: it executes plans, and no native front has looked."""
     text = os.environ.get(VARIABLE, "")
-    return text == "python" or (not text and not os.path.exists(BINARY))
+    return (text == "python" and not by_front()) or (not text and not os.path.exists(BINARY))
+
+
+def by_front() -> bool:
+    """Whether the native front that is installed beside this script has started this process."""
+    is_script = bool(sys.flags.isolated) and os.path.basename(sys.argv[0]) == SCRIPT
+    return is_script and os.path.exists(BINARY)
 
 
 def starts_children() -> bool:

@@ -1,4 +1,4 @@
-/* The plan cache, read. Twin of sandrun/plancache/place.py, which writes it, and whose package says why a hit is safe.
+/* The plan cache, read. Twin of sandrun/plancache/place.py and entry.py, which write it, and whose package says why a hit is safe.
  *
  * Nothing is told of what is wrong here: whatever it is, the plan is made anew.
  */
@@ -14,12 +14,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { VERSION = 5, MOST_WORDS = 64, MOST_GROUPS = 4096, MOST_BYTES = 1 << 23, MOST_ACCOUNTS = 1 << 22, SALT = 16 };
+enum { VERSION = 6, MOST_WORDS = 64, MOST_GROUPS = 4096, MOST_BYTES = 1 << 23, MOST_ACCOUNTS = 1 << 22, SALT = 16 };
 enum { DIGEST_RECORD, SALT_RECORD, FACTS_RECORD, PLAN_RECORD, VALUES_RECORD, FLAGS_RECORD, PLANNED_RECORD };
 
 static const char MAGIC[8] = "SRCACHE";
 static const char STATUS_FD[] = "--status-fd";
 static const char VARIABLE[] = "SANDRUN_CACHE";
+static const char EXECUTOR[] = "SANDRUN_EXECUTOR=";
 static const char ACCOUNTS[] = "/etc/passwd";
 static const char BELOW_HOME[] = ".local/state/sandrun/plans"; /* a part of what no sandbox may write: plan/trusted.py */
 
@@ -141,7 +142,8 @@ static int by_variable(const void *left, const void *right)
     return order != 0 ? order : (first > second) - (first < second);
 }
 
-/* The names of the environment, each once: a variable may be asked for by a pattern. */
+/* The names of the environment, each once: a variable may be asked for by a pattern. Not the executor's: the plan is the
+ * same for both, and Python sets it. */
 static void add_names(struct sha256 *hash)
 {
     size_t count = 0, kept = 0;
@@ -149,7 +151,7 @@ static void add_names(struct sha256 *hash)
         count++;
     char **names = must_alloc(count, sizeof *names);
     for (size_t at = 0; at < count; at++)
-        if (strchr(environ[at], '='))
+        if (strchr(environ[at], '=') && strncmp(environ[at], EXECUTOR, sizeof EXECUTOR - 1) != 0)
             names[kept++] = environ[at];
     qsort(names, kept, sizeof *names, by_variable);
     for (size_t at = 0; at < kept; at++)
@@ -159,7 +161,7 @@ static void add_names(struct sha256 *hash)
     free(names);
 }
 
-/* All of the key but the words; see place.digest in Python. */
+/* All of the key but the words; see place.key in Python. */
 static bool begin_digest(struct sha256 *hash, const char *program)
 {
     char cwd[PATH_MAX];
@@ -224,12 +226,14 @@ static bool read_entry(const uint8_t *data, size_t size, const uint8_t digest[SH
     record = reader_record(&in, SALT_RECORD);
     struct bytes salt = reader_bytes(&record);
     struct reader facts = reader_record(&in, FACTS_RECORD);
+    struct bytes records = {(const char *)in.at, in.failed ? 0 : (size_t)(in.end - in.at)};
     struct reader plan = reader_record(&in, PLAN_RECORD);
     if (in.failed || name.size != SHA256_SIZE || memcmp(name.data, digest, SHA256_SIZE) != 0 || salt.size != SALT)
         return false;
     launch_empty(launch);
     launch->facts = facts;
     launch->salt = salt;
+    launch->records = records;
     record = reader_record(&in, VALUES_RECORD);
     launch->values = reader_strings(&record);
     bool failed = record.failed;
@@ -322,8 +326,10 @@ bool cache_find(const char *program, char *const words[], struct launch *launch)
             uint8_t digest[SHA256_SIZE];
             sha256_end(hash, digest);
             found = try_entry(place, digest, launch);
-            if (found)
+            if (found) {
+                launch->first_word = at;
                 put_words(launch, words + at);
+            }
         }
     }
     if (place >= 0)

@@ -11,11 +11,11 @@ No Python runs between the start of the process and execve(2), so a process with
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
 
 from sandrun import libc, native
+from sandrun.primitives import fds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ MAGIC = b"SRCHILD\0"
 VERSION = 1
 _NONE = 2**64 - 1
 _NEW_SESSION, _OWN_GROUP, _FOREGROUND = 1, 2, 4
-_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 _SIGNALS = tuple(signal for signal in range(1, libc.NSIG + 1) if signal not in (32, 33))
 """All but the two that the C library uses itself (nptl(7))."""
 
@@ -80,9 +79,9 @@ def spawn(
         calls = watch.broker.channel if watch.broker else -1
         groups = tuple(watch.group.joins) if watch.group else ()
         given = (watch.terminal, writer, supervisor, watch.held, relay, calls, asked)
-        (document,) = _opened(opened, (os.memfd_create("sandrun-child", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING),))
         place = watch.broker.place if watch.broker and plan.observe else 0
-        _write(document, _document(plan, _numbers(watch, given, place), environment, private, overlays, groups))
+        data = _document(plan, _numbers(watch, given, place), environment, private, overlays, groups)
+        (document,) = _opened(opened, (fds.sealed("sandrun-child", data),))
         pid = os.posix_spawn(
             native.BINARY,
             (b"sandrun-exec", b"--child", b"%d" % document),
@@ -133,10 +132,3 @@ def _document(
 
 def _strings(items: Iterable[bytes]) -> bytes:
     return b"".join(struct.pack("<I", len(item)) + item for item in items)
-
-
-def _write(fd: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)

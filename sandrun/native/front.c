@@ -2,6 +2,7 @@
 #include "sandrun.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,12 +10,19 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Run what the cache has for these words, and end; return if Python is to. */
+/* Run what the cache has for these words, and end; return if Python is to, which may have been told what the cache has. */
 static void run_kept(const char *program, char *const words[])
 {
     struct launch launch;
-    /* Who names an executor wants to see it at work. */
-    if (!getenv("SANDRUN_EXECUTOR") && cache_find(program, words, &launch)) {
+    const char *executor = getenv("SANDRUN_EXECUTOR");
+    /* Who names the native executor wants to see it at work. */
+    if ((executor && strcmp(executor, "python") != 0) || !cache_find(program, words, &launch))
+        return;
+    if (executor || launch.flags & LAUNCH_PYTHON) {
+        bool is_free = launch.status_fd < 0 || fcntl(launch.status_fd, F_SETFD, 0) == 0;
+        if (is_free && !(launch.flags & LAUNCH_EXEC) && is_current(&launch))
+            (void)leave_launch(&launch, executor ? executor : "");
+    } else {
         int status = run_or_tell(&launch);
         if (status >= 0)
             exit(status);

@@ -8,7 +8,6 @@ words that execute Python again come as arguments. What the caller passes to the
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
 import sys
@@ -16,6 +15,8 @@ import sys
 from sandrun import native, places, report
 from sandrun.errors import SandrunError
 from sandrun.plan.format import CGROUP_NONE, TTY_PTY
+from sandrun.plancache.entry import FLAG_EXEC, FLAG_FOOTER
+from sandrun.primitives import fds
 from sandrun.primitives.view import VIEW_OVERLAY
 
 TYPE_CHECKING = False
@@ -29,15 +30,21 @@ if TYPE_CHECKING:
 MAGIC = b"SRLAUNCH"
 VERSION = 1
 NONE = 2**64 - 1
-FLAG_EXEC, FLAG_FOOTER, FLAG_TOLD = 1, 2, 4
+FLAG_TOLD = 4
+"""Besides those of an entry of the plan cache."""
 GAPS = ("how", "status", "signal", "wall", "user", "system", "max_rss", "killed", "survivors", "left")
 """What the native executor fills into the `outcome` of a report, in its order."""
-_PYTHON_ONLY = ("dynamic", "egress", "publish", "broker_filter", "observe", "id_helpers", "apparmor", "selinux")
-_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+_RELAY = ("egress", "publish")
+_PYTHON_ONLY = ("dynamic", "broker_filter", "observe", "id_helpers", "apparmor", "selinux")
 
 
 def serves(plan: Plan) -> bool:
     """Whether the native executor can do all that is in this plan."""
+    return is_plain(plan) and not any(getattr(plan, name) for name in _RELAY)
+
+
+def is_plain(plan: Plan) -> bool:
+    """Whether nobody, or the relay alone, has to stand beside a supervisor of this plan."""
     return (
         not any(getattr(plan, name) for name in _PYTHON_ONLY)
         and plan.cgroup_way == CGROUP_NONE
@@ -67,7 +74,7 @@ def hand_over(
     places.create_targets(plan)
     inherited = [fd for fd in (record.events.fd, record.file.directory, *plan.hold) if fd >= 0]
     try:
-        document = _memfd(_document(plan, values, record))
+        document = fds.sealed("sandrun-launch", _document(plan, values, record))
     except OSError as error:
         _missing(executor, report.reason(error))
         return
@@ -88,20 +95,6 @@ def _missing(executor: native.Executor, why: str) -> None:
         raise SandrunError(
             f"cannot use the native executor: {native.BINARY}: {why}", hint=f"without {native.VARIABLE}, Python serves"
         )
-
-
-def _memfd(data: bytes) -> int:
-    """A sealed file with this content, and no name."""
-    fd = os.memfd_create("sandrun-launch", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        rest = data
-        while rest:
-            rest = rest[os.write(fd, rest) :]
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
 
 
 def _document(plan: Plan, values: Mapping[bytes, bytes], record: Record) -> bytes:

@@ -237,8 +237,7 @@ static bool wait_for_execve(int reader, struct child *child, const struct watch 
     return false;
 }
 
-/* Whether the plan would be made again now: no answer was another one, of those that it was made from. */
-static bool is_current(struct launch *launch)
+bool is_current(struct launch *launch)
 {
     launch->is_stale = !facts_hold(&launch->facts, launch->salt);
     launch->facts.at = launch->facts.end;

@@ -82,6 +82,8 @@ static bool tell_python(const struct launch *launch, int status)
         (void)snprintf(words + size, sizeof words - size, "after:%d", status);
     else if (launch->end_code)
         (void)snprintf(words + size, sizeof words - size, "died:%d:%d", launch->end_code, launch->end_status);
+    else if (!(launch->flags & LAUNCH_TOLD))
+        (void)snprintf(words, sizeof words, "again");
     if (leave_words(words))
         return true;
     if (status < 0)

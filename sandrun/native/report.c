@@ -18,8 +18,7 @@
 enum { EXIT_LATER_CHECK = 123 };
 enum { SCHEMA = 1 };
 
-/* All of it, or an errno. */
-static int write_all(int fd, const char *data, size_t size)
+int write_all(int fd, const char *data, size_t size)
 {
     while (size > 0) {
         ssize_t written = write(fd, data, size);

@@ -1,29 +1,29 @@
 """What the program that a process was says to the one that takes its place, by a sealed memfd: "PID:WORD:WORD…".
 
-SANDRUN_EXECUTOR then is `python:FD`. The variable alone could be anybody's: who may set those of a launch, but neither
-start it nor hand it descriptors, would have it run nothing and end with a status of his choice.
+SANDRUN_EXECUTOR then is `python:FD`, or `kept:FD` where it is a launch from the plan cache (sandrun/plancache/kept.py).
+The variable alone could be anybody's: who may set those of a launch, but neither start it nor hand it descriptors, would
+have it run nothing and end with a status of his choice.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 
 from sandrun.errors import UsageError
 from sandrun.native import VARIABLE, Executor
+from sandrun.primitives import fds
 
-MOST_BYTES = 128
-SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+MOST_BYTES = (1 << 23) + 128
+"""Room for an entry of the plan cache (place.MOST_BYTES) behind the words."""
 
 
 def tell(words: str) -> bool:
-    """Leave these words to the program that this process executes next, if there is a descriptor left for them."""
+    """Leave these words to the program that this process executes next, if there is room left for them."""
     try:
-        fd = os.memfd_create("sandrun-said", os.MFD_ALLOW_SEALING)
+        fd = fds.sealed("sandrun-said", b"%d:%s" % (os.getpid(), words.encode()))
     except OSError:
         return False
-    os.write(fd, b"%d:%s" % (os.getpid(), words.encode()))
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
+    os.set_inheritable(fd, True)
     os.environ[VARIABLE] = f"python:{fd}"
     return True
 
@@ -38,7 +38,7 @@ def asked() -> Executor:
     if name == "python":
         os.environ[VARIABLE] = name
     try:
-        words = _heard(number) if colon else []
+        words = heard(number).decode("ascii").split(":") if colon else []
         told = words.index("told") if "told" in words else None
         died = words.index("died") if "died" in words else None
         return Executor(
@@ -52,18 +52,18 @@ def asked() -> Executor:
         raise UsageError(f"not an executor: {VARIABLE}={text}", hint="native or python") from None
 
 
-def _heard(number: str) -> list[str]:
-    """The words that the program before this one left in the descriptor of this number, which is closed.
+def heard(number: str) -> bytes:
+    """What the program before this one left in the descriptor of this number, which is closed.
 
     Raises ValueError if it is not one that this very process has sealed; then it stays as it is.
     """
     fd = int(number)
     try:
-        seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
-        process, *words = os.pread(fd, MOST_BYTES, 0).decode("ascii").split(":")
+        is_sealed = fds.is_sealed(fd)
+        process, _, said = os.pread(fd, MOST_BYTES, 0).partition(b":")
     except (OSError, OverflowError) as error:
         raise ValueError(number) from error
-    if seals & SEALS != SEALS or int(process) != os.getpid():
+    if not is_sealed or int(process) != os.getpid():
         raise ValueError(number)
     os.close(fd)
-    return words
+    return said

@@ -47,9 +47,9 @@ _Noreturn void out_of_memory(void);                     /* says so and ends the 
 
 /* --- a launch ------------------------------------------------------------------------------------------------------ */
 
-enum { LAUNCH_EXEC = 1, LAUNCH_FOOTER = 2, LAUNCH_TOLD = 4 };
+enum { LAUNCH_EXEC = 1, LAUNCH_FOOTER = 2, LAUNCH_TOLD = 4, LAUNCH_PYTHON = 8 };
 /* No supervisor; Python explains a failure on a terminal; Python has said already what there is to say before a launch, and
- * the sum of that stands in the upper 32 bits. */
+ * the sum of that stands in the upper 32 bits; the supervisor is Python's. */
 
 enum { REPORT_PIECES = 14 };
 
@@ -63,6 +63,8 @@ struct launch {
     struct strings report;      /* the JSON text around what is known at the end; see report.c */
     struct reader facts;        /* of a plan from the plan cache: they hold before anything is made or executed for it */
     struct bytes salt;
+    struct bytes records;       /* of such a plan, from itself on, as they stand in the entry */
+    size_t first_word;          /* which word of the command line is the command's name */
     struct bytes planned;       /* the event of that name, where the plan cache has it and nobody has told it */
     bool is_stale;              /* out: they do not hold */
     int end_code, end_status;   /* out: how a child ended without a word before the command (waitid(2)); or 0 */
@@ -145,6 +147,8 @@ int open_path(const char *path);             /* O_PATH, no symbolic link followe
 int run(struct launch *launch);
 /* The same. -1: Python is to go on, in this process and with `environ`, which says what has been done, if anything. */
 int run_or_tell(struct launch *launch);
+/* Whether a plan from the plan cache would be made again now: no answer was another one, of those that it was made from. */
+bool is_current(struct launch *launch);
 
 /* Among each other. */
 uint64_t now_ns(void);                      /* of the monotonic clock */
@@ -171,6 +175,7 @@ struct outcome {                            /* as class Outcome in sandrun/super
 
 void report_event_started(const struct launch *launch, pid_t pid);
 int report_ended(const struct launch *launch, const struct outcome *outcome); /* the exit status of sandrun */
+int write_all(int fd, const char *data, size_t size); /* all of it: 0; or an errno */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));      /* a line on stderr */
 const char *printable(const char *name);    /* with all escaped that a terminal could act on; ours to keep */
 const char *reason(int number, char room[128]);                              /* strerror and the name of the error */
@@ -204,6 +209,8 @@ void sha256_end(struct sha256 hash, uint8_t digest[SHA256_SIZE]); /* of a copy, 
 
 /* Have Python know these words of sandrun/native/__init__.py once this process executes it; errno is set. */
 bool leave_words(const char *words);
+/* Have Python execute this launch from the plan cache, by the executor of this name. False: it makes a plan of its own. */
+bool leave_launch(const struct launch *launch, const char *executor);
 
 /* --- interpreter.c ---------------------------------------------------------------------------------------------------- */
 

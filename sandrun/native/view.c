@@ -136,18 +136,6 @@ static bool attach(int mount, const char *path)
     return true;
 }
 
-static bool write_all(int fd, struct bytes content)
-{
-    while (content.size > 0) {
-        ssize_t written = write(fd, content.data, content.size);
-        if (written < 0)
-            return false;
-        content.data += written;
-        content.size -= (size_t)written;
-    }
-    return true;
-}
-
 /* Let go of the mount that is this process's working directory, and leave it. */
 static bool leave_here(void)
 {
@@ -162,7 +150,7 @@ static int content(struct bytes source, uint64_t flags)
     if (mount < 0 || !attach(mount, "/"))
         return -1;
     int fd = openat(mount, "file", NEW, 0644);
-    if (fd < 0 || fchmod(fd, 0644) < 0 || !write_all(fd, source))
+    if (fd < 0 || fchmod(fd, 0644) < 0 || write_all(fd, source.data, source.size) != 0)
         return -1;
     close(fd);
     int file = openat(mount, "file", O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -226,7 +214,7 @@ static bool make_last(const struct plan *plan, int at, const char *name, const s
     if (record->operation == VIEW_SYMLINK)
         return symlinkat(record->source.data, at, name) == 0;
     int fd = openat(at, name, NEW, (mode_t)(record->flags & VIEW_MODE));
-    if (fd < 0 || !write_all(fd, record->source) || !own(plan, fd, record->flags))
+    if (fd < 0 || write_all(fd, record->source.data, record->source.size) != 0 || !own(plan, fd, record->flags))
         return false;
     close(fd);
     return true;

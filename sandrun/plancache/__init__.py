@@ -2,9 +2,10 @@
 
 The front (sandrun/native/front.c) looks here before it starts Python. What it finds it checks (facts.c), and if
 anything at all is not as it was, Python makes the plan anew and replaces what was kept. So a hit gives the plan that
-would be made now, and the cache decides nothing.
+would be made now, and the cache decides nothing. What a supervisor in Python is to launch, the front checks and leaves
+to it (`kept`); where there is no front, Python looks by itself (`again`).
 
-**What a resolution depends on**, and what holds it. "Key" is in the name of an entry (`place.digest`); a *fact* is in
+**What a resolution depends on**, and what holds it. "Key" is in the name of an entry (`place.key`); a *fact* is in
 the entry and is asked again before each use (`facts`); "never" means that such a launch is not kept at all (`keep`).
 
 - The command line up to the command's name: key. Options end at the first word that is none, so the words of the command
@@ -36,7 +37,7 @@ the entry and is asked again before each use (`facts`); "never" means that such 
 - Not asked by any resolution, and therefore no fact: time, umask, nice value, scheduling, control group, signals. What a
   launch does about these (the terminal, ignored signals) it decides anew from its own surroundings.
 
-Never kept either: what the native executor does not serve, a plan with warnings or lost protections, `create` targets,
+Never kept either: a plan that takes more beside its supervisor than a relay, a plan with warnings or lost protections, `create` targets,
 variables that a profile of the user's or `--env` sets, `require`, resources, and other options that tell (`--report`, `--verbose`, ...).
 
 **Facts FILE** say which file it is by device, inode, size and times. A change within the grain of the clock would not
@@ -50,5 +51,5 @@ needs no cache to deceive. Between the check and the launch passes less time tha
 its launch; paths are opened by the launch in either case, without links, and holes compared by device and inode.
 Where the command gets a pid namespace, the front asks while the child makes its namespaces and its view, which is as long;
 the child waits for the last answer before it makes a file or executes anything, and ends if it is not the one that was
-recorded.
+recorded. A supervisor in Python starts after the last answer, in less time than Python takes for a resolution.
 """

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 SALT = 16
 LONGEST_NAME = 4095
 MOUNTINFO = "/proc/self/mountinfo"
+OWN = (MOUNTINFO, *(f"/proc/self/{name}" for name in ("uid_map", "gid_map", "setgroups")))
+"""What is asked of this process by the only way there is: who asks again is the one that launches, too."""
 PASSWD, SWITCH = "/etc/passwd", "/etc/nsswitch.conf"
 USERDB = ("/etc/userdb", "/run/userdb", "/run/host/userdb", "/usr/lib/userdb")
 """Where nss-systemd(8) reads accounts; below FIRST_MANAGED it has none from elsewhere."""
@@ -98,8 +100,7 @@ class Facts:
         """What a small file of the kernel's says now: its first `limit` bytes, None if it cannot be read."""
         data = answers.read_content(path, limit)
         value = answers.content(limit, data)
-        # The one way to ask for the mounts of this process.
-        if path == MOUNTINFO:
+        if path in OWN:
             self.known[CONTENT, os.fsencode(path)] = value
         else:
             self.add(CONTENT, path, value)

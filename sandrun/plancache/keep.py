@@ -14,8 +14,9 @@ from sandrun import native, report
 from sandrun.errors import SandrunError
 from sandrun.plan.environment import looks_secret, values
 from sandrun.plan.format import FIELDS, Plan
-from sandrun.plancache import again, place
+from sandrun.plancache import place
 from sandrun.plancache.answers import ENV, FILE, IDENTITY
+from sandrun.plancache.entry import FLAG_EXEC, FLAG_FOOTER, FLAG_PYTHON, entry
 from sandrun.plancache.facts import Facts, Recorder
 from sandrun.profile.find import BUILTIN, SUFFIX, directories
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from sandrun.profile.loader import Read
     from sandrun.profile.model import Profile
 
-FRONT, SCRIPT = "sandrun", "sandrun-python"
-"""The native program, and what it executes for Python (tools/sandrun-python): side by side."""
+FRONT = "sandrun"
+"""The native program, beside what it executes for Python."""
 MAIN = os.path.join(os.path.dirname(report.__file__), "__main__.py")
 LIBRARY_WORDS = 3
 """How the library starts Python (sandrun/library/launcher.py): the interpreter, one word of its options, MAIN."""
@@ -77,8 +78,8 @@ class Recording:
 
         plan = resolution.plan
         why = self.facts.refusal or _why_not(profile, kernel, resolution)
-        if why or not handoff.serves(plan):
-            return why or "the native executor does not serve it"
+        if why or not handoff.is_plain(plan):
+            return why or "it takes more than a supervisor"
         self._add_profiles()
         for path in _own_files():
             self.facts.add_file(path)
@@ -87,13 +88,13 @@ class Recording:
             return why
         given = values(profile, resolution.account)
         bare = Plan(**{name: getattr(plan, name) for name, _, _ in FIELDS} | {"argv": plan.argv[:1]})
-        data = place.entry(
+        data = entry(
             self.name,
             self.facts.salt,
             self.facts.to_bytes(),
             bare.to_bytes(),
             [given[name] for name in plan.env_set],
-            handoff.FLAG_EXEC * request.exec | handoff.FLAG_FOOTER * (not request.quiet),
+            FLAG_EXEC * request.exec | FLAG_FOOTER * (not request.quiet) | FLAG_PYTHON * (not handoff.serves(plan)),
             report.planned(resolution) if request.status_fd else b"",
         )
         place.write(self.directory, self.name, data)
@@ -123,8 +124,7 @@ def begin(argv: Sequence[str], request: Request, executor: str) -> Recording | N
 
     None if it is not one that could be kept, or nobody would look.
     """
-    by_front = not executor and os.path.exists(native.BINARY)
-    name = entry_name(argv, request, by_front=by_front)
+    name = _name(_program(executor), argv, request)
     if not name or not _is_plain(request) or not _tells_first(argv, request) or not _decodes_utf8():
         return None
     try:  # noqa: SIM105 (contextlib is 2 ms of every launch)
@@ -137,22 +137,28 @@ def begin(argv: Sequence[str], request: Request, executor: str) -> Recording | N
         return None  # without /proc nothing can be launched either, and who tries that has the words
 
 
-def forget(argv: Sequence[str], request: Request, *, by_front: bool) -> None:
-    """Remove what is kept for these words: it could not be launched."""
-    name = entry_name(argv, request, by_front=by_front)
-    if name:
-        try:  # noqa: SIM105 (as above)
-            place.remove(place.path(), name)
-        except (OSError, SandrunError):
-            pass  # then nobody finds it either
+def forget(argv: Sequence[str], request: Request) -> None:
+    """Remove what is kept for these words, whoever would find it: it could not be launched."""
+    for program in (_front_program(), place.program()):
+        name = _name(program, argv, request)
+        if name:
+            try:  # noqa: SIM105 (as above)
+                place.remove(place.path(), name)
+            except (OSError, SandrunError):
+                pass  # then nobody finds it either
 
 
-def entry_name(argv: Sequence[str], request: Request, *, by_front: bool) -> str:
+def _name(program: str, argv: Sequence[str], request: Request) -> str:
     """The name of the entry for these words; "" if nobody looks for one, or there is no place for it."""
-    if not place.path() or (by_front and not _front_program()):
+    if not program or not place.path():
         return ""
-    program = _front_program() if by_front else again.program()
     return place.key(program, argv[: len(argv) - len(request.command) + 1])
+
+
+def _program(executor: str) -> str:
+    """What stands in the key for who looks first at the next launch by the same executor; "" if nobody does."""
+    is_front = os.path.exists(native.BINARY) and (not executor or native.by_front())
+    return _front_program() if is_front else place.program()
 
 
 def _front_program() -> str:
@@ -160,7 +166,7 @@ def _front_program() -> str:
 
     That is the script next to it; or, of the one within the package, the words that it is told (front_of in front.c).
     """
-    if sys.flags.isolated and os.path.basename(sys.argv[0]) == SCRIPT:
+    if sys.flags.isolated and os.path.basename(sys.argv[0]) == native.SCRIPT:
         return sys.argv[0]
     words = sys.orig_argv[:LIBRARY_WORDS]
     is_told = sys.flags.safe_path and sys.flags.ignore_environment and words[-1] == MAIN == sys.argv[0]

@@ -1,8 +1,5 @@
-"""Where the entries are, under which names, and how they look: what sandrun/native/cache.c reads.
+"""Where the entries are, and under which names: as sandrun/native/cache.c finds them.
 
-An entry is `MAGIC version:u32 sum:u64` and records `tag:u16 length:u32 payload`, little-endian as those of a Plan: its
-own name, the salt, the facts, the plan, the values of `Plan.env_set` (each `length:u32 bytes`), the flags of the launch,
-the event `planned` where there is a descriptor for it.
 The bytes of the key that the name is the hash of, and the facts, hold numbers in the machine's own order.
 """
 
@@ -10,22 +7,21 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
+import sys
 import time
 
 from sandrun.digest import sha256
 from sandrun.errors import SandrunError
 from sandrun.plan import format as plan_format
 from sandrun.plancache.answers import WORD
+from sandrun.plancache.entry import MAGIC, VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 CACHE_VARIABLE, CACHE_BELOW = "SANDRUN_CACHE", ".local/state/sandrun/plans"
 """Plans are kept where the first says, if that is absolute, else there below the home of passwd(5), whatever HOME is."""
-MAGIC = b"SRCACHE\0"
-VERSION = 5
 MOST_BYTES = 1 << 23
 """Of one entry: room for 20,000 paths."""
 ACCOUNTS, MOST_ACCOUNTS = "/etc/passwd", 1 << 22
@@ -33,12 +29,10 @@ MOST_ENTRIES, MOST_IN_ALL = 256, 1 << 25
 MOST_WORDS = 64
 STATUS_FD, MOST_DIGITS = "--status-fd", 9
 EXECUTOR = b"SANDRUN_EXECUTOR"
-"""Only Python looks here although it is set."""
+"""Not in the key: the plan is the same for both executors, and Python sets it."""
 END_OF_NAMES = 2**32 - 1
 NAME_LENGTH = 64
-RECORDS = 7
 LEFTOVER_SECONDS = 60
-PRIME = 2**61 - 1
 _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -80,6 +74,11 @@ def status_fd(words: Sequence[str]) -> str:
     return number if number.isascii() and number.isdecimal() and len(number) <= MOST_DIGITS else ""
 
 
+def program() -> str:
+    """What stands in the key for a Python that looks by itself: which one it is, and where it finds modules."""
+    return "\n".join((sys.executable, sys.prefix, str(tuple(sys.flags)), *sys.path))
+
+
 def key(program: str, words: Sequence[str]) -> str:
     """The name of the entry for these words, of which the last one is the command's name; "" if there can be none.
 
@@ -109,21 +108,6 @@ def key(program: str, words: Sequence[str]) -> str:
     return sha256(b"".join(parts)).hex()
 
 
-def entry(
-    name: str, salt: bytes, facts: bytes, plan: bytes, values: Iterable[bytes], flags: int, planned: bytes = b""
-) -> bytes:
-    """The bytes of an entry."""
-    texts = b"".join(struct.pack("<I", len(value)) + value for value in values)
-    records = (bytes.fromhex(name), salt, facts, plan, texts, struct.pack("<Q", flags), planned)
-    body = b"".join(struct.pack("<HI", tag, len(record)) + record for tag, record in enumerate(records))
-    return MAGIC + WORD.pack(VERSION) + struct.pack("<Q", checksum(body)) + body
-
-
-def checksum(data: bytes) -> int:
-    """A sum that differs if one byte does: a disk's mistake, since nobody else writes here. Without a loop in Python."""
-    return int.from_bytes(data, "little") % PRIME ^ len(data)
-
-
 def make(directory: str) -> None:
     """Make the directory, so that it can be kept from the command before anything is in it. Raises OSError or SandrunError."""
     os.close(_open_place(directory, make=True))
@@ -147,34 +131,6 @@ def read(directory: str, name: str) -> bytes:
         return b""
     finally:
         os.close(folder)
-
-
-def parse(data: bytes, name: str) -> tuple[bytes, bytes, bytes, list[bytes], int, bytes] | None:
-    """Salt, facts, plan, values, flags and event of an entry of this name; None if that is not what the bytes are."""
-    head = len(MAGIC) + 12
-    if data[: head - 8] != MAGIC + WORD.pack(VERSION) or data[head - 8 : head] != struct.pack(
-        "<Q", checksum(data[head:])
-    ):
-        return None
-    records: list[bytes] = []
-    texts: list[bytes] = []
-    at = head
-    try:
-        for expected in range(RECORDS):
-            tag, size = struct.unpack_from("<HI", data, at)
-            at += 6 + size
-            if tag != expected or at > len(data):
-                return None
-            records.append(data[at - size : at])
-        own, salt, facts, plan, values, flags, planned = records
-        while values:
-            (size,) = struct.unpack_from("<I", values)
-            texts.append(values[4 : 4 + size])
-            values = values[4 + size :]
-        (number,) = struct.unpack("<Q", flags)
-    except struct.error:
-        return None
-    return (salt, facts, plan, texts, number, planned) if at == len(data) and own.hex() == name else None
 
 
 def write(directory: str, name: str, data: bytes) -> None:

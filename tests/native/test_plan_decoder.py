@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from sandrun.native import child
 from sandrun.plan.format import FIELDS, MAGIC, VERSION, Plan, PlanError
-from sandrun.plancache import place
+from sandrun.plancache.entry import entry
 from sandrun.plancache.facts import Facts, Recorder
 from sandrun.primitives.view import VIEW_BIND, VIEW_CONTENT, VIEW_FILE
 from tests.integration.launching import Watch
@@ -144,19 +144,19 @@ def an_entry(plan: Plan) -> bytes:
             ask(path)
     host.listdir("/etc/skel")
     data = Plan(argv=(b"true",), env_set=(b"NAME",), path_rules=plan.path_rules).to_bytes()
-    return place.entry("ab" * 32, facts.salt, facts.to_bytes(), data, [b"value"], 0)
+    return entry("ab" * 32, facts.salt, facts.to_bytes(), data, [b"value"], 0)
 
 
 def a_child(plan: Plan) -> bytes:
     """What the child of a supervisor in Python is given."""
     made: list[bytes] = []
 
-    def keep(fd: int, data: bytes) -> None:
+    def keep(name: str, data: bytes) -> None:
         made.append(data)
         raise BlockingIOError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(child, "_write", keep)
+        patch.setattr(child.fds, "sealed", keep)
         with pytest.raises(BlockingIOError):
             child.spawn(plan, Watch, (b"A=b",), (b"/p",), ((b"/upper", b"/work"),))  # type: ignore[arg-type]
     return made[0]

@@ -134,7 +134,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ("sandrun.connector", ("sandrun.primitives.notify", "sandrun.primitives.sockaddr", *FOUNDATION, *NOUNS)),
-    ("sandrun.relaying", ("sandrun.primitives.netns", *FOUNDATION, *NOUNS)),
+    ("sandrun.relaying", ("sandrun.primitives.fds", "sandrun.primitives.netns", *FOUNDATION, *NOUNS)),
     ("sandrun.guardian", ("sandrun.primitives.cgroup", *FOUNDATION)),
     ("sandrun.proxy", ("sandrun.primitives.*", *FOUNDATION, *NOUNS)),
     (
@@ -178,6 +178,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "sandrun.native*",
         (
             "sandrun.native",
+            "sandrun.plancache.entry",
             "sandrun.primitives.*",
             "sandrun.places",
             "sandrun.report",
@@ -189,11 +190,16 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     # What every launch looks at first, without the modules that make plans.
     ("sandrun.events", ("sandrun.report", *FOUNDATION)),
     ("sandrun.plancache.answers", FOUNDATION),
-    ("sandrun.plancache.place", ("sandrun.plancache.answers", *FOUNDATION, *NOUNS)),
+    ("sandrun.plancache.entry", ()),
+    ("sandrun.plancache.place", ("sandrun.plancache.answers", "sandrun.plancache.entry", *FOUNDATION, *NOUNS)),
     (
         "sandrun.plancache.again",
+        ("sandrun.plancache.answers", "sandrun.plancache.entry", "sandrun.plancache.kept", "sandrun.plancache.place"),
+    ),
+    (
+        "sandrun.plancache.kept",
         (
-            "sandrun.plancache.*",
+            "sandrun.plancache.entry",
             "sandrun.native",
             "sandrun.native.said",
             "sandrun.events",
@@ -436,7 +442,10 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "sandrun.shrink*",
         ("sandrun.shrink", "sandrun.shrink.*", "sandrun.profile.*", "sandrun.report", "sandrun.errors"),
     ),
-    ("sandrun.__main__", ("sandrun.cli.*", "sandrun.errors", "sandrun.cli", "sandrun.plancache.again")),
+    (
+        "sandrun.__main__",
+        ("sandrun.cli.*", "sandrun.errors", "sandrun.cli", "sandrun.plancache.again", "sandrun.plancache.kept"),
+    ),
     ("sandrun.cli*", ("sandrun.*",)),
     ("sandrun.broker", ()),
     (
@@ -449,6 +458,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "sandrun.host",
             "sandrun.plan.environment",
             "sandrun.plan.siblings",
+            "sandrun.primitives.fds",
             "sandrun.primitives.view",
             "sandrun.profile.*",
             "sandrun.report",

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from sandrun.cli import options
 from sandrun.errors import UsageError
 from sandrun.host import Host, Stat
-from sandrun.plancache import answers, place
+from sandrun.plancache import answers
+from sandrun.plancache import entry as entries
 from sandrun.plancache.facts import Facts, Recorder
 from tests.support import need
 
@@ -62,13 +63,13 @@ def test_words_behind_the_command_change_nothing_before_it(words: list[str], mor
 
 
 def entry(facts: bytes = b"facts", values: tuple[bytes, ...] = (b"", b"x")) -> bytes:
-    return place.entry(NAME, b"s" * 16, facts, b"plan", values, 3, b"planned")
+    return entries.entry(NAME, b"s" * 16, facts, b"plan", values, 3, b"planned")
 
 
 def test_an_entry_is_read_as_it_was_written() -> None:
     """All of it comes back, under its own name only."""
-    assert place.parse(entry(), NAME) == (b"s" * 16, b"facts", b"plan", [b"", b"x"], 3, b"planned")
-    assert place.parse(entry(), NAME[::-1]) is None
+    assert entries.parse(entry(), NAME) == (b"s" * 16, b"facts", (b"plan", [b"", b"x"], 3, b"planned"))
+    assert entries.parse(entry(), NAME[::-1]) is None
 
 
 def test_every_damaged_byte_is_seen() -> None:
@@ -76,17 +77,17 @@ def test_every_damaged_byte_is_seen() -> None:
     data = entry()
     for at in range(len(data)):
         for bit in range(8):
-            assert place.parse(data[:at] + bytes((data[at] ^ 1 << bit,)) + data[at + 1 :], NAME) is None
-        assert place.parse(data[:at], NAME) is None
+            assert entries.parse(data[:at] + bytes((data[at] ^ 1 << bit,)) + data[at + 1 :], NAME) is None
+        assert entries.parse(data[:at], NAME) is None
     for more in (b"\0", bytes(8), data):
-        assert place.parse(data + more, NAME) is None
+        assert entries.parse(data + more, NAME) is None
 
 
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_entry(data: bytes) -> None:
     """Whatever stands behind a right sum is read without an exception."""
-    head = place.MAGIC + answers.WORD.pack(place.VERSION) + place.checksum(data).to_bytes(8, "little")
-    assert place.parse(head + data, NAME) is None
+    head = entries.MAGIC + answers.WORD.pack(entries.VERSION) + entries.checksum(data).to_bytes(8, "little")
+    assert entries.parse(head + data, NAME) is None
     answers.hold(data, b"")
 
 
