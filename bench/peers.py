@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PEER_PYTHON = str(BUILD / "venv" / "bin" / "python")
+HOST = "example.com:443"
+"""Nobody asks for it: it takes a relay, and `true` connects to nothing."""
 BWRAP = (
     *("bwrap", "--unshare-all", "--die-with-parent", "--new-session"),
     *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"),
@@ -60,6 +62,11 @@ def wrappers(home: str) -> dict[str, Arm]:
         "sandrun default, cold": Arm((SANDRUN, "-q", "-p", "default", "--"), cold, clear),
         "sandrun strict, Python executor, warm": Arm((SANDRUN, "-q", "-p", "strict", "--"), {**warm, **python}),
         "sandrun strict, Python executor, cold": Arm((SANDRUN, "-q", "-p", "strict", "--"), {**cold, **python}, clear),
+        "sandrun strict, no C program, warm": Arm(
+            (f"{SANDRUN}-python", "-q", "-p", "strict", "--"), {**warm, **python}
+        ),
+        "sandrun default and a host, warm": Arm((SANDRUN, "-q", "--connect", HOST, "--"), warm),
+        "sandrun default and a host, cold": Arm((SANDRUN, "-q", "--connect", HOST, "--"), cold, clear),
         "bwrap, all namespaces": Arm((*BWRAP, "--")),
         "firejail default": Arm(("firejail", "--quiet", "--")),
         "firejail --noprofile": Arm(("firejail", "--quiet", "--noprofile", "--")),
