@@ -23,7 +23,8 @@ HIGH = 200
 """Descriptors of this process are from here on, so that none has the number that one of a command is to get."""
 LONGEST_NAME = 60
 """Characters; memfd_create(2) takes 249 bytes."""
-FORCE_SECONDS = 2.0
+FORCE_SECONDS = 10.0
+"""How long the end of a tree may take on a busy machine before its launch is killed, which would leave the rest of it."""
 LOOK_SECONDS = 0.05
 IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU)
 """By Python, and by the supervisor of the group."""
@@ -79,7 +80,7 @@ class Member:
         self.state = NEW
         self.pid = self.pidfd = -1
         self.status = 0
-        self.executed = self.is_up = self.been_ready = self.forced = False
+        self.is_released = self.executed = self.is_up = self.been_ready = self.forced = False
         self.restarts = 0
         self.began = 0.0
         self.deadline: float | None = None
@@ -100,7 +101,7 @@ class Member:
     def start(self, words: Sequence[str]) -> None:
         """Start the launch; its command waits. Raises OSError."""
         command = self.command
-        self.executed, self.is_up, self.forced, self.heard = False, False, False, b""
+        self.is_released, self.executed, self.is_up, self.forced, self.heard = False, False, False, False, b""
         self.before = _identity(command.ready.path)
         given = dict(self.ends)
         self.confined, confined = pipe()
@@ -136,7 +137,7 @@ class Member:
     def release(self) -> None:
         """Let the command start."""
         os.read(self.go, 1 << 20)  # it stays open until the command has been executed: the write is still to come
-        self.state, self.began = RUNNING, time.monotonic()
+        self.is_released, self.state, self.began = True, RUNNING, time.monotonic()
         self.deadline = self.began + self.command.ready.seconds if self.command.ready.kind else None
 
     # --- what it tells ---
@@ -188,8 +189,16 @@ class Member:
         self.state, self.deadline = STOPPING, time.monotonic() + self.command.stop_seconds
 
     def force(self) -> None:
-        """Have it end: SIGALRM tells the launch to kill all that its command started. If that does not help, kill it."""
-        self._signal(signal.SIGKILL if self.forced or not self.executed else signal.SIGALRM)
+        """Have it end: SIGALRM tells the launch to kill all that its command started. If that does not help, kill it.
+
+        A launch that is killed itself leaves what its command started, if that has no pid namespace. One that has not been
+        let go has started nothing, and would not look at a signal before it is.
+        """
+        if self.forced or not self.is_released:
+            self._signal(signal.SIGKILL)
+        else:
+            self._signal(signal.SIGALRM)
+            self._signal(signal.SIGCONT)  # a stopped launch hears nothing
         self.forced, self.deadline = True, time.monotonic() + FORCE_SECONDS
 
     def reap(self) -> None:

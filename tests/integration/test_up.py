@@ -8,12 +8,14 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from sandrun.group import member
+from sandrun.group.reading import read_group
 from tests.support import children, free_port, need_landlock, need_program
 
 if TYPE_CHECKING:
@@ -346,6 +348,34 @@ def test_a_second_interrupt(up: Start) -> None:
     group.wait_for("stopping", "a")
     group.process.send_signal(signal.SIGINT)
     assert group.end() == 130, group.said
+
+
+@as_user
+def test_a_second_interrupt_of_a_stopped_launch(up: Start) -> None:
+    """It goes on, so that it can end what its command started, which nobody else would without a pid namespace."""
+    group = up(command("a", "sleep 300 & : >here; wait", "stop_timeout = '300s'\n"))
+    assert appears(group.place / "here")
+    (launch,) = filter(children, children(group.process.pid))
+    os.kill(launch, signal.SIGSTOP)
+    group.process.send_signal(signal.SIGINT)
+    group.wait_for("stopping", "a")
+    group.process.send_signal(signal.SIGINT)
+    assert group.end() == 130, group.said
+
+
+def test_forced_before_it_has_told(tmp_path: Path) -> None:
+    """A launch that was let go may have executed its command before that is heard: it is to end the tree itself."""
+    file = tmp_path / "group.toml"
+    file.write_text("schema = 1\n" + command("a", "true"))
+    file.chmod(0o600)
+    one = member.Member(read_group(str(file)).commands[0], {})
+    code = "import os, signal as s; s.signal(s.SIGALRM, lambda *_: os._exit(7)); os.write(3, b'c'); s.pause()"
+    one.start((sys.executable, "-c", code))
+    assert os.read(one.confined, 1) == b"c"
+    one.release()
+    one.force()
+    one.reap()
+    assert one.status == 7
 
 
 def test_killed(up: Start, who: Who) -> None:
