@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pexpect
@@ -21,6 +20,7 @@ from tests.support import RangedWho, Who, need_program, need_ranges, reap_orphan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 NOBODY = ("--user", "nobody")
 OPEN = ("-p", "none", "--execute", "@all", "--write", "@all")
@@ -77,14 +77,15 @@ def test_the_default_profile(user: RangedWho) -> None:
     (project / "closed").chmod(0o600)
     user.own(project, project / "closed")
     code = (
-        "import os, json; places = [os.environ['HOME'], os.environ['TMPDIR']];"
-        "[open(place + '/x', 'w').write('x') for place in places];"
-        "print(json.dumps([[os.stat(place + '/x').st_uid for place in places], os.access('closed', os.R_OK), places]))"
+        "import os, json;"
+        f"files = [os.environ[place] + '/{user.tmp.parent.name}-x' for place in ('HOME', 'TMPDIR')];"
+        "[open(file, 'w').close() for file in files];"
+        "print(json.dumps([[os.stat(file).st_uid for file in files], os.access('closed', os.R_OK), files]))"
     )
-    owners, may_read, places = inside(user, code, *NOBODY, cwd=project)
+    owners, may_read, files = inside(user, code, *NOBODY, cwd=project)
     assert owners == [65534] * 2
     assert not may_read, "the profile grants it, the id does not"
-    assert not any(Path(place, "x").exists() for place in places)
+    assert not any(map(os.path.exists, files))
     assert not list(user.tmp.iterdir())
 
 

@@ -200,6 +200,10 @@ def test_a_program_is_learned(who: Who, box: Path, name: str) -> None:
     job.setup(place, who)
     who.own(place, *place.rglob("*"))
     argv = [word.replace("SOURCE", f"{place}-source") for word in job.argv]
+    if job.optional:
+        if who.run(argv, cwd=place).returncode:
+            pytest.skip(f"the program {name} does not do this by itself either")
+        (place / job.result).unlink()
     before = sorted(os.listdir(place))
 
     out = f"{box}/app.toml"
