@@ -5,8 +5,9 @@
     with broker.input("archive") as archive, broker.output("listing") as listing:
         listing.write(archive.read(100))
 
-The descriptors are named by the environment, SANDRUN_IN_NAME and SANDRUN_OUT_NAME, so that any program can use them. What is written to
-an output reaches its file only after the command has ended with status 0, if the profile's checks let it.
+The descriptors are named by the environment, SANDRUN_IN_NAME and SANDRUN_OUT_NAME, so that any program can use them.
+What is written to an output reaches its file only after the command has ended with status 0, if the profile's checks
+let it.
 """
 
 from __future__ import annotations

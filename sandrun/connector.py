@@ -211,7 +211,8 @@ class Broker:
     def _fork(self, worker: _Worker, address: bytes, *, is_again: bool) -> None:
         """Start a worker, which waits for its socket. Sent there before it is closed here, the copy here is not the last.
 
-        `is_again`: the caller was interrupted before it heard the answer to the same call. Raises OSError, EAGAIN if there can be no more processes.
+        `is_again`: the caller was interrupted before it heard the answer to the same call. Raises OSError, EAGAIN if
+        there can be no more processes.
         """
         worker.channel, theirs = libc.socketpair(_AF_UNIX, _SOCK_SEQPACKET | _SOCK_CLOEXEC)
         supervisor = os.getpid()

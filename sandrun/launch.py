@@ -50,9 +50,10 @@ def launch(
 ) -> Child:
     """Start the plan's command. On return it has been executed: its first instruction may have run.
 
-    `values` are the values of `plan.env_set`, `overlays` the (upper, work) directories of its overlays. Expects what `watch.begin` sets up: descriptors 0 to 2 open,
-    signals blocked, SIGCHLD not ignored. Raises CommandError if the command cannot be executed, StepError if the child
-    failed before, SandrunError if the parent could not prepare; no process is left then, and no private directory.
+    `values` are the values of `plan.env_set`, `overlays` the (upper, work) directories of its overlays. Expects what
+    `watch.begin` sets up: descriptors 0 to 2 open, signals blocked, SIGCHLD not ignored. Raises CommandError if the
+    command cannot be executed, StepError if the child failed before, SandrunError if the parent could not prepare; no
+    process is left then, and no private directory.
     """
     places.check(plan)
     places.create_targets(plan)

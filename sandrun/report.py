@@ -1,7 +1,8 @@
 """What sandrun tells: messages, and the record of a run, as text for people and JSON for programs.
 
-Values of environment variables are in no document: a Plan does not hold them. Every document starts with `"sandrun": 1`, the version of its
-keys. Bytes that are not UTF-8 appear in JSON as lone surrogates (`\\udcff`), as Python reads them.
+Values of environment variables are in no document: a Plan does not hold them. Every document starts with
+`"sandrun": 1`, the version of its keys. Bytes that are not UTF-8 appear in JSON as lone surrogates (`\\udcff`), as
+Python reads them.
 
 Imported on every launch: what only a document needs is imported where it is made.
 """

@@ -107,8 +107,9 @@ def begin(plan: Plan, *, verbose: bool = False, observer: Observer | None = None
 
     With TTY_PTY and a terminal, this process splits: the original becomes the proxy between the two terminals and ends
     with the supervisor's exit status, and the supervisor that returns from here is its child.
-    `verbose`: what the relay refuses is told on stderr at once. `observer`: of a plan that `observe` made. Raises SandrunError. Irreversible: all signals stay
-    blocked, and the process stays non-dumpable.
+
+    `verbose`: what the relay refuses is told on stderr at once. `observer`: of a plan that `observe` made. Raises
+    SandrunError. Irreversible: all signals stay blocked, and the process stays non-dumpable.
     """
     _open_standard_descriptors()
     try:

@@ -1,7 +1,8 @@
 """What a run leaves word of: warnings and endings on stderr, the JSON lines of `--status-fd`, the file of `--report`.
 
-The last two are for programs. Both are checked before anything runs, and both are kept from the command: the descriptor is closed in it, and nothing
-of the report exists in the file system while it runs, so it can neither read nor replace it.
+The last two are for programs. Both are checked before anything runs, and both are kept from the command: the descriptor
+is closed in it, and nothing of the report exists in the file system while it runs, so it can neither read nor replace
+it.
 """
 
 from __future__ import annotations

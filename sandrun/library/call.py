@@ -80,9 +80,9 @@ def call(
     function change what the caller imports later.
 
     What comes back is read as an attacker's: None, bool, int, float, complex, str, bytes, list, tuple, dict, set,
-    frozenset (not within sets and keys), date, time, datetime, timedelta, Decimal and Path, up to `max_size` bytes, and nothing that has to be imported.
-    A built-in exception is raised as itself, with the worker's traceback as a note; its arguments are the worker's words, with
-    what a terminal could act on escaped. Any other becomes RemoteError.
+    frozenset (not within sets and keys), date, time, datetime, timedelta, Decimal and Path, up to `max_size` bytes, and
+    nothing that has to be imported. A built-in exception is raised as itself, with the worker's traceback as a note;
+    its arguments are the worker's words, with what a terminal could act on escaped. Any other becomes RemoteError.
 
     `pickle=True` has the result pickled. WARNING: unpickling runs whatever the worker wants with all rights of the caller: this
     gives the confinement up for everyone who can make the function misbehave.

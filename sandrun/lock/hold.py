@@ -126,7 +126,8 @@ def here() -> Places:
 def hold(profile: Profile, words: Sequence[str], *, explained: bool = False) -> Held:
     """Hold the launch of `profile` to its lock; `words` are those of `-p`, and the first file of them has the lock.
 
-    `explained`: what is denied to the run will be known. A lock that has it can be held only then. Raises LockError if the policy is another one; UsageError; ProfileError or SandrunError if there is no such lock.
+    `explained`: what is denied to the run will be known. A lock that has it can be held only then. Raises LockError if
+    the policy is another one; UsageError; ProfileError or SandrunError if there is no such lock.
     """
     file = next((word for word in words if "/" in word), None)
     if file is None:

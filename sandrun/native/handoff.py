@@ -2,8 +2,9 @@
 
 The launch goes with it as a document in a sealed memfd: `SRLAUNCH`, then little-endian records `tag:u16 length:u32
 payload` as in a plan, tags from 0: the numbers (u64: version, flags and in the upper half the sum of what was told,
-descriptor of --status-fd, directory of --report; all ones for none), the plan, the values of `env_set` (a list), name and temporary name of the report, its pieces (a list). The
-words that execute Python again come as arguments. What the caller passes to the command comes by the environment.
+descriptor of --status-fd, directory of --report; all ones for none), the plan, the values of `env_set` (a list), name and
+temporary name of the report, its pieces (a list). The words that execute Python again come as arguments. What the caller
+passes to the command comes by the environment.
 """
 
 from __future__ import annotations

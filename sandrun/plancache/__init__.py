@@ -37,8 +37,9 @@ the entry and is asked again before each use (`facts`); "never" means that such 
 - Not asked by any resolution, and therefore no fact: time, umask, nice value, scheduling, control group, signals. What a
   launch does about these (the terminal, ignored signals) it decides anew from its own surroundings.
 
-Never kept either: a plan that takes more beside its supervisor than a relay, a plan with warnings or lost protections, `create` targets,
-variables that a profile of the user's or `--env` sets, `require`, resources, and other options that tell (`--report`, `--verbose`, ...).
+Never kept either: a plan that takes more beside its supervisor than a relay, a plan with warnings or lost protections,
+`create` targets, variables that a profile of the user's or `--env` sets, `require`, resources, and other options that
+tell (`--report`, `--verbose`, ...).
 
 **Facts FILE** say which file it is by device, inode, size and times. A change within the grain of the clock would not
 show, so nothing is kept that changed later than two seconds before this process began; that also covers what changes

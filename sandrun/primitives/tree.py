@@ -92,8 +92,9 @@ def _members(but: int = 0) -> dict[int, int]:
 def _send(pid: int, parents: tuple[int, ...], signals: tuple[int, ...]) -> None:
     """Signals to one of the members; nothing if it is not that process any more, or may not be signalled.
 
-    `parents`: its parent when it was found, and those that it may have got since. The second look comes when the pidfd pins the process. For a stranger to pass it, both ids would have to be given
-    out again within it, to a process and its child.
+    `parents`: its parent when it was found, and those that it may have got since. The second look comes when the pidfd
+    pins the process. For a stranger to pass it, both ids would have to be given out again within it, to a process and
+    its child.
     """
     try:
         pidfd = os.pidfd_open(pid)
@@ -178,7 +179,8 @@ def _may_not_signal(pid: int) -> bool:
 def signal_tree(scoped: bool, *signals: int, init: int = 0) -> None:
     """Send the signals, in this order, to every process of the tree.
 
-    `init` is the init process of their pid namespace, if they have one; it takes no notice. `scoped` is the answer of `scope_signals`. Without it a process that is forked meanwhile can be missed.
+    `init` is the init process of their pid namespace, if they have one; it takes no notice. `scoped` is the answer of
+    `scope_signals`. Without it a process that is forked meanwhile can be missed.
     """
     if scoped:
         for signal in signals:

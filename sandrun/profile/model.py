@@ -111,8 +111,8 @@ class AccessRule(NamedTuple):
 class SyscallRule(NamedTuple):
     """`syscalls.rules`: an action for one syscall where its argument `arg` (0 to 5) compares so with `value`.
 
-    `syscall` is a name or a raw number in decimal, `value` and `mask` are 0 to 2**64 - 1. `op` is eq, ne, lt, le, gt, ge or masked_eq (then `mask` counts); `action` is
-    allow, errno (EPERM), errno:NAME, kill-process or log.
+    `syscall` is a name or a raw number in decimal, `value` and `mask` are 0 to 2**64 - 1. `op` is eq, ne, lt, le, gt,
+    ge or masked_eq (then `mask` counts); `action` is allow, errno (EPERM), errno:NAME, kill-process or log.
     """
 
     syscall: str

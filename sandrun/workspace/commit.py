@@ -11,12 +11,13 @@ changes. One thing is written down besides, in a file `journalN` for each filesy
 directories, and which files with several names, have a later ctime by our own doing.
 
 **What changed underneath is refused** and stays in the workspace, with all else committed. How the lower tree looked at
-the start is not recorded, since that would cost a walk over it at each launch. Instead a target counts as changed if its
-ctime, which only the kernel sets, is later than the start; `store.await_clock` makes that exact on local filesystems. A
-directory to be removed counts as changed if anything in it did. Something that overlayfs copied up and is not below
-may have been removed, unless its directory below is unchanged: then the command renamed it. Two changes cannot be told: a directory exchanged for another whose files all are older, and a
-file that the command made anew while somebody else deleted the one below: it is made again. Someone who writes between
-our last look and the rename, microseconds later, loses.
+the start is not recorded, since that would cost a walk over it at each launch. Instead a target counts as changed if
+its ctime, which only the kernel sets, is later than the start; `store.await_clock` makes that exact on local
+filesystems. A directory to be removed counts as changed if anything in it did. Something that overlayfs copied up and
+is not below may have been removed, unless its directory below is unchanged: then the command renamed it. Two changes
+cannot be told: a directory exchanged for another whose files all are older, and a file that the command made anew while
+somebody else deleted the one below: it is made again. Someone who writes between our last look and the rename,
+microseconds later, loses.
 
 **What is not taken over:** set-user-ID and set-group-ID bits, attributes of `security.*` and `trusted.*` (a command
 must not plant privileges), devices, fifos and sockets (told as left out), and that two names were one file: each name
