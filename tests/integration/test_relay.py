@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import random
+import resource
 import select
 import socket
 import threading
@@ -32,7 +33,7 @@ from tests.integration.relaying import (
 from tests.support import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MUCH = 16 << 20
 
@@ -416,6 +417,16 @@ def test_too_many_connections() -> None:
         assert refused(served) == [("limit", f"{most} connections", "too many at once")]
 
 
+@pytest.fixture
+def most_descriptors() -> Iterator[None]:
+    """As many descriptors as may be had, as for the relay of a launch: the usual 1024 are few for 300 connections."""
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
+
+
+@pytest.mark.usefixtures("most_descriptors")
 def test_many_at_once_and_none_left() -> None:
     """Hundreds of connections at once, each with its own bytes; afterwards no descriptor is left."""
     with nothing_left(), Served() as served:
