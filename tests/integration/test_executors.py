@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.support import Who
 
 EXECUTORS = ("python", "native")
-ALONE = (*GRANTS, "--isolate", "signals", "--exec", "--")
+ALONE = (*GRANTS, "--isolate", "false", "--exec", "--")
 
 
 @pytest.fixture(params=EXECUTORS)
@@ -246,7 +246,7 @@ def test_reports_are_alike(who: Who, box: Path) -> None:
 
 def test_exec_becomes_the_command(who: Who, executor: str) -> None:
     """The command has the id and the parent that sandrun had, and no process of sandrun is left."""
-    need_landlock(6)
+    need_landlock(1)
     code = "import os; print(os.getpid(), os.getppid(), *os.listdir('/proc/self/fd'))"
     words = [*who.sandrun, *ALONE, *python(who, code)]
     with who.popen(words, env=chosen(who, executor), stdout=subprocess.PIPE, text=True) as process:
@@ -280,7 +280,7 @@ def test_exec_is_confined(who: Who, executor: str) -> None:
 
 def test_exec_ends_as_the_command_does(who: Who, executor: str) -> None:
     """By its status, and by its signal itself."""
-    need_landlock(6)
+    need_landlock(1)
     for script, status in (("exit 7", 7), ("kill -KILL $$", -signal.SIGKILL), ("kill -TERM $$", -signal.SIGTERM)):
         done = sandrun("-q", *ALONE, "/bin/sh", "-c", script, who=who, env=chosen(who, executor))
         assert done.returncode == status
@@ -288,7 +288,7 @@ def test_exec_ends_as_the_command_does(who: Who, executor: str) -> None:
 
 def test_exec_leaves_what_the_command_started(who: Who, executor: str) -> None:
     """Nobody ends it: that is the price."""
-    need_landlock(6)
+    need_landlock(1)
     words = [*who.sandrun, "-q", *ALONE, "/bin/sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!"]
     done = who.run(words, env=chosen(who, executor), check=True)
     left = int(done.stdout)
@@ -306,7 +306,7 @@ def test_exec_leaves_what_the_command_started(who: Who, executor: str) -> None:
 )
 def test_exec_that_fails(who: Who, executor: str, box: Path, file: str, status: int, says: str) -> None:
     """What cannot be executed is said, and has the status that it has with a supervisor."""
-    need_landlock(6)
+    need_landlock(1)
     path = box / file
     if file != "removed":
         path.write_text("#!/no/such\n" if file == "interpreter" else "\0\1\2")
@@ -343,11 +343,11 @@ def test_exec_refuses_what_takes_a_supervisor(who: Who, executor: str, words: tu
 
 def test_exec_explains_nothing(who: Who, executor: str, box: Path) -> None:
     """Not on a terminal either: what failed to become the command is confined like it, and no place for Python."""
-    need_landlock(6)
+    need_landlock(1)
     path = box / "garbage"
     path.write_text("\0\1\2")
     path.chmod(0o755)
-    words = ("-p", "none", "--execute", str(path), "--isolate", "signals", "--exec", "--", str(path), "/etc/passwd")
+    words = ("-p", "none", "--execute", str(path), "--isolate", "false", "--exec", "--", str(path), "/etc/passwd")
     with terminal(who, *who.sandrun, *words, env=chosen(who, executor)) as shown:
         shown.expect(pexpect.EOF)
     lines = shown.before.splitlines()
