@@ -82,6 +82,7 @@ void front_of(char *argv[])
     if (count > 0 && argv[count]) {
         char **words = argv + count + 1;
         run_kept(lines_of(argv, count), words);
+        refuse_directories();
         while (words[more])
             more++;
         memmove(argv + count, words, (more + 1) * sizeof *words);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char SCRIPT[] = "sandrun-python";
@@ -58,7 +59,19 @@ static bool read_interpreter(const char *script, char line[PATH_MAX]) {
     return (strncmp(name, "python", 6) == 0 || strncmp(name, "pypy", 4) == 0) && access(line + 2, X_OK) == 0;
 }
 
+/* CPython ends with status 1 then, as if the command had. */
+void refuse_directories(void) {
+    struct stat found;
+    for (int fd = 0; fd <= STDERR_FILENO; fd++) {
+        if (fstat(fd, &found) == 0 && S_ISDIR(found.st_mode)) {
+            say("descriptor %d is a directory, with which Python does not start: redirect it", fd);
+            _exit(125);
+        }
+    }
+}
+
 void python_exec(char *const words[], char *const environment[]) {
+    refuse_directories();
     char script[PATH_MAX];
     char line[PATH_MAX];
     size_t count = 0;

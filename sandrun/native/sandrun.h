@@ -214,6 +214,8 @@ bool leave_launch(const struct launch *launch, const char *executor);
 
 /* --- interpreter.c ---------------------------------------------------------------------------------------------------- */
 
+/* End this process with a message if one of the standard descriptors is a directory. */
+void refuse_directories(void);
 /* Execute the Python half with these words (without argv[0]; NULL ends them). Ends the process (125) where it is not there. */
 _Noreturn void python_exec(char *const words[], char *const environment[]);
 enum { PATH_SIZE = 4096 }; /* PATH_MAX */

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import need_landlock, sandrun
+from tests.support import CHECKOUT, need_landlock, need_program, sandrun
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -213,6 +213,16 @@ def test_deleted_working_directory(who: Who, box: Path, profile: str) -> None:
     done = who.run(["sh", "-c", f'cd "$0" && rmdir "$0" && {words}', gone], cwd=box)
     assert done.returncode == (125 if profile == "default" else 0), done.stderr
     assert all(line.startswith("sandrun: ") for line in done.stderr.splitlines())
+
+
+def test_the_package_is_not_there(who: Who) -> None:
+    """As within a sandbox that does not grant it: a line, not a traceback."""
+    script = who.home / "sandrun-python"
+    script.write_bytes((CHECKOUT / "tools" / "sandrun-python").read_bytes())
+    script.chmod(0o755)
+    done = who.run([need_program("python3"), "-IS", script, "--", "true"])
+    assert done.returncode == 125
+    assert done.stderr == "sandrun: its Python package cannot be loaded: No module named 'sandrun'\n"
 
 
 @pytest.mark.parametrize("blocks", [0, 1, 2])

@@ -419,6 +419,19 @@ def test_stale_with_a_view_that_hangs(front: Front) -> None:
     assert done.returncode == COLD, done
 
 
+def test_a_directory_as_standard_input(front: Front) -> None:
+    """Python does not start with one, and would end as if the command had failed: a line, also where a plan is kept."""
+    place = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for _ in range(2):
+            done = front.run(*PLAIN, "true", stdin=place)
+            line = "sandrun: descriptor 0 is a directory, with which Python does not start: redirect it\n"
+            assert (done.returncode, done.stderr) == (125, line)
+            front.warm(*PLAIN, "true")
+    finally:
+        os.close(place)
+
+
 def test_stale_profile(front: Front) -> None:
     """An edited profile counts at once, and is believed once it is old enough to show a further edit."""
     profile = front.place / "profiles" / ("0.toml" if front.who.is_root else "1.toml")
