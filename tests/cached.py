@@ -130,7 +130,7 @@ def _front(python: str, boot: str, uid: int) -> Path:
     shutil.copy(native.BINARY, where / FRONT)
     path = boot.partition("from ")[0] if "sys.path" in boot else ""
     own = (Path(__file__).resolve().parent.parent / "tools" / SCRIPT).read_text().partition("\n")[2]
-    start = "from sandrun.__main__ import main\n"
+    start = "try:\n    from sandrun.__main__ import main\n"
     assert start in own
     text = own.replace(start, _PATCH.format(path=path) + start)
     (where / SCRIPT).write_text(f"#!{python}\n{text}")

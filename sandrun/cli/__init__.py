@@ -49,8 +49,8 @@ def main(argv: Sequence[str]) -> int:
             return error.status
         from sandrun.report import say  # noqa: PLC0415
 
-        is_word = bool(argv) and not argv[0].startswith("-")
-        meant = _meant(argv[0]) if is_word and error.status == EXIT_NOT_FOUND else ""
+        is_command = bool(argv) and not verb and not argv[0].startswith("-")
+        meant = _meant(argv[0]) if is_command and error.status == EXIT_NOT_FOUND else ""
         say([error.message, f"hint: {meant}"] if meant else error.lines())
         return EXIT_USAGE if verb and isinstance(error, UsageError) else error.status
     except ModuleNotFoundError as error:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sandrun.doctor.probes import Facts, Trial
     from sandrun.kernel import Kernel
 
-UNUSED = "not used by this version of sandrun"
+NOTIFIED = "for addresses in network.connect, --explain and trace"
 RELEASES = {1: "5.13", 2: "5.19", 3: "6.2", 4: "6.7", 5: "6.10", 6: "6.12", 7: "6.15", 8: "7.0", 9: "7.1"}
 """The Linux that brought each Landlock ABI."""
 PTRACE, TIOCSTI = "kernel.yama.ptrace_scope", "dev.tty.legacy_tiocsti"
@@ -90,13 +90,13 @@ def _seccomp(kernel: Kernel, facts: Facts) -> Row:
 
 def _notify(facts: Facts) -> Row:
     if facts.notify.works:
-        return Row("seccomp user notification", OK, by=(UNUSED,))
+        return Row("seccomp user notification", OK, by=(NOTIFIED,))
     known = {
         errno.EBUSY: "run it outside of the sandbox that listens already",
         errno.EINVAL: "Linux 5.0 or newer",
     }
     hint = known.get(facts.notify.error, OUTER_FILTER)
-    return Row("seccomp user notification", NO, by=(UNUSED,), why=(str(facts.notify),), hints=(hint,))
+    return Row("seccomp user notification", NO, by=(NOTIFIED,), why=(str(facts.notify),), hints=(hint,))
 
 
 def _capabilities(kernel: Kernel) -> Row:

@@ -76,7 +76,9 @@ class _Supervisor:
         libc.prctl(libc.PR_SET_DUMPABLE, 0)
         signal.set_wakeup_fd(self.waker, warn_on_full_buffer=False)
         for number in ASKED:
-            signal.signal(number, self._take)
+            # What the caller ignores stays so, as for a launch: nohup(1), or a shell's job in the background.
+            if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._take)
         for one in self.members.values():
             self._start(one)
         while any(one.state != ENDED for one in self.members.values()):

@@ -19,7 +19,7 @@ from sandrun.group.reading import read_group
 from tests.support import children, free_port, need_landlock, need_program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from tests.support import Who
@@ -34,7 +34,7 @@ OPEN = 'profile = "none"\nfilesystem = {read = ["@all"], execute = ["@all"], wri
 class Up:
     """A running group in a directory of its own: what it says, and its events."""
 
-    def __init__(self, who: Who, text: str, **options: Any) -> None:
+    def __init__(self, who: Who, text: str, before: Sequence[str] = (), **options: Any) -> None:
         self.place = who.home / "group"
         self.place.mkdir(exist_ok=True)
         file = self.place / "group.toml"
@@ -42,7 +42,7 @@ class Up:
         file.chmod(0o644)
         who.own(self.place, file)
         self.process = who.popen(
-            [*who.sandrun, "up", "--json", file],
+            [*before, *who.sandrun, "up", "--json", file],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -324,6 +324,16 @@ def test_ordered_shutdown(up: Start, name: str) -> None:
     assert group.end() == 128 + number, group.said
     last = [(one["event"], one["command"]) for one in group.events if one["event"] in ("stopping", "ended")]
     assert last == [(event, name) for name in "cba" for event in ("stopping", "ended")]
+
+
+@as_user
+@pytest.mark.parametrize("name", ["HUP", "INT", "QUIT"])
+def test_what_the_caller_ignores(up: Start, name: str) -> None:
+    """As nohup(1) makes it, or a shell for what it starts in the background."""
+    group = up(command("a", "sleep 1"), before=("sh", "-c", f"trap '' {name}; exec \"$@\"", "sh"))
+    group.wait_for("started", "a")
+    group.process.send_signal(signal.Signals[f"SIG{name}"])
+    assert group.end() == 0, group.said
 
 
 @as_user
